@@ -1,0 +1,228 @@
+/* How a convolution is cut into tasks, tiles and reduction blocks.
+ *
+ * The cut is a function of the problem and the register tile alone, never of the number of threads. It is found by
+ * trying the sensible tile sizes and counting, for each, the cycles of the slowest of NOMINAL_THREADS threads. The
+ * counts need to rank cuts of one kernel, not to predict seconds (pyconv/cost.py does that).
+ */
+#include "pyconv.h"
+
+enum {
+    NOMINAL_THREADS = 8,       /* cuts that balance on 8 balance on 1, 2 and 4 */
+    MIN_TASK_CYCLES = 12000,   /* less than this is not worth handing to another thread */
+    TILE_BYTES = 320 * 1024,   /* input tile: half of a small L2, the weights and sums take the rest */
+    PART_BYTES = 1024 * 1024,  /* partial sums: streamed, L2 or L3 */
+    DIRECT_K = 576,            /* reduction block: 8 rows of it are 18 KiB, in L1 beside the tile's lines */
+    IM2COL_K = 256,            /* a packed panel of 192 bytes a step: 48 KiB */
+};
+
+typedef struct cut {
+    pc_blocking blk;
+    int64_t scratch_bytes;
+    double cycles;
+} cut;
+
+static int64_t grid_elems(pc_grid_axis gh, pc_grid_axis gw) { return gh.phases * gw.phases * gh.length * gw.length; }
+
+/* 1 x 1, stride 1, no padding, rows that follow each other in every array: the image is one long row. */
+static int fold_rows(pc_conv *p, int with_residual) {
+    const pc_axis *axes[] = {&p->h, &p->w};
+    for (int i = 0; i < 2; i++)
+        if (axes[i]->k != 1 || axes[i]->stride != 1 || axes[i]->pad != 0 || axes[i]->out != axes[i]->in)
+            return 0;
+    if (p->d.k != 1 || p->d.pad != 0 || (p->d.out - 1) * p->d.stride >= p->d.in || p->ld_x.w != 1)
+        return 0;
+    if (p->h.in == 1)
+        return 1;
+    int64_t w = p->w.in;
+    if (p->ld_x.h != w || p->ld_out.h != w * p->ld_out.w || (with_residual && p->ld_res.h != w * p->ld_res.w))
+        return 0;
+    p->w.in = p->w.out = w * p->h.in;
+    p->h.in = p->h.out = 1;
+    return 1;
+}
+
+/* The cut with these tiles; cycles < 0 where it does not fit. */
+static cut try_dense(const pc_conv *p, pc_tile_shape tile, int im2col, int in_place, int64_t kh_block, int64_t kw_block,
+                     int64_t h_tile, int64_t w_tile, int64_t m_block, int64_t max_scratch_bytes) {
+    const pc_panels panels = pc_panels_of(p->c_out, tile.rows);
+    const int64_t width = tile.lanes * (panels.rows <= tile.wide_rows ? tile.wide_vectors : tile.vectors);
+    const int64_t channels = pc_max(1, p->c_in * p->d.k), taps = kh_block * kw_block;
+    const int split_taps = kh_block < p->h.k || kw_block < p->w.k;
+    cut c = {.cycles = -1};
+    pc_blocking *b = &c.blk;
+
+    /* Channels in equal blocks of about the target; split taps take one channel at a time in im2col, where the
+     * weights of a block must be one run. */
+    int64_t target = pc_max(1, (im2col ? IM2COL_K : DIRECT_K) / taps);
+    int64_t blocks = pc_ceil_div(channels, pc_max(1, target + target / 4));
+    b->c_block = im2col && split_taps ? 1 : pc_ceil_div(channels, blocks);
+    b->kh_block = kh_block;
+    b->kw_block = kw_block;
+    b->h_tile = h_tile;
+    b->w_tile = w_tile;
+    b->m_block = m_block;
+    b->in_place = in_place;
+    b->n_h_tiles = pc_ceil_div(p->h.out, h_tile);
+    b->n_w_tiles = pc_ceil_div(p->w.out, w_tile);
+    b->n_m_blocks = pc_ceil_div(panels.n, pc_max(1, m_block));
+    b->n_tasks = p->n * p->d.out * p->groups * b->n_h_tiles * b->n_w_tiles * b->n_m_blocks;
+
+    const pc_grid_axis gh = pc_grid_axis_of(&p->h, kh_block, h_tile), gw = pc_grid_axis_of(&p->w, kw_block, w_tile);
+    const int64_t n_blocks =
+        pc_ceil_div(channels, b->c_block) * pc_ceil_div(p->h.k, kh_block) * pc_ceil_div(p->w.k, kw_block);
+    const int64_t k_block = b->c_block * taps;
+    const int64_t pitch = im2col ? w_tile : gw.length;
+    const int64_t pixels = (h_tile - 1) * pitch + w_tile, pixel_panels = pc_ceil_div(pixels, width);
+
+    b->tile_elems = in_place ? 0 : pc_round_up(b->c_block * grid_elems(gh, gw) + tile.lanes, 16);
+    b->panel_elems = im2col ? k_block * width : in_place ? b->c_block * width : 0;
+    b->part_elems = n_blocks > 1 ? m_block * pixel_panels * tile.rows * width : 0;
+    c.scratch_bytes = pc_round_up((b->tile_elems + b->panel_elems + b->part_elems) * tile.item_bytes + taps * 8, 64);
+    if (c.scratch_bytes > max_scratch_bytes)
+        return c;
+
+    /* Two FMAs a cycle; a tile costs its loads of sums, its epilogue and two cut rows besides. */
+    const double vectors = (double)pc_ceil_div(pixels, tile.lanes);
+    const double rows_in_task = (double)m_block * (double)panels.rows;
+    double reduce = vectors * rows_in_task * (double)(n_blocks * k_block) / 2;
+    double tiles = (double)(m_block * pixel_panels * n_blocks);
+    double epilogue = tiles * 60 + rows_in_task * (vectors * 4 + (double)h_tile * 12);
+    double copied_rows = in_place ? 0 : (double)(b->c_block * gh.phases * gw.phases * gh.length);
+    double copy = copied_rows * (14 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 2 : 12));
+    double pack = im2col ? (double)k_block * ((double)h_tile * 8 + vectors * 2) : 0;
+    double each = reduce + epilogue + (copy + pack) * (double)n_blocks + 300;
+    /* beyond the budgets every re-read comes from further away */
+    if (b->tile_elems * tile.item_bytes > TILE_BYTES)
+        each *= 1.25;
+    if (b->part_elems * tile.item_bytes > PART_BYTES)
+        each *= 1.25;
+    double total = each * (double)b->n_tasks;
+    double threads = total / MIN_TASK_CYCLES;
+    threads = threads < 1 ? 1 : threads > NOMINAL_THREADS ? NOMINAL_THREADS : threads;
+    int64_t rounds = pc_ceil_div(b->n_tasks, (int64_t)threads);
+    c.cycles = each * (double)rounds;
+    return c;
+}
+
+static int64_t candidates(int64_t extent, const int64_t *sizes, int n_sizes, int max_parts, int64_t *found) {
+    int64_t n = 0;
+    for (int64_t parts = 1; parts <= max_parts && parts <= extent; parts++)
+        found[n++] = pc_ceil_div(extent, parts);
+    for (int i = 0; i < n_sizes; i++)
+        if (sizes[i] < extent)
+            found[n++] = sizes[i];
+    return n;
+}
+
+static int plan_dense(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes, int im2col) {
+    const int in_place = fold_rows(p, p->ld_res.n | p->ld_res.c | p->ld_res.d | p->ld_res.h | p->ld_res.w ? 1 : 0);
+    const pc_panels panels = pc_panels_of(p->c_out, tile.rows);
+    const int64_t width = tile.lanes * (panels.rows <= tile.wide_rows ? tile.wide_vectors : tile.vectors);
+    static const int64_t row_sizes[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+    int64_t h_tiles[48], w_tiles[16];
+    const int64_t column_sizes[] = {width, 2 * width, 4 * width, 8 * width, 16 * width, 32 * width};
+    const int64_t n_h = candidates(p->h.out, row_sizes, 12, p->h.out > 1 ? 16 : 1, h_tiles);
+    const int64_t n_w = candidates(p->w.out, column_sizes, 6, p->w.out > 4 * width ? 8 : 1, w_tiles);
+
+    /* A kernel too large for one block is cut by rows, then along the row. */
+    int64_t kh_block = p->h.k, kw_block = p->w.k;
+    cut best = {.cycles = -1};
+    for (;;) {
+        int64_t kh_options[] = {kh_block, 1};
+        int n_options = kh_block > 1 && p->h.dilation > 2 * p->h.stride ? 2 : 1;
+        if (im2col && kh_block > 1 && kh_block * kw_block > IM2COL_K) {
+            kh_options[0] = pc_max(1, IM2COL_K / kw_block);
+            n_options = 1;
+        }
+        for (int option = 0; option < n_options; option++)
+            for (int64_t ih = 0; ih < n_h; ih++)
+                for (int64_t iw = 0; iw < n_w; iw++)
+                    for (int64_t parts = 1; parts <= 32; parts *= 2) {
+                        int64_t m_block = pc_ceil_div(panels.n, parts);
+                        if (parts > 1 && m_block * panels.rows < 16)
+                            break;
+                        cut c = try_dense(p, tile, im2col, in_place, kh_options[option], kw_block, h_tiles[ih],
+                                          w_tiles[iw], m_block, max_scratch_bytes);
+                        if (c.cycles >= 0 && (best.cycles < 0 || c.cycles < best.cycles))
+                            best = c;
+                    }
+        if (best.cycles >= 0)
+            break;
+        if (kh_block > 1)
+            kh_block = pc_ceil_div(kh_block, 2);
+        else if (kw_block > 1)
+            kw_block = pc_ceil_div(kw_block, 2);
+        else
+            return 0;
+    }
+    p->blk = best.blk;
+    p->scratch_bytes = best.scratch_bytes;
+    return 1;
+}
+
+int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
+    return plan_dense(p, tile, max_scratch_bytes, 0);
+}
+
+int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
+    return plan_dense(p, tile, max_scratch_bytes, 1);
+}
+
+int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
+    const int64_t step = p->h.stride == 1 ? p->h.dilation : 1, taps = p->d.k * p->h.k * p->w.k;
+    static const int64_t row_groups[] = {1, 2, 4, 8, 16};
+    static const int64_t column_sizes[] = {48, 96, 192, 384, 768};
+    int64_t w_tiles[16];
+    const int64_t n_w = candidates(p->w.out, column_sizes, 5, p->w.out > 192 ? 8 : 1, w_tiles);
+    cut best = {.cycles = -1};
+    for (int odd = 0; odd < 2; odd++) {
+        const int64_t rows = odd ? tile.wide_rows : tile.rows;
+        for (int64_t ih = 0; ih <= 5; ih++)
+            for (int64_t iw = 0; iw < n_w; iw++) {
+                cut c = {.cycles = -1};
+                pc_blocking *b = &c.blk;
+                b->rows = rows;
+                b->h_tile = ih == 5 ? p->h.out : rows * step * row_groups[ih];
+                if (ih < 5 && b->h_tile >= p->h.out)
+                    continue;
+                b->w_tile = w_tiles[iw];
+                b->kh_block = p->h.k;
+                b->kw_block = p->w.k;
+                b->c_block = p->d.k;
+                b->n_h_tiles = pc_ceil_div(p->h.out, b->h_tile);
+                b->n_w_tiles = pc_ceil_div(p->w.out, b->w_tile);
+                const pc_grid_axis gh = pc_grid_axis_of(&p->h, p->h.k, pc_round_up(b->h_tile, rows * step));
+                const pc_grid_axis gw = pc_grid_axis_of(&p->w, p->w.k, b->w_tile);
+                b->tile_elems = pc_round_up(p->d.k * grid_elems(gh, gw) + tile.lanes, 16);
+                c.scratch_bytes = pc_round_up(b->tile_elems * tile.item_bytes + p->h.k * p->w.k * 8, 64);
+                if (c.scratch_bytes > max_scratch_bytes)
+                    continue;
+                const double row_tiles = (double)(pc_ceil_div(b->h_tile, rows * step) * step);
+                const double vectors = (double)pc_ceil_div(b->w_tile, tile.lanes);
+                const double loads = p->h.stride == 1 ? (double)(rows + p->h.k - 1) / (double)(rows * p->h.k) : 1;
+                double each = row_tiles * (double)(p->c_out * rows) * vectors * ((double)taps * (0.5 + loads / 2) + 4);
+                each += row_tiles * (double)p->c_out * 60;
+                each += (double)(p->d.k * gh.phases * gw.phases * gh.length) *
+                        (14 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 2 : 12));
+                if (c.scratch_bytes > TILE_BYTES)
+                    each *= 1.25;
+                /* groups to a task: as many as keep eight threads busy, of at least MIN_TASK_CYCLES */
+                const int64_t spatial = p->n * p->d.out * b->n_h_tiles * b->n_w_tiles;
+                int64_t wanted = pc_max(1, pc_ceil_div(4 * NOMINAL_THREADS, pc_max(1, spatial)));
+                b->m_block = pc_max(1, p->groups / wanted);
+                b->m_block = pc_min(p->groups, pc_max(b->m_block, (int64_t)(MIN_TASK_CYCLES / each)));
+                b->n_m_blocks = pc_ceil_div(p->groups, b->m_block);
+                b->n_tasks = spatial * b->n_m_blocks;
+                double threads = each * (double)(spatial * p->groups) / MIN_TASK_CYCLES;
+                threads = threads < 1 ? 1 : threads > NOMINAL_THREADS ? NOMINAL_THREADS : threads;
+                c.cycles = (each * (double)b->m_block + 300) * (double)pc_ceil_div(b->n_tasks, (int64_t)threads);
+                if (best.cycles < 0 || c.cycles < best.cycles)
+                    best = c;
+            }
+    }
+    if (best.cycles < 0)
+        return 0;
+    p->blk = best.blk;
+    p->scratch_bytes = best.scratch_bytes;
+    return 1;
+}

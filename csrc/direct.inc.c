@@ -1,0 +1,193 @@
+/* conv_direct and conv_im2col: dense convolution, y[o, p] = act(sum over k of w[o, k] x[k, p] + bias[o] + res[o, p]).
+ *
+ * Loops of a task (one image, output depth, group, tile of output pixels, block of output channels):
+ *   reduction block (channels x taps)     so that a panel of weights is about 16 KiB: L1
+ *     copy the input tile                 padded, phases apart: at most half of L2
+ *     panel of pixels x panel of channels either may be the outer loop: the larger operand is read once
+ *       register tile                     gemm.inc.c
+ * Between reduction blocks partial sums stay in scratch; after the last one the tile goes through the epilogue.
+ *
+ * direct numbers the pixels of a tile by the *input* tile's pitch: the operand of tap (a, b) is then the tile shifted
+ * by one constant, and nothing is ever lowered. It pays with a few lanes at the end of each row that belong to nobody
+ * ((kw - 1) of w_out + kw - 1). im2col numbers output pixels only and copies the operand of each pixel panel out of
+ * the tile into [k][pixel] (the "packing of B" of a GEMM): no lane is wasted, and L1 holds one dense panel.
+ *
+ * flops: 2 n c_out h_out w_out c_in kd kh kw. bytes from memory: x once for each block of output channels, the weights
+ * once for each tile, y once. */
+
+typedef struct NAME(dense_job) {
+    const pc_conv *p;
+    const pc_arrays *arrays;
+    int im2col;
+} NAME(dense_job);
+
+/* panel[k][lane] for the pixels of `segments`; lanes outside them keep what they had, and nobody reads the result. */
+static void NAME(pack_pixels)(const NAME(tile_args) *t, int64_t width, const pc_segment *segments, int n_segments,
+                              int64_t pitch, REAL *panel) {
+    for (int64_t c = 0; c < t->n_c; c++)
+        for (int64_t k = 0; k < t->n_taps; k++, panel += width) {
+            const REAL *src = t->x + c * t->plane + t->off[k];
+            for (int s = 0; s < n_segments; s++)
+                NAME(copy)(panel + segments[s].lane, src + segments[s].h * pitch + segments[s].w, segments[s].length);
+        }
+}
+
+INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worker, const int im2col) {
+    const pc_conv *p = job->p;
+    const pc_blocking *b = &p->blk;
+    const pc_panels panels = pc_panels_of(p->c_out, PC_ROWS);
+    const int64_t max_vectors = panels.rows <= PC_WIDE_ROWS ? PC_WIDE_VECTORS : PC_VECTORS;
+    const int64_t width = max_vectors * LANES;
+
+    int64_t rest = task;
+    int64_t m_index = rest % b->n_m_blocks;
+    rest /= b->n_m_blocks;
+    int64_t w_index = rest % b->n_w_tiles;
+    rest /= b->n_w_tiles;
+    int64_t h_index = rest % b->n_h_tiles;
+    rest /= b->n_h_tiles;
+    int64_t d_out = rest % p->d.out;
+    rest /= p->d.out;
+    int64_t g = rest % p->groups, n = rest / p->groups;
+
+    const int64_t h0 = h_index * b->h_tile, w0 = w_index * b->w_tile;
+    const int64_t h_tile = pc_min(b->h_tile, p->h.out - h0), w_tile = pc_min(b->w_tile, p->w.out - w0);
+    const int64_t q0 = m_index * b->m_block, q1 = pc_min(panels.n, q0 + b->m_block);
+    const int64_t taps = p->h.k * p->w.k, n_channels = p->c_in * p->d.k, k_all = n_channels * taps;
+
+    REAL *scratch = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
+    REAL *tile = scratch;
+    REAL *panel = tile + b->tile_elems;
+    REAL *part = panel + b->panel_elems;
+    int64_t *off = (int64_t *)(part + b->part_elems);
+
+    const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + g * p->c_in * p->ld_x.c;
+    const REAL *a = (const REAL *)job->arrays->packed + g * p->c_out * k_all;
+    const REAL *bias = job->arrays->bias ? (const REAL *)job->arrays->bias + g * p->c_out : NULL;
+    const int64_t m0 = g * p->c_out;
+    REAL *out = (REAL *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d + h0 * p->ld_out.h +
+                w0 * p->ld_out.w;
+    const REAL *residual = job->arrays->residual;
+    if (residual)
+        residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d + h0 * p->ld_res.h + w0 * p->ld_res.w;
+
+    /* ReLU rides on the register tile; other activations, and any after a residual, go through the epilogue. */
+    const int relu_in_tile = p->activation == PC_ACT_RELU && !residual;
+    const int activated = p->activation == PC_ACT_NONE || relu_in_tile;
+    _Alignas(64) REAL c_tile[PC_ROWS * PC_VECTORS * LANES > PC_WIDE_ROWS * PC_WIDE_VECTORS * LANES
+                                 ? PC_ROWS * PC_VECTORS * LANES
+                                 : PC_WIDE_ROWS * PC_WIDE_VECTORS * LANES];
+    pc_segment segments[PC_WIDE_VECTORS * LANES];
+
+    /* (without any channel the sum is empty, but bias and activation still apply) */
+    for (int64_t c0 = 0; c0 == 0 || c0 < n_channels; c0 += b->c_block) {
+        const int64_t n_c = pc_min(b->c_block, n_channels - c0);
+        for (int64_t a0 = 0; a0 < p->h.k; a0 += b->kh_block) {
+            const int64_t n_a = pc_min(b->kh_block, p->h.k - a0);
+            for (int64_t b0 = 0; b0 < p->w.k; b0 += b->kw_block) {
+                const int64_t n_b = pc_min(b->kw_block, p->w.k - b0);
+                const int first = c0 == 0 && a0 == 0 && b0 == 0;
+                const int last = c0 + n_c >= n_channels && a0 + n_a >= p->h.k && b0 + n_b >= p->w.k;
+                const pc_grid_axis gh = pc_grid_axis_of(&p->h, n_a, h_tile), gw = pc_grid_axis_of(&p->w, n_b, w_tile);
+
+                NAME(tile_args) t = {.n_c = n_c, .n_taps = n_a * n_b, .off = off};
+                NAME(tap_offsets)(gh, gw, n_a, n_b, off);
+                const NAME(tile_origin) origin = {
+                    x, d_out * p->d.stride - p->d.pad, h0 * p->h.stride - p->h.pad + a0 * p->h.dilation,
+                    w0 * p->w.stride - p->w.pad + b0 * p->w.dilation, c0, n_c};
+                const REAL *source = tile;
+                if (b->in_place) { /* 1 x 1, one row of pixels: x is its own tile */
+                    source = x + c0 * p->ld_x.c + d_out * p->d.stride * p->ld_x.d + w0;
+                    t.plane = p->ld_x.c;
+                } else {
+                    NAME(load_tile)(p, &origin, gh, gw, tile);
+                    t.plane = gh.phases * gw.phases * gh.length * gw.length;
+                }
+
+                const int64_t pitch = im2col ? w_tile : gw.length;
+                const int64_t pixels = (h_tile - 1) * pitch + w_tile;
+                const int64_t n_pixel_panels = pc_ceil_div(pixels, width);
+                /* weights of this block against 384 KiB: what does not stay in L2 is read once */
+                const int channels_outer =
+                    !im2col && (q1 - q0) * PC_ROWS * n_c * n_a * n_b * (int64_t)sizeof(REAL) > 384 * 1024;
+                const int64_t n_outer = channels_outer ? q1 - q0 : n_pixel_panels;
+                const int64_t n_inner = channels_outer ? n_pixel_panels : q1 - q0;
+                int n_segments = 0;
+
+                for (int64_t u = 0; u < n_outer; u++)
+                    for (int64_t v = 0; v < n_inner; v++) {
+                        const int64_t q = q0 + (channels_outer ? u : v), j = channels_outer ? v : u;
+                        const int64_t first_pixel = j * width, lanes = pc_min(width, pixels - first_pixel);
+                        const int vectors = (int)pc_ceil_div(lanes, LANES);
+                        if (channels_outer || v == 0)
+                            n_segments = NAME(segments_of)(first_pixel, lanes, pitch, w_tile, h_tile, segments);
+                        if (im2col && v == 0) {
+                            t.x = source;
+                            t.n_c = n_c;
+                            t.n_taps = n_a * n_b;
+                            t.off = off;
+                            t.plane = b->in_place ? p->ld_x.c : gh.phases * gw.phases * gh.length * gw.length;
+                            NAME(pack_pixels)(&t, width, segments, n_segments, b->in_place ? 0 : gw.length, panel);
+                            static const int64_t no_offset[1] = {0};
+                            t.x = panel;
+                            t.n_c = n_c * n_a * n_b;
+                            t.n_taps = 1;
+                            t.off = no_offset;
+                            t.plane = width;
+                        } else if (!im2col) {
+                            t.x = source + first_pixel;
+                            if (b->in_place && lanes % LANES) { /* the last pixels: never read past the end of x */
+                                for (int64_t c = 0; c < n_c; c++)
+                                    NAME(copy)(panel + c * width, source + c * p->ld_x.c + first_pixel, lanes);
+                                t.x = panel;
+                                t.plane = width;
+                            } else if (b->in_place) {
+                                t.plane = p->ld_x.c;
+                            }
+                        }
+                        const int64_t rows = pc_panel_rows(panels, q), m = pc_panel_start(panels, q);
+                        t.a = a + m * k_all + (c0 * taps + a0 * p->w.k + b0) * rows;
+                        t.ld_a = im2col ? rows : taps * rows;
+                        REAL *partial = part + ((q - q0) * n_pixel_panels + j) * PC_ROWS * width;
+                        if (first) {
+                            t.init = bias ? bias + m : NULL;
+                            t.ld_init = 0;
+                        } else {
+                            t.init = partial;
+                            t.ld_init = width;
+                        }
+                        t.relu = last && relu_in_tile;
+                        const int whole = last && n_segments == 1 && segments[0].length == vectors * LANES &&
+                                          p->ld_out.w == 1 && !residual && activated;
+                        if (whole) {
+                            t.c = out + m * p->ld_out.c + segments[0].h * p->ld_out.h + segments[0].w;
+                            t.ld_c = p->ld_out.c;
+                        } else {
+                            t.c = last ? c_tile : partial;
+                            t.ld_c = width;
+                        }
+                        NAME(tiles)[rows - 1][vectors - 1](&t);
+                        if (last && !whole)
+                            NAME(finish)(p, c_tile, width, rows, segments, n_segments, out + m * p->ld_out.c,
+                                         residual ? residual + m * p->ld_res.c : NULL, activated);
+                    }
+            }
+        }
+    }
+}
+
+static void NAME(conv_direct_task)(void *ctx, int64_t task, int worker) { NAME(dense_task)(ctx, task, worker, 0); }
+
+static void NAME(conv_direct_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
+    pc_set_last_kernel(PC_STRING(PC_PASTE(conv_direct, DTYPE, PC_ISA)));
+    NAME(dense_job) job = {p, arrays, 0};
+    pc_parallel(NAME(conv_direct_task), &job, p->blk.n_tasks, threads);
+}
+
+#define PC_TILE_SHAPE ((pc_tile_shape){sizeof(REAL), LANES, PC_ROWS, PC_VECTORS, PC_WIDE_ROWS, PC_WIDE_VECTORS})
+
+static int NAME(conv_direct_plan)(pc_conv *p, int64_t max_scratch_bytes) {
+    return pc_plan_direct(p, PC_TILE_SHAPE, max_scratch_bytes);
+}
+
+static void NAME(conv_direct_pack)(const pc_conv *p, const void *w, void *packed) { NAME(pack_panels)(p, w, packed); }

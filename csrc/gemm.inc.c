@@ -1,0 +1,114 @@
+/* The register tile that every dense kernel is built on:
+ *
+ *   c[i][j] = init[i][j] + sum over k = (channel, tap) of a[k][i] * x[channel * plane + off[tap] + j]
+ *
+ * i < rows output channels (broadcast from the packed weights a), j < vectors * LANES neighbouring pixels. With one
+ * tap and plane = the width of a packed panel this is the inner kernel of a GEMM; with off[] the taps of a kernel it
+ * is a direct convolution that reads its shifted operand from the input tile itself, so no element is copied kh * kw
+ * times. The sum runs over k in order, in one accumulator per output: the order is a function of the problem alone.
+ *
+ * Registers: rows * vectors accumulators, the vectors of x, one broadcast (see isa_*.c). The loads of x are unaligned.
+ * Error: |c - exact| <= (K + 1) eps sum |a| |x|, eps half a unit in the last place (Higham 2002, eq. 3.3). */
+
+typedef struct NAME(tile_args) {
+    int64_t n_c, n_taps;
+    const int64_t *off;
+    int64_t plane;          /* from channel to channel in x */
+    const REAL *x;
+    const REAL *a;
+    int64_t ld_a;           /* from channel to channel in a */
+    const REAL *init;       /* NULL: zero */
+    int64_t ld_init;        /* 0: init[i] for the whole row (a bias) */
+    REAL *c;
+    int64_t ld_c;
+    int relu;               /* applied on the way out */
+} NAME(tile_args);
+
+typedef void (*NAME(tile_function))(const NAME(tile_args) *);
+
+#define PC_TILE_EXISTS(rows, vectors)                                                                                  \
+    ((rows) <= PC_ROWS && (vectors) <= ((rows) <= PC_WIDE_ROWS ? PC_WIDE_VECTORS : PC_VECTORS))
+
+INLINE void NAME(tile_body)(const int rows, const int vectors, const NAME(tile_args) *t) {
+    VEC acc[8][6];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 6
+        for (int v = 0; v < vectors; v++) {
+            if (!t->init)
+                acc[i][v] = (VEC){0};
+            else if (t->ld_init == 0)
+                acc[i][v] = NAME(splat)(t->init[i]);
+            else
+                acc[i][v] = NAME(load)(t->init + i * t->ld_init + v * LANES);
+        }
+    const int64_t *off = t->off;
+    int64_t n_taps = t->n_taps;
+    const REAL *xc = t->x, *ac = t->a;
+    for (int64_t c = 0; c < t->n_c; c++, xc += t->plane, ac += t->ld_a) {
+        const REAL *a = ac;
+        for (int64_t k = 0; k < n_taps; k++, a += rows) {
+            const REAL *xk = xc + off[k];
+            VEC x[6];
+#pragma GCC unroll 6
+            for (int v = 0; v < vectors; v++)
+                x[v] = NAME(load)(xk + v * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 6
+                for (int v = 0; v < vectors; v++)
+                    acc[i][v] += x[v] * a[i];
+            }
+        }
+    }
+    if (t->relu) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 6
+            for (int v = 0; v < vectors; v++)
+                acc[i][v] = NAME(relu)(acc[i][v]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 6
+        for (int v = 0; v < vectors; v++)
+            NAME(store)(t->c + i * t->ld_c + v * LANES, acc[i][v]);
+}
+
+/* tile_<rows>x<vectors> for every shape that the instruction set's registers hold; the others are never called. */
+#define PC_TILE(rows, vectors)                                                                                         \
+    static __attribute__((noinline)) void NAME(PC_CONCAT(tile_##rows##x, vectors))(const NAME(tile_args) * t) {        \
+        if (PC_TILE_EXISTS(rows, vectors))                                                                             \
+            NAME(tile_body)(rows, vectors, t);                                                                         \
+    }
+#define PC_TILES(rows)                                                                                                 \
+    PC_TILE(rows, 1) PC_TILE(rows, 2) PC_TILE(rows, 3) PC_TILE(rows, 4) PC_TILE(rows, 5) PC_TILE(rows, 6)
+PC_TILES(1) PC_TILES(2) PC_TILES(3) PC_TILES(4) PC_TILES(5) PC_TILES(6) PC_TILES(7) PC_TILES(8)
+
+#define PC_TILE_NAMES(rows)                                                                                            \
+    {NAME(tile_##rows##x1), NAME(tile_##rows##x2), NAME(tile_##rows##x3),                                              \
+     NAME(tile_##rows##x4), NAME(tile_##rows##x5), NAME(tile_##rows##x6)}
+static const NAME(tile_function) NAME(tiles)[8][6] = {
+    PC_TILE_NAMES(1), PC_TILE_NAMES(2), PC_TILE_NAMES(3), PC_TILE_NAMES(4),
+    PC_TILE_NAMES(5), PC_TILE_NAMES(6), PC_TILE_NAMES(7), PC_TILE_NAMES(8),
+};
+#undef PC_TILE
+#undef PC_TILES
+#undef PC_TILE_NAMES
+
+/* Weights (groups * c_out, k) -> [group][panel][k][row of the panel]. */
+static void NAME(pack_panels)(const pc_conv *p, const void *w, void *packed) {
+    int64_t k_all = p->c_in * p->d.k * p->h.k * p->w.k;
+    pc_panels panels = pc_panels_of(p->c_out, PC_ROWS);
+    const REAL *src = w;
+    REAL *dst = packed;
+    for (int64_t g = 0; g < p->groups; g++)
+        for (int64_t q = 0; q < panels.n; q++) {
+            int64_t rows = pc_panel_rows(panels, q);
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t k = 0; k < k_all; k++)
+                    dst[k * rows + i] = src[i * k_all + k];
+            src += rows * k_all;
+            dst += rows * k_all;
+        }
+}

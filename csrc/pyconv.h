@@ -1,0 +1,189 @@
+/* The whole C interface of pyconv, read by gcc and, between the two marks, by cffi. */
+#ifndef PYCONV_H
+#define PYCONV_H
+
+#include <stdint.h>
+
+/* cffi: begin */
+enum pc_status {
+    PC_OK = 0,
+    PC_MISALIGNED = 1, /* an array does not start at a multiple of its item size: the caller copies it */
+};
+
+/* What an index outside the input means; the words are numpy.pad's, but for PC_PAD_ZEROS ("constant"). */
+enum pc_padding_mode { PC_PAD_ZEROS, PC_PAD_REFLECT, PC_PAD_REPLICATE, PC_PAD_CIRCULAR, PC_PAD_SYMMETRIC };
+
+enum pc_activation {
+    PC_ACT_NONE, PC_ACT_RELU, PC_ACT_RELU6, PC_ACT_LEAKY_RELU, PC_ACT_ELU,
+    PC_ACT_SIGMOID, PC_ACT_TANH, PC_ACT_SILU, PC_ACT_HARDSWISH,
+};
+
+/* One spatial axis: out = (in + pad + pad_after - dilation * (k - 1) - 1) / stride + 1; pad_after is implied. */
+typedef struct pc_axis {
+    int64_t in, k, out, stride, dilation, pad;
+} pc_axis;
+
+/* Leading dimensions: the distance, in elements, between neighbours along each axis of one array. */
+typedef struct pc_ld {
+    int64_t n, c, d, h, w;
+} pc_ld;
+
+/* How a kernel cuts the problem; filled by the kernel's plan(), a function of the problem alone. */
+typedef struct pc_blocking {
+    int64_t c_block, kh_block, kw_block;        /* one reduction block: channels x kernel rows x kernel columns */
+    int64_t h_tile, w_tile;                     /* one task's output rows and columns */
+    int64_t m_block;                            /* one task's output channels, in panels (depthwise: groups) */
+    int64_t rows;                               /* depthwise: output rows in a register tile */
+    int64_t n_h_tiles, n_w_tiles, n_m_blocks;
+    int64_t n_tasks;
+    int64_t in_place;                           /* the kernel reads x itself, no copied tile */
+    int64_t tile_elems, panel_elems, part_elems; /* what the scratch of one worker holds */
+} pc_blocking;
+
+/* A convolution of any rank up to three (axes that do not exist have k = in = out = 1).
+ * c_in and c_out are channels per group; out = activation(conv(x, w) + bias + residual). */
+typedef struct pc_conv {
+    int64_t n, groups, c_in, c_out;
+    pc_axis d, h, w;
+    pc_ld ld_x, ld_out, ld_res;
+    int64_t padding_mode, activation;
+    double slope;
+    pc_blocking blk;
+    int64_t scratch_bytes; /* of one worker, filled by plan() */
+} pc_conv;
+
+typedef struct pc_kernel pc_kernel;
+
+/* The instruction sets in this build, best first. */
+int pc_n_isas(void);
+const char *pc_isa_name(int isa);
+int pc_isa_runs_here(int isa);
+int pc_n_kernels(int isa);
+const pc_kernel *pc_kernel_at(int isa, int index);
+const char *pc_kernel_name(const pc_kernel *kernel);
+/* Vector elements, rows and vectors of the kernel's register tile, for the cost model. */
+void pc_kernel_tile(const pc_kernel *kernel, int64_t *lanes, int64_t *rows, int64_t *vectors);
+
+/* Chooses the blocking and the scratch of one worker, at most max_scratch_bytes; returns 0 where none is that small. */
+int pc_conv_plan(const pc_kernel *kernel, pc_conv *p, int64_t max_scratch_bytes);
+/* Reorders contiguous weights (groups * c_out, c_in, kd, kh, kw) into as many elements, in the kernel's order. */
+void pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, void *packed);
+/* Runs on up to `threads` threads; scratch holds threads * p->scratch_bytes bytes, aligned to 64; bias and residual
+ * may be NULL. */
+int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const void *packed, const void *bias,
+                const void *residual, void *out, void *scratch, int threads);
+/* The name of the kernel that this thread ran last, written by the kernel itself: what tests ask. */
+const char *pc_last_kernel(void);
+
+/* Threads in the pool at the moment, the caller's not counted. */
+int pc_pool_workers(void);
+int pc_pool_max_threads(void);
+/* cffi: end */
+
+/* ---- between the C files ---- */
+
+typedef struct pc_arrays {
+    const void *x, *packed, *bias, *residual;
+    void *out;
+    char *scratch;
+} pc_arrays;
+
+struct pc_kernel {
+    const char *name; /* op_algo_dtype__isa */
+    int64_t item_bytes, lanes, rows, vectors;
+    int (*plan)(pc_conv *p, int64_t max_scratch_bytes);
+    void (*pack)(const pc_conv *p, const void *w, void *packed);
+    void (*run)(const pc_conv *p, const pc_arrays *arrays, int threads);
+};
+
+typedef struct pc_isa {
+    const char *name;
+    int n_kernels;
+    const pc_kernel *kernels;
+} pc_isa;
+
+extern const pc_isa pc_isa_baseline;
+extern const pc_isa pc_isa_avx2;
+extern const pc_isa pc_isa_avx512;
+
+/* Calls run(ctx, task, worker) once for each task in [0, n_tasks), worker in [0, threads). */
+typedef void (*pc_task)(void *ctx, int64_t task, int worker);
+void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads);
+
+void pc_set_last_kernel(const char *name);
+
+/* The register tile that a blocking is chosen for. */
+typedef struct pc_tile_shape {
+    int64_t item_bytes, lanes, rows, vectors, wide_rows, wide_vectors;
+} pc_tile_shape;
+
+int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
+int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
+/* Here tile.rows output rows (or tile.wide_rows, where that wastes fewer) x tile.vectors. */
+int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
+
+/* One axis of an input tile, for one block of kernel taps. With stride s and dilation d, tap a of output r reads
+ * s * (r + a d / s) + (a d) % s: the tile keeps each residue ("phase") that a tap asks for as a plane of its own, so
+ * that neighbouring outputs read neighbouring elements whatever the stride. Residues come back after `period` taps. */
+typedef struct pc_grid_axis {
+    int64_t stride, dilation, period, phases, length;
+} pc_grid_axis;
+
+static inline pc_grid_axis pc_grid_axis_of(const pc_axis *axis, int64_t taps, int64_t outputs) {
+    int64_t a = axis->stride, b = axis->dilation;
+    while (b != 0) {
+        int64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    int64_t period = axis->stride / a;
+    return (pc_grid_axis){axis->stride, axis->dilation, period, taps < period ? taps : period,
+                          outputs + (taps - 1) * axis->dilation / axis->stride};
+}
+
+/* Where index i of an axis of n elements lies under a padding mode; -1 for a zero. */
+static inline int64_t pc_map_index(int64_t i, int64_t n, int64_t mode) {
+    if (i >= 0 && i < n)
+        return i;
+    if (mode == PC_PAD_ZEROS)
+        return -1;
+    if (mode == PC_PAD_REPLICATE || n == 1)
+        return i < 0 ? 0 : n - 1;
+    int64_t period = mode == PC_PAD_CIRCULAR ? n : mode == PC_PAD_REFLECT ? 2 * (n - 1) : 2 * n;
+    int64_t r = i % period;
+    if (r < 0)
+        r += period;
+    if (r < n)
+        return r;
+    return mode == PC_PAD_REFLECT ? period - r : period - 1 - r;
+}
+
+/* c_out channels of a group are dealt to panels of at most `rows`, as evenly as possible, the taller ones first. */
+typedef struct pc_panels {
+    int64_t n, tall, rows; /* `tall` panels of `rows` channels, then n - tall of rows - 1 */
+} pc_panels;
+
+static inline pc_panels pc_panels_of(int64_t c_out, int64_t rows) {
+    int64_t n = (c_out + rows - 1) / rows;
+    if (n == 0)
+        return (pc_panels){0, 0, 0};
+    int64_t each = (c_out + n - 1) / n;
+    return (pc_panels){n, c_out - n * (each - 1), each};
+}
+
+static inline int64_t pc_panel_rows(pc_panels panels, int64_t q) { return panels.rows - (q >= panels.tall); }
+static inline int64_t pc_panel_start(pc_panels panels, int64_t q) {
+    return q * panels.rows - (q > panels.tall ? q - panels.tall : 0);
+}
+
+/* A run of lanes of a register tile that are neighbours in one output row. */
+typedef struct pc_segment {
+    int64_t lane, length, h, w;
+} pc_segment;
+
+static inline int64_t pc_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t pc_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t pc_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t pc_round_up(int64_t a, int64_t b) { return pc_ceil_div(a, b) * b; }
+
+#endif

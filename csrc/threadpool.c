@@ -1,0 +1,192 @@
+/* The library's own threads.
+ *
+ * A job is n_tasks calls of one function. Every thread starts on its contiguous share of the tasks and, when that is
+ * done, helps with what is left of the others' shares. Tasks are cut by the problem, never by the number of threads,
+ * and each output element belongs to one task, so neither the number of threads nor who ran what can change a bit.
+ *
+ * One caller owns the pool at a time; a caller that finds it taken does the work on its own thread. Workers wait for
+ * the next job by a short spin and then on a condition variable. After fork() the child starts with an empty pool.
+ */
+#define _GNU_SOURCE
+#include "pyconv.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+enum {
+    MAX_THREADS = 256,
+    SPINS = 1500,              /* some 20 us: longer than the gap between two layers, shorter than a time slice */
+    STACK_BYTES = 1 << 20,     /* the same everywhere (musl's default is 128 KiB); kernels use less than 64 KiB */
+};
+
+typedef struct share {
+    _Alignas(64) _Atomic int64_t next;
+    int64_t end;
+} share;
+
+static struct {
+    _Atomic int busy;          /* a caller owns the pool */
+    _Atomic uint64_t ticket;   /* job number * 2^16 + threads in the job: all that an idle worker may read */
+    _Atomic int pending;       /* workers of this job that have not finished */
+    _Atomic int sleepers;
+    int n_workers;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake, done;
+    pc_task run;
+    void *ctx;
+    share shares[MAX_THREADS];
+} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void work(int self, int threads) {
+    for (int i = 0; i < threads; i++) {
+        share *s = &pool.shares[(self + i) % threads];
+        for (;;) {
+            int64_t task = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+            if (task >= s->end)
+                break;
+            pool.run(pool.ctx, task, self);
+        }
+    }
+}
+
+static uint64_t wait_for_job(uint64_t seen) {
+    for (int spin = 0; spin < SPINS; spin++) {
+        uint64_t now = atomic_load_explicit(&pool.ticket, memory_order_acquire);
+        if (now != seen)
+            return now;
+        relax();
+    }
+    pthread_mutex_lock(&pool.mutex);
+    atomic_fetch_add(&pool.sleepers, 1);
+    uint64_t now;
+    while ((now = atomic_load(&pool.ticket)) == seen)
+        pthread_cond_wait(&pool.wake, &pool.mutex);
+    atomic_fetch_sub(&pool.sleepers, 1);
+    pthread_mutex_unlock(&pool.mutex);
+    return now;
+}
+
+typedef struct birth {
+    int self;
+    uint64_t seen;
+} birth;
+
+/* Born under pool.mutex with the ticket it has to outwait, so the job that is published next is never missed. */
+static birth newborn;
+static _Atomic int born;
+
+static void *worker(void *arg) {
+    (void)arg;
+    birth b = newborn;
+    atomic_store_explicit(&born, 1, memory_order_release);
+    for (uint64_t seen = b.seen;;) {
+        seen = wait_for_job(seen);
+        int threads = (int)(seen & 0xffff);
+        if (b.self >= threads)
+            continue;
+        work(b.self, threads);
+        if (atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_acq_rel) == 1) {
+            pthread_mutex_lock(&pool.mutex);
+            pthread_cond_signal(&pool.done);
+            pthread_mutex_unlock(&pool.mutex);
+        }
+    }
+    return NULL;
+}
+
+static void forget_workers_in_child(void) {
+    pool.n_workers = 0;
+    atomic_store(&pool.busy, 0);
+    atomic_store(&pool.pending, 0);
+    atomic_store(&pool.sleepers, 0);
+    pthread_mutex_init(&pool.mutex, NULL);
+    pthread_cond_init(&pool.wake, NULL);
+    pthread_cond_init(&pool.done, NULL);
+}
+
+static void register_fork_handler(void) { pthread_atfork(NULL, NULL, forget_workers_in_child); }
+
+/* Grows the pool to `threads - 1` workers, as far as the system allows; returns how many threads there are now. */
+static int grow(int threads) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_fork_handler);
+    if (pool.n_workers >= threads - 1)
+        return threads;
+    pthread_attr_t attr;
+    sigset_t all, old;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals belong to the program's threads */
+    while (pool.n_workers < threads - 1) {
+        pthread_t id;
+        newborn = (birth){pool.n_workers + 1, atomic_load(&pool.ticket)};
+        atomic_store(&born, 0);
+        if (pthread_create(&id, &attr, worker, NULL) != 0)
+            break;
+        while (!atomic_load_explicit(&born, memory_order_acquire))
+            sched_yield();
+        pool.n_workers++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    return pool.n_workers + 1;
+}
+
+void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
+    threads = (int)pc_min(pc_min(threads, n_tasks), MAX_THREADS);
+    int expected = 0;
+    if (threads > 1 && atomic_compare_exchange_strong(&pool.busy, &expected, 1)) {
+        threads = grow(threads);
+        if (threads == 1)
+            atomic_store(&pool.busy, 0);
+    } else {
+        threads = 1;
+    }
+    if (threads == 1) {
+        for (int64_t task = 0; task < n_tasks; task++)
+            run(ctx, task, 0);
+        return;
+    }
+    pool.run = run;
+    pool.ctx = ctx;
+    for (int t = 0; t < threads; t++) {
+        atomic_store_explicit(&pool.shares[t].next, n_tasks * t / threads, memory_order_relaxed);
+        pool.shares[t].end = n_tasks * (t + 1) / threads;
+    }
+    atomic_store_explicit(&pool.pending, threads - 1, memory_order_relaxed);
+    uint64_t job = (atomic_load_explicit(&pool.ticket, memory_order_relaxed) >> 16) + 1;
+    atomic_store(&pool.ticket, job << 16 | (uint64_t)threads);
+    if (atomic_load(&pool.sleepers) > 0) {
+        pthread_mutex_lock(&pool.mutex);
+        pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.mutex);
+    }
+    work(0, threads);
+    for (int spin = 0; atomic_load_explicit(&pool.pending, memory_order_acquire) > 0; spin++) {
+        if (spin < SPINS) {
+            relax();
+        } else {
+            pthread_mutex_lock(&pool.mutex);
+            while (atomic_load(&pool.pending) > 0)
+                pthread_cond_wait(&pool.done, &pool.mutex);
+            pthread_mutex_unlock(&pool.mutex);
+        }
+    }
+    atomic_store_explicit(&pool.busy, 0, memory_order_release);
+}
+
+int pc_pool_workers(void) { return pool.n_workers; }
+int pc_pool_max_threads(void) { return MAX_THREADS; }

@@ -1,0 +1,42 @@
+/* The vector words that kernels may use: GCC vector extensions, no intrinsics. Included once for each element type
+ * and instruction set; NAME(x) is x_<dtype>__<isa>, so perf, gdb and objdump say which copy ran. */
+#define PC_CONCAT_(a, b) a##b
+#define PC_CONCAT(a, b) PC_CONCAT_(a, b)
+#define PC_PASTE_(name, dtype, isa) name##_##dtype##__##isa
+#define PC_PASTE(name, dtype, isa) PC_PASTE_(name, dtype, isa)
+#define NAME(name) PC_PASTE(name, DTYPE, PC_ISA)
+
+#define INLINE static inline __attribute__((always_inline))
+#define LANES (PC_VEC_BYTES / (int)sizeof(REAL))
+
+typedef REAL NAME(real);
+typedef REAL NAME(vec) __attribute__((vector_size(PC_VEC_BYTES)));
+typedef REAL NAME(vec_unaligned) __attribute__((vector_size(PC_VEC_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef INTEGER NAME(mask) __attribute__((vector_size(PC_VEC_BYTES)));
+#define VEC NAME(vec)
+#define MASK NAME(mask)
+
+INLINE VEC NAME(load)(const REAL *p) { return *(const NAME(vec_unaligned) *)p; }
+INLINE void NAME(store)(REAL *p, VEC v) { *(NAME(vec_unaligned) *)p = v; }
+INLINE VEC NAME(splat)(REAL s) { return (VEC){0} + s; }
+/* Lanes of a where m is set (all ones), of b elsewhere. */
+INLINE VEC NAME(select)(MASK m, VEC a, VEC b) { return (VEC)(((MASK)a & m) | ((MASK)b & ~m)); }
+
+/* The first n < LANES elements; nothing beyond them is touched. */
+INLINE void NAME(copy_part)(REAL *dst, const REAL *src, int64_t n) {
+    for (int64_t step = LANES / 2; step > 0; step /= 2) {
+        if (n & step) {
+            memcpy(dst, src, (size_t)step * sizeof(REAL));
+            dst += step;
+            src += step;
+        }
+    }
+}
+
+/* dst[0..n) = src[0..n), without a call. */
+INLINE void NAME(copy)(REAL *dst, const REAL *src, int64_t n) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        NAME(store)(dst + i, NAME(load)(src + i));
+    NAME(copy_part)(dst + i, src + i, n - i);
+}
