@@ -1,0 +1,38 @@
+"""Builds ``pyconv._ffi``: cuts the cffi declarations out of ``pyconv.h``, declares nothing itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+SOURCES = ["dispatch.c", "threadpool.c", "blocking.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c"]
+# -std=gnu11 and not c11: c11 silently turns FMA contraction off. Never -ffast-math (NaN, Inf and signed zeros
+# matter) and never -march=native (the instruction set is chosen when the program runs).
+FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
+
+
+def declarations() -> str:
+    """Everything between the two cffi marks of ``pyconv.h``."""
+    text = (HERE / "pyconv.h").read_text()
+    return text.split("/* cffi: begin */")[1].split("/* cffi: end */")[0]
+
+
+ffi = FFI()
+ffi.cdef(declarations())
+# Paths relative to the project: setuptools refuses absolute ones, and records them in the sdist.
+_root = HERE.name
+ffi.set_source(
+    "pyconv._ffi",
+    '#include "pyconv.h"',
+    sources=[f"{_root}/{name}" for name in SOURCES],
+    include_dirs=[_root],
+    # an edited header or kernel body has to rebuild the extension
+    depends=sorted(f"{_root}/{path.name}" for path in HERE.iterdir() if path.suffix in {".h", ".c"}),
+    extra_compile_args=FLAGS + os.environ.get("PYCONV_CFLAGS", "").split(),
+    libraries=["pthread"],
+    py_limited_api=True,
+)

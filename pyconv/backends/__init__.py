@@ -1,0 +1,1 @@
+"""Arrays to kernels: one module a backend, each listing its algorithms."""

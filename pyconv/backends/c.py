@@ -1,0 +1,266 @@
+"""The C kernels as algorithms: one for each operation, kernel body, element type and instruction set of the build."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import cost
+from .._ffi import ffi, lib
+from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
+from ..cost import Machine
+from ..problem import AXES, ITEM_BYTES, ConvProblem
+
+__all__ = ["algorithms", "isa_in_use", "isas", "last_kernel", "machine", "pool_workers", "scratch"]
+
+_EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
+_PADDING_MODES = {
+    "zeros": lib.PC_PAD_ZEROS,
+    "reflect": lib.PC_PAD_REFLECT,
+    "replicate": lib.PC_PAD_REPLICATE,
+    "circular": lib.PC_PAD_CIRCULAR,
+    "symmetric": lib.PC_PAD_SYMMETRIC,
+}
+_ACTIVATIONS = {
+    None: lib.PC_ACT_NONE,
+    "relu": lib.PC_ACT_RELU,
+    "relu6": lib.PC_ACT_RELU6,
+    "leaky_relu": lib.PC_ACT_LEAKY_RELU,
+    "elu": lib.PC_ACT_ELU,
+    "sigmoid": lib.PC_ACT_SIGMOID,
+    "tanh": lib.PC_ACT_TANH,
+    "silu": lib.PC_ACT_SILU,
+    "hardswish": lib.PC_ACT_HARDSWISH,
+}
+#: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
+#: cut, and so every bit of the result, must not depend on them.
+_WORKERS_IN_LIMIT = 8
+#: Less work than this stays on the caller's thread: waking another costs some microseconds.
+_FLOPS_PER_THREAD = 400_000
+
+
+class _Scratch(threading.local):
+    """One buffer for each Python thread, grown on demand, aligned to a cache line."""
+
+    size = -1
+    pointer: Any = None
+
+    def grow(self, size: int) -> None:
+        self.size, self.pointer = -1, None
+        buffer = np.empty(size + 64, dtype=np.uint8)
+        keep = ffi.from_buffer(buffer)
+        skip = -int(ffi.cast("uintptr_t", keep)) % 64
+        self.keep = keep
+        self.pointer, self.size = keep + skip, size
+
+
+_local = _Scratch()
+
+
+def scratch(size: int) -> Any:
+    """Return the calling thread's scratch memory of at least ``size`` bytes, contents arbitrary."""
+    if _local.size < size:
+        try:
+            _local.grow(size)
+        except MemoryError:
+            raise MemoryError(f"no memory for {size} bytes of scratch; options(max_workspace=) limits it") from None
+    return _local.pointer
+
+
+def _isas() -> dict[str, int]:
+    """Instruction sets of this build, best first, and their numbers."""
+    return {ffi.string(lib.pc_isa_name(i)).decode(): i for i in range(lib.pc_n_isas())}
+
+
+def isa_in_use() -> str:
+    """Return the instruction set that "auto" runs on: the best that this processor has, or ``PYCONV_FORCE_ISA``."""
+    isas = _isas()
+    forced = os.environ.get("PYCONV_FORCE_ISA", "").strip()
+    if forced:
+        if forced not in isas:
+            raise ImportError(f"PYCONV_FORCE_ISA={forced!r}: this build has {', '.join(isas)}")
+        if not lib.pc_isa_runs_here(isas[forced]):
+            raise ImportError(f"PYCONV_FORCE_ISA={forced!r}: this processor does not have it")
+        return forced
+    return next(name for name, number in isas.items() if lib.pc_isa_runs_here(number))
+
+
+def last_kernel() -> str:
+    """Return the name of the C function that this thread ran last, as that function itself reported it."""
+    return str(ffi.string(lib.pc_last_kernel()).decode())
+
+
+def pool_workers() -> int:
+    """Threads that the pool has started so far."""
+    return int(lib.pc_pool_workers())
+
+
+def _address(array: Array) -> Any:
+    return ffi.cast("void *", array.__array_interface__["data"][0])
+
+
+def _is_contiguous(strides: tuple[int, ...], shape: tuple[int, ...], item: int) -> bool:
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != item:
+            return False
+        item *= size
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class CConv:
+    """A convolution kernel of csrc/, on one instruction set."""
+
+    op: str
+    family: str
+    dtype: str
+    isa: str
+    preferred: bool
+    runs_here: bool
+    kernel: Any
+    lanes: int
+    rows: int
+    vectors: int
+    backend: str = "c"
+
+    @property
+    def id(self) -> str:
+        """Return op.family.dtype@c-isa."""
+        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
+
+    @property
+    def kernel_name(self) -> str:
+        """Return what :func:`last_kernel` says after this algorithm has run."""
+        return f"conv_{self.family}_{self.dtype}__{self.isa}"
+
+    def supports(self, problem: ConvProblem) -> Support:
+        """Whether the kernel can do it."""
+        if not self.runs_here:
+            return Support(f"this processor does not have {self.isa}")
+        if self.family == "depthwise" and problem.c_in != problem.groups:
+            return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
+        return Support()
+
+    def _blocked(self, call: Call) -> Any:
+        """Return the C description of the call with its blocking, or None where the scratch limit is too small."""
+        problem = call.problem
+        p = ffi.new("pc_conv *")
+        p.n, p.groups = problem.n, problem.groups
+        p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
+        for name in "dhw":
+            axis = getattr(p, name)
+            axes = AXES[problem.rank]
+            if name in axes:
+                i = axes.index(name)
+                setattr(axis, "in", problem.spatial[i])
+                axis.k, axis.out = problem.kernel[i], problem.out_spatial[i]
+                axis.stride, axis.dilation, axis.pad = problem.stride[i], problem.dilation[i], problem.padding[i][0]
+            else:
+                setattr(axis, "in", 1)
+                axis.k = axis.out = axis.stride = axis.dilation = 1
+        item = ITEM_BYTES[problem.dtype]
+        for ld, strides in ((p.ld_x, call.x_strides), (p.ld_out, call.out_strides), (p.ld_res, call.residual_strides)):
+            if strides is not None:
+                ld.n, ld.c = strides[0] // item, strides[1] // item
+                for name, stride in zip(AXES[problem.rank], strides[2:], strict=True):
+                    setattr(ld, name, stride // item)
+        p.padding_mode = _PADDING_MODES[problem.padding_mode]
+        p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
+        return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // _WORKERS_IN_LIMIT) else None
+
+    @staticmethod
+    def _threads(call: Call, p: Any) -> int:
+        by_memory = call.max_workspace // max(1, p.scratch_bytes)
+        by_work = call.problem.flops // _FLOPS_PER_THREAD
+        return int(max(1, min(call.threads, by_memory, by_work, p.blk.n_tasks)))
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the scratch of all threads together."""
+        p = self._blocked(call)
+        return None if p is None else int(p.scratch_bytes) * self._threads(call, p)
+
+    def estimate(self, problem: ConvProblem, machine: Machine) -> float:
+        """Return seconds by :func:`pyconv.cost.conv_seconds`."""
+        return cost.conv_seconds(problem, machine, self.family)
+
+    def error_bound(self, problem: ConvProblem) -> float:
+        """(K + 2) eps for K products summed in one order, the bias and the residual."""
+        return (problem.reduction + 2) * _EPSILON[self.dtype]
+
+    def packing(self, problem: ConvProblem) -> str:
+        """Return panels of as many rows as the register tile; depthwise weights stay in order."""
+        return "plain" if self.family == "depthwise" else f"panels{self.rows}"
+
+    def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
+        """Return pointers to the reordered weights and to the bias (they keep their arrays alive)."""
+        w = np.ascontiguousarray(w)
+        packed = np.empty(w.size, dtype=w.dtype)
+        p = ffi.new("pc_conv *")
+        p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
+        p.d.k, p.h.k, p.w.k = 1, 1, prod(problem.kernel)
+        lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
+        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(np.ascontiguousarray(bias))
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of the arrays alone; the GIL is released while the kernel runs."""
+        p = self._blocked(call)
+        threads = self._threads(call, p)
+        size = int(p.scratch_bytes) * threads
+        kernel, run_kernel, null, from_buffer = self.kernel, lib.pc_conv_run, ffi.NULL, ffi.from_buffer
+        problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
+        point_x = from_buffer if _is_contiguous(call.x_strides, problem.x_shape, item) else _address
+        point_out = from_buffer if _is_contiguous(call.out_strides, problem.out_shape, item) else _address
+
+        def run(x: Array, packed: Packed, residual: Array | None, out: Array) -> bool:
+            status = run_kernel(
+                kernel,
+                p,
+                point_x(x),
+                packed[0],
+                packed[1],
+                null if residual is None else _address(residual),
+                point_out(out),
+                scratch(size),
+                threads,
+            )
+            return bool(status == 0)
+
+        return run
+
+
+def isas() -> dict[str, bool]:
+    """Instruction sets of this build, best first, and whether this processor has them."""
+    return {name: bool(lib.pc_isa_runs_here(number)) for name, number in _isas().items()}
+
+
+def algorithms() -> Iterator[Algorithm]:
+    """Every kernel of the build."""
+    return iter(_kernels())
+
+
+def _kernels() -> Iterator[CConv]:
+    """Every kernel of the build; its name, ``conv_<family>_<dtype>__<isa>``, says what it is."""
+    best = isa_in_use()
+    for isa, number in _isas().items():
+        runs_here = bool(lib.pc_isa_runs_here(number))
+        for index in range(lib.pc_n_kernels(number)):
+            kernel = lib.pc_kernel_at(number, index)
+            what, _, _ = ffi.string(lib.pc_kernel_name(kernel)).decode().partition("__")
+            _, family, dtype = what.split("_")
+            shape = ffi.new("int64_t[3]")
+            lib.pc_kernel_tile(kernel, shape, shape + 1, shape + 2)
+            for op in ("conv1d", "conv2d", "conv3d"):
+                yield CConv(op, family, dtype, isa, isa == best, runs_here, kernel, *shape)
+
+
+@cache
+def machine() -> Machine:
+    """Return the cost model's view of this processor."""
+    return Machine.of_lanes(next(a.lanes for a in _kernels() if a.preferred and a.dtype == "f32"))

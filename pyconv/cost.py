@@ -1,0 +1,92 @@
+"""The first cost model: which algorithm, by counting flops, bytes and fixed overheads.
+
+A pure function of the problem and a :class:`Machine`; it never measures. Its constants are shares of the machine's
+peak, read off profiles of each kernel, and are good enough to rank the algorithms that exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .problem import ITEM_BYTES, ConvProblem
+
+__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "roofline"]
+
+#: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
+#: every bit of the result, does not depend on the number of threads.
+NOMINAL_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the model knows of the processor: one core's float32 peak and the memory bandwidth."""
+
+    lanes: int  # float32 elements in a vector
+    gflops: float  # float32 peak of a core: lanes * 2 flops * 2 FMAs * GHz
+    gbytes: float  # copy bandwidth of L3 or memory, all cores
+
+    @classmethod
+    def of_lanes(cls, lanes: int) -> Machine:
+        """Return a typical processor of 3.5 GHz whose vectors hold so many float32 elements."""
+        fma_ports = 2.0
+        return cls(lanes=lanes, gflops=lanes * 2 * fma_ports * 3.5, gbytes=20.0)
+
+
+def roofline(
+    problem: ConvProblem,
+    machine: Machine,
+    *,
+    efficiency: float,
+    lane_use: float = 1.0,
+    extra_bytes: float = 0.0,
+    overhead: float = 3e-6,
+) -> float:
+    """Seconds: the longer of arithmetic and traffic, plus what a call costs however small it is.
+
+    ``efficiency`` is the kernel's share of peak with full vectors, ``lane_use`` the share of vector elements that
+    hold outputs, ``extra_bytes`` what is written and read again beyond x, w and y.
+    """
+    scale = 2 if problem.dtype == "f64" else 1
+    arithmetic = problem.flops * scale / (machine.gflops * 1e9 * NOMINAL_THREADS * efficiency * lane_use)
+    traffic = (problem.bytes + extra_bytes) / (machine.gbytes * 1e9)
+    return max(arithmetic, traffic) + 0.3 * min(arithmetic, traffic) + overhead
+
+
+def lanes_of(problem: ConvProblem, machine: Machine) -> int:
+    """Vector elements of the problem's type."""
+    return max(1, machine.lanes * 4 // max(4, ITEM_BYTES[problem.dtype]))
+
+
+#: Share of peak that each dense or depthwise kernel reaches when its vectors are full.
+_EFFICIENCY = {"direct": 0.85, "im2col": 0.80, "depthwise": 0.60}
+
+
+def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
+    """Seconds of one of the direct-summation kernels (csrc/*.inc.c and their Numba twins)."""
+    lanes = lanes_of(problem, machine)
+    w_out, h_out = problem.out_spatial[-1], problem.out_spatial[-2] if problem.rank > 1 else 1
+    reach = (problem.kernel[-1] - 1) * problem.dilation[-1] // problem.stride[-1]
+    c_out = problem.c_out // problem.groups
+    item = ITEM_BYTES[problem.dtype]
+    if w_out * h_out == 0:
+        return 0.0
+    efficiency = _EFFICIENCY[family]
+    if family == "depthwise":
+        # rows of pixels in whole vectors; strides along h load each operand anew
+        use = w_out / (-(-w_out // lanes) * lanes)
+        if problem.rank > 1 and problem.stride[-2] != 1:
+            efficiency *= 0.5
+        return roofline(problem, machine, efficiency=efficiency, lane_use=use)
+    pointwise = all(k == 1 for k in problem.kernel) and all(s == 1 for s in problem.stride)
+    pitch = w_out + (0 if family == "im2col" else reach)
+    pixels = (h_out - 1) * pitch + w_out
+    use = w_out * h_out / (-(-pixels // lanes) * lanes)
+    # few output channels leave accumulators idle; im2col also copies each operand once for all of them
+    if c_out < 4:
+        efficiency *= (0.25, 0.4, 0.6)[c_out - 1]
+    lowered = 0.0
+    if family == "im2col":
+        lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * (0.15 if pointwise else 0.3)
+    elif pointwise and problem.reduction > 256:
+        lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * 0.25
+    return roofline(problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered)

@@ -1,0 +1,1 @@
+"""Arguments to problem to plan to run: one module a family of operations."""

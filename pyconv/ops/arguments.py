@@ -1,0 +1,110 @@
+"""Checks and conversions that every operation shares."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..algorithm import Array
+from ..errors import InvalidProblem
+from ..problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, Pads
+
+__all__ = ["activation_of", "as_array", "dtype_of", "is_plain", "numbers", "padding_of", "plain"]
+
+
+def as_array(name: str, value: Any) -> Array:
+    """Return an ndarray over the caller's memory, for anything that exports an array interface or DLPack."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; pass {name}.filled(...) to say what masked elements count as")
+    if isinstance(value, np.ndarray):
+        return value.view(np.ndarray)
+    if hasattr(value, "__array_interface__"):
+        return np.asarray(value)
+    if hasattr(value, "__cuda_array_interface__"):
+        raise TypeError(f"{name} lives on a GPU; copy it to the host first (no GPU algorithm is registered)")
+    if hasattr(value, "__dlpack__"):
+        return np.from_dlpack(value)
+    raise TypeError(f"{name} must be an array, got {type(value).__name__}; use numpy.asarray(...) if that is meant")
+
+
+def dtype_of(name: str, dtype: np.dtype[Any]) -> str:
+    """Return the short word of an element type, in any byte order: f16, f32 or f64."""
+    try:
+        return DTYPES[dtype.newbyteorder("=").name]
+    except KeyError:
+        raise TypeError(
+            f"{name} must be {', '.join(DTYPES)}, got {dtype.name}; convert it, for example {name}.astype(numpy.float32)"
+        ) from None
+
+
+def is_plain(dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether kernels can read the array where it is: native byte order, strides in whole elements."""
+    if not dtype.isnative:
+        return False
+    return all(stride % dtype.itemsize == 0 for stride, size in zip(strides, shape, strict=True) if size > 1)
+
+
+def plain(array: Array) -> Array:
+    """Return a contiguous, aligned copy in native byte order."""
+    return np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True, subok=False)
+
+
+def numbers(name: str, value: Any, rank: int) -> tuple[int, ...]:
+    """Return one integer for each axis, from an integer or a sequence of them."""
+    try:
+        return (operator.index(value),) * rank
+    except TypeError:
+        pass
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be an integer or {rank} of them, got {value!r}")
+    try:
+        found = tuple(map(operator.index, value))
+    except TypeError:
+        raise TypeError(f"{name} must be an integer or {rank} of them, got {value!r}") from None
+    if len(found) == 1:
+        found *= rank
+    if len(found) != rank:
+        raise InvalidProblem(f"{name} must be an integer or {rank} of them, got {value!r}")
+    return found
+
+
+def padding_of(
+    value: Any, rank: int, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Pads:
+    """Return (before, after) for each axis, from any form of ``padding``."""
+    if isinstance(value, str):
+        if value == "valid":
+            return ((0, 0),) * rank
+        if value != "same":
+            raise InvalidProblem(f'padding must be numbers, "same" or "valid", got {value!r}')
+        if any(s != 1 for s in stride):
+            raise InvalidProblem(f'padding="same" needs stride 1, got stride {stride}; give the numbers instead')
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((t // 2, t - t // 2) for t in total)
+    if isinstance(value, Iterable):
+        entries = list(value)
+        if entries and all(isinstance(entry, Iterable) and not isinstance(entry, str) for entry in entries):
+            pairs = [numbers("padding", entry, 2) for entry in entries]
+            if len(pairs) != rank:
+                raise InvalidProblem(f"padding must have a (before, after) pair for each of {rank} axes, got {value!r}")
+            return tuple((before, after) for before, after in pairs)
+    return tuple((p, p) for p in numbers("padding", value, rank))
+
+
+def activation_of(value: Any) -> tuple[str | None, float]:
+    """Return the activation's name and slope, from None, a name or (name, slope)."""
+    if value is None:
+        return None, 0.0
+    if isinstance(value, (tuple, list)) and len(value) == 2 and value[0] in DEFAULT_SLOPES:
+        try:
+            return str(value[0]), float(value[1])
+        except (TypeError, ValueError):
+            raise TypeError(f"the slope of {value[0]} must be a number, got {value[1]!r}") from None
+    if isinstance(value, str) and value in ACTIVATIONS:
+        return value, DEFAULT_SLOPES.get(value, 0.0)
+    raise InvalidProblem(
+        f"activation must be None, one of {', '.join(ACTIVATIONS)}, or (name, slope) with leaky_relu or elu; got {value!r}"
+    )

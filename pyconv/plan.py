@@ -1,0 +1,192 @@
+"""From a call to the algorithm that will do it: the choice, its explanation, and the compiled plan."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from . import registry
+from .algorithm import Algorithm, Call, Runner
+from .cost import Machine
+from .errors import InvalidProblem, Unsupported
+from .options import Options
+from .problem import ConvProblem
+
+__all__ = ["Candidate", "Explanation", "Plan", "explain_call", "make_plan"]
+
+logger = logging.getLogger("pyconv")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One algorithm's answer to one problem.
+
+    Attributes
+    ----------
+    id : str
+    supported : bool
+        Whether it may be taken; if not, ``reason`` says why.
+    reason : str
+    workspace_bytes : int or None
+        Scratch of all threads together.
+    estimate_s, measured_s : float or None
+        Seconds by the cost model, and as measured, where it was.
+    error_bound : float or None
+        Largest error of an output before its activation, relative to sum |x| |w| + |bias| + |residual|.
+    """
+
+    id: str
+    supported: bool
+    reason: str
+    workspace_bytes: int | None
+    estimate_s: float | None
+    measured_s: float | None
+    error_bound: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Which algorithm a call takes, and what every candidate said; prints as a table."""
+
+    problem: ConvProblem
+    algorithm: str
+    why: str
+    candidates: tuple[Candidate, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        header = ("", "algorithm", "estimate", "measured", "scratch", "error bound", "reason")
+        rows = [header]
+        for c in self.candidates:
+            rows.append(
+                (
+                    "->" if c.id == self.algorithm else "",
+                    c.id,
+                    _seconds(c.estimate_s),
+                    _seconds(c.measured_s),
+                    "" if c.workspace_bytes is None else f"{c.workspace_bytes / 1024:.0f} KB",
+                    "" if c.error_bound is None else f"{c.error_bound:.1e}",
+                    self.why if c.id == self.algorithm else c.reason,
+                )
+            )
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([f"{self.problem.op} {self.problem}", *lines])
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value * 1e6:.1f} us" if value < 1e-3 else f"{value * 1e3:.2f} ms" if value < 1 else f"{value:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A call's algorithm, bound to everything but the arrays."""
+
+    call: Call
+    algorithm: Algorithm
+    run: Runner
+
+
+def _named(name: str, call: Call, options: Options) -> list[Algorithm]:
+    """Return the algorithms that ``algorithm=name`` permits, the ones to prefer first."""
+    problem = call.problem
+    if not isinstance(name, str):
+        raise TypeError(f'algorithm must be "auto", a family or an id, got {name!r}')
+    permitted = registry.candidates(problem.op, problem.dtype, registry.available(options.backend))
+    if name == "auto":
+        return permitted
+    family = [a for a in permitted if a.family == name]
+    exact = family or registry.matching(name, problem.op, problem.dtype)
+    if exact:
+        return exact
+    known = registry.algorithms()
+    if name in known:
+        raise Unsupported(f"{name} is not for {problem.op} in {problem.dtype}")
+    families = sorted({a.split(".")[1] for a in known if a.startswith(f"{problem.op}.")})
+    if name in families:
+        raise Unsupported(
+            f"{name} is not there for {problem.op} in {problem.dtype} on backend {options.backend!r}; "
+            f"there are {', '.join(sorted({a.family for a in permitted}))}"
+        )
+    raise InvalidProblem(
+        f"no algorithm is called {name!r}; {problem.op} has {', '.join(families)}, or an id of pyconv.algorithms()"
+    )
+
+
+def _refusal(algorithm: Algorithm, call: Call, alone: bool) -> str:
+    """Why this algorithm may not be taken, whatever its speed; empty where it may."""
+    support = algorithm.supports(call.problem)
+    if not support:
+        return support.reason
+    if not algorithm.preferred and not alone:
+        return "not the instruction set in use; ask for it by its id"
+    if algorithm.workspace(call) is None:
+        return f"needs more scratch than max_workspace ({call.max_workspace} bytes)"
+    return ""
+
+
+def _machine() -> Machine:
+    if registry.why_missing("c") is None:
+        from .backends import c
+
+        return c.machine()
+    return Machine.of_lanes(8)
+
+
+def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, list[Algorithm], dict[str, str]]:
+    """Return the algorithm, why it, all that were asked, and the refusals by id."""
+    asked = _named(name, call, options)
+    machine = _machine()
+    alone = name != "auto" and not any(a.family == name for a in asked)
+    ranked = sorted(asked, key=lambda a: (a.backend == "numpy", a.estimate(call.problem, machine), a.id))
+    refusals: dict[str, str] = {}
+    for algorithm in ranked:
+        refusals[algorithm.id] = _refusal(algorithm, call, alone)
+        if not refusals[algorithm.id]:
+            why = "asked for by name" if name != "auto" else "lowest estimate"
+            if name == "auto" and algorithm.backend == "numpy":
+                why = "no other algorithm can do it"
+            return algorithm, why, asked, refusals
+    table = "\n".join(f"  {id}: {reason}" for id, reason in refusals.items())
+    raise Unsupported(f"no permitted algorithm can do {call.problem.op} {call.problem}:\n{table}")
+
+
+def make_plan(call: Call, name: str, options: Options) -> Plan:
+    """Choose, compile and, at level DEBUG of the logger "pyconv", say so."""
+    began = time.perf_counter()
+    algorithm, why, _, _ = _choose(call, name, options)
+    plan = Plan(call, algorithm, algorithm.compile(call))
+    if logger.isEnabledFor(logging.DEBUG):
+        took = (time.perf_counter() - began) * 1e6
+        logger.debug("%s %s -> %s (%s; planned in %.0f us)", call.problem.op, call.problem, algorithm.id, why, took)
+    return plan
+
+
+def explain_call(call: Call, name: str, options: Options) -> Explanation:
+    """Return what :func:`make_plan` would take, with every candidate's answer."""
+    chosen, why, asked, _ = _choose(call, name, options)
+    machine = _machine()
+    best = chosen.estimate(call.problem, machine)
+    alone = name != "auto" and not any(a.family == name for a in asked)
+    rows = []
+    for algorithm in asked:
+        refusal = _refusal(algorithm, call, alone)
+        supported = bool(algorithm.supports(call.problem))
+        estimate = algorithm.estimate(call.problem, machine) if supported else None
+        reason = refusal
+        if not refusal and algorithm is not chosen and estimate is not None:
+            reason = "only where nothing else can" if algorithm.backend == "numpy" else f"{estimate / best:.2f}x the time"
+        rows.append(
+            Candidate(
+                id=algorithm.id,
+                supported=not refusal,
+                reason=reason,
+                workspace_bytes=algorithm.workspace(call) if supported else None,
+                estimate_s=estimate,
+                measured_s=None,
+                error_bound=algorithm.error_bound(call.problem) if supported else None,
+            )
+        )
+    return Explanation(call.problem, chosen.id, why, tuple(rows))

@@ -1,0 +1,290 @@
+"""Frozen descriptors of problems: the only shape arithmetic in the project.
+
+A problem holds sizes and words, never arrays. It is hashable, and its string is the pytest id, the benchmark's name,
+the cache key and the bug report in one: ``n1c64h56w56-o64k3s1p1-f32``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import starmap
+from typing import Any
+
+from .errors import InvalidProblem
+
+__all__ = ["ACTIVATIONS", "DTYPES", "PADDING_MODES", "ConvProblem", "output_size", "pad_index"]
+
+DTYPES = {"float16": "f16", "float32": "f32", "float64": "f64"}
+ITEM_BYTES = {"f16": 2, "f32": 4, "f64": 8}
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
+ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardswish")
+DEFAULT_SLOPES = {"leaky_relu": 0.01, "elu": 1.0}
+#: Sizes beyond this cannot be addressed; the check keeps every product in the kernels' 64-bit integers.
+MAX_ELEMENTS = 1 << 60
+AXES = {1: "w", 2: "hw", 3: "dhw"}
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def output_size(size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int) -> int:
+    """floor((size + before + after - dilation * (kernel - 1) - 1) / stride) + 1, at least 0."""
+    room = size + padding[0] + padding[1] - dilation * (kernel - 1) - 1
+    return room // stride + 1 if room >= 0 else 0
+
+
+def pad_index(index: int, size: int, mode: str) -> int:
+    """Where ``index`` outside an axis of ``size`` elements is read from; -1 for a zero (``numpy.pad``'s meaning).
+
+    ``'reflect'``: 1234 -> 32|1234|32; ``'symmetric'``: 21|1234|43; ``'replicate'``: 11|1234|44;
+    ``'circular'``: 34|1234|12; ``'zeros'``: 00|1234|00.
+
+    Examples
+    --------
+    >>> [pad_index(i, 4, "reflect") + 1 for i in range(-2, 6)]
+    [3, 2, 1, 2, 3, 4, 3, 2]
+    """
+    if 0 <= index < size:
+        return index
+    if mode == "zeros":
+        return -1
+    if mode == "replicate" or size == 1:
+        return 0 if index < 0 else size - 1
+    if mode == "circular":
+        return index % size
+    period = 2 * (size - 1) if mode == "reflect" else 2 * size
+    folded = index % period
+    if folded < size:
+        return folded
+    return period - folded if mode == "reflect" else period - 1 - folded
+
+
+@dataclass(frozen=True, slots=True)
+class ConvProblem:
+    """A convolution of one, two or three spatial axes.
+
+    Parameters
+    ----------
+    n, c_in, c_out, groups : int
+        Images, input channels, output channels, groups (channels are totals, not per group).
+    spatial, kernel, stride, dilation : tuple of int
+        One entry a spatial axis, (d, h, w) order.
+    padding : tuple of (before, after)
+        Elements added on each side of each axis.
+    padding_mode : str
+        One of :data:`PADDING_MODES`.
+    dtype : {"f16", "f32", "f64"}
+    channels_last : bool
+        Whether channels are the fastest axis in memory.
+    bias, residual : bool
+        Whether they are added.
+    activation : str or None
+        One of :data:`ACTIVATIONS`.
+    slope : float
+        Of ``leaky_relu`` below zero, or ``elu``'s alpha.
+    """
+
+    n: int
+    c_in: int
+    c_out: int
+    spatial: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pads
+    dilation: tuple[int, ...]
+    groups: int = 1
+    padding_mode: str = "zeros"
+    dtype: str = "f32"
+    channels_last: bool = False
+    bias: bool = False
+    residual: bool = False
+    activation: str | None = None
+    slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        rank = len(self.spatial)
+        if rank not in AXES:
+            raise InvalidProblem(f"a convolution has 1, 2 or 3 spatial axes, got {rank}")
+        for name in ("kernel", "stride", "padding", "dilation"):
+            if len(getattr(self, name)) != rank:
+                raise InvalidProblem(f"{name} must have {rank} entries, got {getattr(self, name)}")
+        if min(self.n, self.c_in, *self.spatial) < 0:
+            raise InvalidProblem(f"sizes must not be negative, got n={self.n}, c_in={self.c_in}, {self.spatial}")
+        for name in ("kernel", "stride", "dilation"):
+            if min(getattr(self, name)) < 1:
+                raise InvalidProblem(f"{name} must be >= 1, got {getattr(self, name)}")
+        if min(min(pair) for pair in self.padding) < 0:
+            raise InvalidProblem(f"padding must be >= 0, got {self.padding}; crop x to pad by less than nothing")
+        if self.groups < 1:
+            raise InvalidProblem(f"groups must be >= 1, got {self.groups}")
+        if self.c_out < 1:
+            raise InvalidProblem("w must have at least one output channel, got none")
+        for name in ("c_in", "c_out"):
+            if getattr(self, name) % self.groups:
+                raise InvalidProblem(f"groups must divide {name}: {name}={getattr(self, name)}, groups={self.groups}")
+        if self.padding_mode not in PADDING_MODES:
+            raise InvalidProblem(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got {self.padding_mode!r}")
+        if self.activation is not None and self.activation not in ACTIVATIONS:
+            raise InvalidProblem(f"activation must be None or one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if not math.isfinite(self.slope):
+            raise InvalidProblem(f"the activation's slope must be finite, got {self.slope}")
+        if self.dtype not in ITEM_BYTES:
+            raise InvalidProblem(f"dtype must be one of {', '.join(ITEM_BYTES)}, got {self.dtype!r}")
+        for axis, size, kernel, padding, dilation in zip(
+            AXES[rank], self.spatial, self.kernel, self.padding, self.dilation, strict=True
+        ):
+            reach, padded = dilation * (kernel - 1) + 1, size + sum(padding)
+            if reach > padded:
+                raise InvalidProblem(
+                    f"the kernel is larger than the padded input along {axis}: it covers {reach} elements "
+                    f"(kernel {kernel}, dilation {dilation}), x has {padded} ({size} + padding {padding})"
+                )
+            if size == 0 and any(padding) and self.padding_mode != "zeros":
+                raise InvalidProblem(f"an empty axis ({axis}) cannot be padded with padding_mode={self.padding_mode!r}")
+        channels = self.c_in // self.groups
+        padded_elements = self.n * self.c_in * math.prod(
+            size + sum(padding) for size, padding in zip(self.spatial, self.padding, strict=True)
+        )
+        for what, elements in (
+            ("the padded input", padded_elements),
+            ("the output", self.n * self.c_out * math.prod(self.out_spatial)),
+            ("the weights", self.c_out * channels * math.prod(self.kernel)),
+            ("the stride", max(self.stride)),
+            ("the dilation", max(self.dilation)),
+        ):
+            if elements > MAX_ELEMENTS:
+                raise InvalidProblem(f"{what} would have {elements} elements; at most 2^60 can be addressed")
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.spatial)
+
+    @property
+    def op(self) -> str:
+        """The name of the function: conv1d, conv2d or conv3d."""
+        return f"conv{self.rank}d"
+
+    @property
+    def out_spatial(self) -> tuple[int, ...]:
+        """Output sizes, (d, h, w) order."""
+        return tuple(
+            starmap(output_size, zip(self.spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True))
+        )
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of x."""
+        return (self.n, self.c_in, *self.spatial)
+
+    @property
+    def w_shape(self) -> tuple[int, ...]:
+        """Shape of w."""
+        return (self.c_out, self.c_in // self.groups, *self.kernel)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the output."""
+        return (self.n, self.c_out, *self.out_spatial)
+
+    @property
+    def reduction(self) -> int:
+        """Products summed into one output element."""
+        return self.c_in // self.groups * math.prod(self.kernel)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the definition: two for each product."""
+        return 2 * math.prod(self.out_shape) * self.reduction
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of x, w and the output, each counted once."""
+        elements = math.prod(self.x_shape) + math.prod(self.w_shape) + math.prod(self.out_shape) * (1 + self.residual)
+        return elements * ITEM_BYTES[self.dtype]
+
+    def __str__(self) -> str:
+        axes = AXES[self.rank]
+        sizes = "".join(f"{axis}{size}" for axis, size in zip(axes, self.spatial, strict=True))
+        pads = tuple(str(a) if a == b else f"{a}:{b}" for a, b in self.padding)
+        text = f"n{self.n}c{self.c_in}{sizes}-o{self.c_out}"
+        text += f"k{_join(self.kernel)}s{_join(self.stride)}p{_join(pads)}"
+        if any(d != 1 for d in self.dilation):
+            text += f"d{_join(self.dilation)}"
+        if self.groups != 1:
+            text += f"g{self.groups}"
+        text += f"-{self.dtype}"
+        if self.padding_mode != "zeros":
+            text += f"-{self.padding_mode}"
+        if self.channels_last:
+            text += "-channels_last"
+        if self.bias:
+            text += "-bias"
+        if self.residual:
+            text += "-residual"
+        if self.activation:
+            text += f"-{self.activation}"
+            if self.slope != DEFAULT_SLOPES.get(self.activation, 0.0):
+                text += f"={self.slope!r}"
+        return text
+
+    @classmethod
+    def parse(cls, text: str) -> ConvProblem:
+        """Inverse of ``str``.
+
+        Examples
+        --------
+        >>> problem = ConvProblem.parse("n1c64h56w56-o64k3s1p1-f32-bias-relu")
+        >>> problem.out_shape, str(problem)
+        ((1, 64, 56, 56), 'n1c64h56w56-o64k3s1p1-f32-bias-relu')
+        """
+        match = re.fullmatch(
+            r"n(\d+)c(\d+)((?:[dhw]\d+){1,3})-o(\d+)k([\dx]+)s([\dx]+)p([\dx:]+)(?:d([\dx]+))?(?:g(\d+))?-(f\d\d)(.*)",
+            text,
+        )
+        if not match:
+            raise InvalidProblem(f"{text!r} is not a problem; one looks like n1c64h56w56-o64k3s1p1-f32")
+        n, c_in, sizes, c_out, kernel, stride, pads, dilation, groups, dtype, words = match.groups()
+        axes = re.findall(r"([dhw])(\d+)", sizes)
+        rank = len(axes)
+        if "".join(axis for axis, _ in axes) != AXES[rank]:
+            raise InvalidProblem(f"the axes of {text!r} must be w, hw or dhw in this order")
+
+        def spread(part: str) -> tuple[str, ...]:
+            pieces = tuple(part.split("x"))
+            return pieces * rank if len(pieces) == 1 else pieces
+
+        def ints(part: str) -> tuple[int, ...]:
+            return tuple(map(int, spread(part)))
+
+        found: dict[str, Any] = {}
+        for word in filter(None, words.split("-")):
+            name, _, value = word.partition("=")
+            if name in ACTIVATIONS:
+                found["activation"] = name
+                found["slope"] = float(value) if value else DEFAULT_SLOPES.get(name, 0.0)
+            elif name in PADDING_MODES:
+                found["padding_mode"] = name
+            elif name in {"bias", "residual", "channels_last"}:
+                found[name] = True
+            else:
+                raise InvalidProblem(f"{word!r} in {text!r} is no padding mode, activation, bias or residual")
+        pairs = [pad.partition(":") for pad in spread(pads)]
+        return cls(
+            n=int(n),
+            c_in=int(c_in),
+            c_out=int(c_out),
+            spatial=tuple(int(size) for _, size in axes),
+            kernel=ints(kernel),
+            stride=ints(stride),
+            padding=tuple((int(before), int(after or before)) for before, _, after in pairs),
+            dilation=ints(dilation) if dilation else (1,) * rank,
+            groups=int(groups or 1),
+            dtype=dtype,
+            **found,
+        )
+
+
+def _join(values: tuple[Any, ...]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))

@@ -1,0 +1,121 @@
+"""The float64 definition of every operation, written to be believed, not to be fast.
+
+    out[n, o, p] = activation(sum over c, a of w[o, c, a] * x[n, c, s p - before + d a] + bias[o] + residual[n, o, p])
+
+with x read through :func:`pyconv.problem.pad_index` outside its bounds, so that a padded zero takes part in the sum
+as a zero (0 * Inf is NaN). Axes p and a have one, two or three components.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .algorithm import Array
+from .problem import ConvProblem, pad_index
+
+__all__ = ["activate", "conv", "conv_blocks"]
+
+
+def activate(values: Array, activation: str | None, slope: float = 0.0) -> Array:
+    """Apply an activation, elementwise, in the type of ``values``.
+
+    relu: max(x, 0). relu6: min(max(x, 0), 6). leaky_relu: x or slope x below 0. elu: x or slope (exp(x) - 1) below 0.
+    sigmoid: 1 / (1 + exp(-x)). tanh. silu: x / (1 + exp(-x)). hardswish: 0 up to -3, x from 3 on, x (x + 3) / 6
+    between. NaN stays NaN.
+    """
+    x = values
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        match activation:
+            case None:
+                return x
+            case "relu":
+                return np.where(x < 0, 0, x).astype(x.dtype)
+            case "relu6":
+                return np.where(x > 6, 6, np.where(x < 0, 0, x)).astype(x.dtype)
+            case "leaky_relu":
+                return np.where(x < 0, x * slope, x).astype(x.dtype)
+            case "elu":
+                return np.where(x < 0, np.expm1(np.minimum(x, 0)) * slope, x).astype(x.dtype)
+            case "sigmoid":
+                return 1 / (1 + np.exp(-x))
+            case "tanh":
+                return np.tanh(x)
+            case "silu":
+                return x / (1 + np.exp(-x))
+            case "hardswish":
+                return np.where(x < -3, 0, np.where(x > 3, x, x * (x + 3) / 6)).astype(x.dtype)
+    raise ValueError(f"no activation is called {activation!r}")
+
+
+def _source_rows(problem: ConvProblem, axis: int, tap: int, first: int, count: int) -> tuple[Array, Array]:
+    """Input index of each output position for one tap of one axis, and which of them are padded zeros."""
+    start = first * problem.stride[axis] - problem.padding[axis][0] + tap * problem.dilation[axis]
+    size, mode = problem.spatial[axis], problem.padding_mode
+    index = np.array([pad_index(start + p * problem.stride[axis], size, mode) for p in range(count)], dtype=np.intp)
+    return np.maximum(index, 0), index < 0
+
+
+def _blocks(shape: tuple[int, ...], elements: int) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Cut an index space into boxes of at most ``elements`` points (at least one), first axes first."""
+    sizes = list(shape)
+    for axis in range(len(sizes)):
+        if np.prod(sizes, dtype=object) <= elements:
+            break
+        rest = int(np.prod(sizes[axis + 1 :], dtype=object))
+        sizes[axis] = max(1, min(sizes[axis], elements // max(1, rest)))
+    starts = [range(0, size, max(1, step)) for size, step in zip(shape, sizes, strict=True)]
+    for corner in itertools.product(*starts):
+        yield tuple((first, min(step, size - first)) for first, step, size in zip(corner, sizes, shape, strict=True))
+
+
+def conv_blocks(
+    problem: ConvProblem, x: Array, w: Array, bias: Array | None, residual: Array | None, max_bytes: int
+) -> Iterator[tuple[tuple[Any, ...], Array]]:
+    """Yield (index into the output, float64 values) block by block, within about ``max_bytes`` of memory.
+
+    The values have their activation applied.
+    """
+    c_in, c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
+    # per output position: the gathered input, its float64 copy, the product and the sum
+    positions = max(1, max_bytes // (8 * (2 * c_in + 2 * c_out + 4)))
+    for n, g in itertools.product(range(problem.n), range(problem.groups)):
+        group = x[n, g * c_in : (g + 1) * c_in]
+        channels = slice(g * c_out, (g + 1) * c_out)
+        weights = w[channels].astype(np.float64)
+        for block in _blocks(problem.out_spatial, positions):
+            shape = tuple(count for _, count in block)
+            total = np.zeros((c_out, int(np.prod(shape))))
+            for tap in itertools.product(*map(range, problem.kernel)):
+                axes = [
+                    _source_rows(problem, axis, tap[axis], first, count) for axis, (first, count) in enumerate(block)
+                ]
+                if min(problem.spatial) == 0:
+                    gathered = np.zeros((c_in, *shape))
+                else:
+                    gathered = group[(slice(None), *np.ix_(*(index for index, _ in axes)))].astype(np.float64)
+                    for axis, (_, outside) in enumerate(axes):
+                        gathered[(slice(None),) * (axis + 1) + (outside,)] = 0
+                with np.errstate(invalid="ignore", over="ignore"):
+                    total += weights[(slice(None), slice(None), *tap)] @ gathered.reshape(c_in, -1)
+            where = (n, channels, *(slice(first, first + count) for first, count in block))
+            with np.errstate(invalid="ignore", over="ignore"):
+                if bias is not None:
+                    total += bias[channels].astype(np.float64)[:, None]
+                values = total.reshape(c_out, *shape)
+                if residual is not None:
+                    values += residual[where]
+            yield where, activate(values, problem.activation, problem.slope)
+
+
+def conv(
+    problem: ConvProblem, x: Array, w: Array, bias: Array | None = None, residual: Array | None = None
+) -> Array:
+    """Return the whole output in float64; shapes are ``problem.x_shape``, ``w_shape``, (c_out,), ``out_shape``."""
+    out = np.empty(problem.out_shape)
+    for where, values in conv_blocks(problem, x, w, bias, residual, max_bytes=64 << 20):
+        out[where] = values
+    return out

@@ -1,0 +1,93 @@
+"""Every algorithm there is. Backends register theirs when they are loaded; the rest of the project only asks."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .algorithm import Algorithm
+
+__all__ = ["BACKENDS", "algorithms", "available", "candidates", "register", "why_missing"]
+
+#: Backends in the order "auto" prefers them, and the module of each.
+BACKENDS = {"c": "pyconv.backends.c", "numba": "pyconv.backends.numba_cpu", "numpy": "pyconv.backends.numpy"}
+
+_algorithms: dict[str, Algorithm] = {}
+_missing: dict[str, str] = {}
+_loaded: set[str] = set()
+_lock = threading.RLock()
+
+
+def register(algorithm: Algorithm) -> None:
+    """Add an algorithm; ids are unique."""
+    if algorithm.id in _algorithms:
+        raise ValueError(f"two algorithms are called {algorithm.id}")
+    _algorithms[algorithm.id] = algorithm
+
+
+def _load(backend: str) -> bool:
+    """Import a backend once; False where it cannot be, with the reason kept."""
+    with _lock:
+        if backend not in _loaded and backend not in _missing:
+            try:
+                module = importlib.import_module(BACKENDS[backend])
+            except ImportError as error:
+                _missing[backend] = str(error)
+            else:
+                for algorithm in module.algorithms():
+                    register(algorithm)
+                _loaded.add(backend)
+        return backend in _loaded
+
+
+def why_missing(backend: str) -> str | None:
+    """Why a backend is not available; None where it is."""
+    return None if _load(backend) else _missing[backend]
+
+
+def available(backend: str) -> tuple[str, ...]:
+    """Backends that an option ``backend=`` stands for: "auto" never mixes two, the reference is always last."""
+    if backend == "auto":
+        backend = next(name for name in BACKENDS if _load(name))
+    _load(backend)
+    _load("numpy")
+    return (backend, "numpy") if backend != "numpy" else ("numpy",)
+
+
+def algorithms(op: str | None = None) -> list[str]:
+    """List the ids of all registered algorithms of every backend that can be loaded here.
+
+    Parameters
+    ----------
+    op : str, optional
+        Only those of one operation, for example ``"conv2d"``.
+
+    Examples
+    --------
+    >>> import pyconv
+    >>> "conv2d.reference.f32@numpy" in pyconv.algorithms("conv2d")
+    True
+    """
+    for backend in BACKENDS:
+        _load(backend)
+    return sorted(algorithm.id for algorithm in _algorithms.values() if op in (None, algorithm.op))
+
+
+def candidates(op: str, dtype: str, backends: tuple[str, ...]) -> list[Algorithm]:
+    """Algorithms of these backends for an operation and element type, the reference last."""
+    found = [
+        algorithm
+        for algorithm in _algorithms.values()
+        if algorithm.op == op and algorithm.dtype == dtype and algorithm.backend in backends
+    ]
+    return sorted(found, key=lambda algorithm: (algorithm.backend == "numpy", not algorithm.preferred, algorithm.id))
+
+
+def matching(name: str, op: str, dtype: str) -> list[Algorithm]:
+    """Algorithms that ``algorithm=name`` may mean: an id, or the id without op or type, of any loadable backend."""
+    for backend in BACKENDS:
+        _load(backend)
+    full = [a for a in _algorithms.values() if a.op == op and a.dtype == dtype]
+    return [a for a in full if name in (a.id, a.id.removeprefix(f"{op}."))]

@@ -1,0 +1,28 @@
+"""Builds the optional C extension; everything else is declared in pyproject.toml.
+
+Without a compiler pyconv installs all the same and runs on Numba or NumPy (``pyconv.info()`` says so).
+``PYCONV_REQUIRE_C=1`` makes a missing extension an error.
+"""
+
+import os
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+REQUIRE_C = os.environ.get("PYCONV_REQUIRE_C", "0") not in {"", "0"}
+
+
+class OptionalBuild(build_ext):
+    """An extension that cannot be built is left out with a warning, unless it was asked for."""
+
+    def run(self) -> None:
+        for extension in self.extensions:
+            extension.optional = not REQUIRE_C
+        super().run()
+
+
+setup(
+    cffi_modules=["csrc/ffi_build.py:ffi"],
+    cmdclass={"build_ext": OptionalBuild},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
