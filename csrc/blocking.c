@@ -41,6 +41,12 @@ static int fold_rows(pc_conv *p, int with_residual) {
     return 1;
 }
 
+static double step_cycles(int64_t rows, int64_t vectors) {
+    double fmas = (double)(rows * vectors) / 2, loads = (double)rows / 2 + (double)vectors;
+    double longest = fmas > loads ? fmas : loads;
+    return vectors == 0 ? 0 : longest > 4 ? longest : 4;
+}
+
 /* The cut with these tiles; cycles < 0 where it does not fit. */
 static cut try_dense(const pc_conv *p, pc_tile_shape tile, int im2col, int in_place, int64_t kh_block, int64_t kw_block,
                      int64_t h_tile, int64_t w_tile, int64_t m_block, int64_t max_scratch_bytes) {
@@ -81,16 +87,24 @@ static cut try_dense(const pc_conv *p, pc_tile_shape tile, int im2col, int in_pl
     if (c.scratch_bytes > max_scratch_bytes)
         return c;
 
-    /* Two FMAs a cycle; a tile costs its loads of sums, its epilogue and two cut rows besides. */
-    const double vectors = (double)pc_ceil_div(pixels, tile.lanes);
-    const double rows_in_task = (double)m_block * (double)panels.rows;
-    double reduce = vectors * rows_in_task * (double)(n_blocks * k_block) / 2;
+    /* A step of a register tile takes its FMAs (two a cycle), its loads (two a cycle, those of x cross a line and
+     * count twice) or the latency of an accumulator, whichever is longest. */
+    const pc_panels vectors = pc_panels_of(pc_ceil_div(pixels, tile.lanes), width / tile.lanes);
+    double steps = (double)vectors.tall * step_cycles(panels.rows, vectors.rows) +
+                   (double)(vectors.n - vectors.tall) * step_cycles(panels.rows, vectors.rows - 1);
+    double reduce = steps * (double)(m_block * n_blocks * k_block);
     double tiles = (double)(m_block * pixel_panels * n_blocks);
-    double epilogue = tiles * 60 + rows_in_task * (vectors * 4 + (double)h_tile * 12);
+    double rows_in_task = (double)(m_block * panels.rows), whole_vectors = (double)pc_ceil_div(pixels, tile.lanes);
+    double epilogue = tiles * 60 + rows_in_task * (whole_vectors * 4 + (double)h_tile * 12);
     double copied_rows = in_place ? 0 : (double)(b->c_block * gh.phases * gw.phases * gh.length);
-    double copy = copied_rows * (14 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 2 : 12));
-    double pack = im2col ? (double)k_block * ((double)h_tile * 8 + vectors * 2) : 0;
-    double each = reduce + epilogue + (copy + pack) * (double)n_blocks + 300;
+    double copy = copied_rows * (24 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 4 : 16));
+    double pack = im2col ? (double)k_block * ((double)h_tile * 8 + whole_vectors * 3) : 0;
+    /* weights come from L3 or beyond where they do not fit, half hidden behind the arithmetic */
+    double weight_bytes = (double)(m_block * panels.rows * n_blocks * k_block * tile.item_bytes);
+    double all_weights = (double)(panels.n * panels.rows * n_blocks * k_block * tile.item_bytes);
+    double reads = im2col || weight_bytes / (double)n_blocks <= PC_RESIDENT_WEIGHT_BYTES ? (double)pixel_panels : 1;
+    double weights = all_weights > PC_RESIDENT_WEIGHT_BYTES ? weight_bytes * reads / 16 : 0;
+    double each = reduce + epilogue + (copy + pack) * (double)n_blocks + weights + 300;
     /* beyond the budgets every re-read comes from further away */
     if (b->tile_elems * tile.item_bytes > TILE_BYTES)
         each *= 1.25;

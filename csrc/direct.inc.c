@@ -106,19 +106,19 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
 
                 const int64_t pitch = im2col ? w_tile : gw.length;
                 const int64_t pixels = (h_tile - 1) * pitch + w_tile;
-                const int64_t n_pixel_panels = pc_ceil_div(pixels, width);
-                /* weights of this block against 384 KiB: what does not stay in L2 is read once */
-                const int channels_outer =
-                    !im2col && (q1 - q0) * PC_ROWS * n_c * n_a * n_b * (int64_t)sizeof(REAL) > 384 * 1024;
-                const int64_t n_outer = channels_outer ? q1 - q0 : n_pixel_panels;
-                const int64_t n_inner = channels_outer ? n_pixel_panels : q1 - q0;
+                const pc_panels pixel_panels = pc_panels_of(pc_ceil_div(pixels, LANES), max_vectors);
+                const int64_t weight_bytes = (q1 - q0) * panels.rows * n_c * n_a * n_b * (int64_t)sizeof(REAL);
+                const int channels_outer = !im2col && weight_bytes > PC_RESIDENT_WEIGHT_BYTES;
+                const int64_t n_outer = channels_outer ? q1 - q0 : pixel_panels.n;
+                const int64_t n_inner = channels_outer ? pixel_panels.n : q1 - q0;
                 int n_segments = 0;
 
                 for (int64_t u = 0; u < n_outer; u++)
                     for (int64_t v = 0; v < n_inner; v++) {
                         const int64_t q = q0 + (channels_outer ? u : v), j = channels_outer ? v : u;
-                        const int64_t first_pixel = j * width, lanes = pc_min(width, pixels - first_pixel);
-                        const int vectors = (int)pc_ceil_div(lanes, LANES);
+                        const int64_t first_pixel = pc_panel_start(pixel_panels, j) * LANES;
+                        const int64_t vectors = pc_panel_rows(pixel_panels, j);
+                        const int64_t lanes = pc_min(vectors * LANES, pixels - first_pixel);
                         if (channels_outer || v == 0)
                             n_segments = NAME(segments_of)(first_pixel, lanes, pitch, w_tile, h_tile, segments);
                         if (im2col && v == 0) {
@@ -148,7 +148,7 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
                         const int64_t rows = pc_panel_rows(panels, q), m = pc_panel_start(panels, q);
                         t.a = a + m * k_all + (c0 * taps + a0 * p->w.k + b0) * rows;
                         t.ld_a = im2col ? rows : taps * rows;
-                        REAL *partial = part + ((q - q0) * n_pixel_panels + j) * PC_ROWS * width;
+                        REAL *partial = part + ((q - q0) * pixel_panels.n + j) * PC_ROWS * width;
                         if (first) {
                             t.init = bias ? bias + m : NULL;
                             t.ld_init = 0;

@@ -12,6 +12,8 @@ SOURCES = ["dispatch.c", "threadpool.c", "blocking.c", "isa_baseline.c", "isa_av
 # -std=gnu11 and not c11: c11 silently turns FMA contraction off. Never -ffast-math (NaN, Inf and signed zeros
 # matter) and never -march=native (the instruction set is chosen when the program runs).
 FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
+# short loops over a few vectors stay loops: a call of memset or memcpy costs more than they do
+FLAGS += ["-fno-tree-loop-distribute-patterns"]
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
 
 

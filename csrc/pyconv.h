@@ -112,6 +112,9 @@ void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads);
 
 void pc_set_last_kernel(const char *name);
 
+/* A block of weights larger than this does not stay in L2 beside the input tile: it had better be read only once. */
+#define PC_RESIDENT_WEIGHT_BYTES (384 * 1024)
+
 /* The register tile that a blocking is chosen for. */
 typedef struct pc_tile_shape {
     int64_t item_bytes, lanes, rows, vectors, wide_rows, wide_vectors;
@@ -158,7 +161,8 @@ static inline int64_t pc_map_index(int64_t i, int64_t n, int64_t mode) {
     return mode == PC_PAD_REFLECT ? period - r : period - 1 - r;
 }
 
-/* c_out channels of a group are dealt to panels of at most `rows`, as evenly as possible, the taller ones first. */
+/* c_out channels of a group are dealt to panels of at most `rows`, as evenly as possible, the taller ones first;
+ * vectors of pixels to register tiles of at most `rows` vectors likewise. */
 typedef struct pc_panels {
     int64_t n, tall, rows; /* `tall` panels of `rows` channels, then n - tall of rows - 1 */
 } pc_panels;

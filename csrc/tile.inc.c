@@ -3,9 +3,7 @@
 
 /* dst[q] = src[q * step] */
 INLINE void NAME(copy_strided)(REAL *restrict dst, const REAL *restrict src, int64_t step, int64_t n) {
-    if (step == 1) {
-        NAME(copy)(dst, src, n);
-    } else if (step == 2) { /* constant steps let the compiler shuffle whole vectors */
+    if (step == 2) { /* constant steps let the compiler shuffle whole vectors */
         for (int64_t q = 0; q < n; q++)
             dst[q] = src[2 * q];
     } else if (step == 4) {
@@ -17,28 +15,6 @@ INLINE void NAME(copy_strided)(REAL *restrict dst, const REAL *restrict src, int
     }
 }
 
-INLINE void NAME(clear)(REAL *dst, int64_t n) {
-    for (int64_t q = 0; q < n; q++)
-        dst[q] = 0;
-}
-
-/* One row of one phase: dst[q] = row[map(first + q * stride)], q < n. */
-INLINE void NAME(load_row)(REAL *dst, const REAL *row, int64_t ld_w, int64_t width, int64_t first, int64_t stride,
-                           int64_t n, int64_t mode) {
-    int64_t lo = first >= 0 ? 0 : pc_min(n, pc_ceil_div(-first, stride));
-    int64_t hi = first >= width ? lo : pc_max(lo, pc_min(n, pc_ceil_div(width - first, stride)));
-    if (mode == PC_PAD_ZEROS) {
-        NAME(clear)(dst, lo);
-        NAME(clear)(dst + hi, n - hi);
-    } else {
-        for (int64_t q = 0; q < lo; q++)
-            dst[q] = row[pc_map_index(first + q * stride, width, mode) * ld_w];
-        for (int64_t q = hi; q < n; q++)
-            dst[q] = row[pc_map_index(first + q * stride, width, mode) * ld_w];
-    }
-    NAME(copy_strided)(dst + lo, row + (first + lo * stride) * ld_w, stride * ld_w, hi - lo);
-}
-
 /* Where the tile of one reduction block begins: input coordinates of output (0, 0)'s first tap. */
 typedef struct NAME(tile_origin) {
     const REAL *x;        /* image n, first channel of the group */
@@ -46,34 +22,78 @@ typedef struct NAME(tile_origin) {
     int64_t c0, n_c;      /* virtual channels c * kd + tap: a slice of depth is one more channel */
 } NAME(tile_origin);
 
+/* One row of one phase of the tile. Inside [lo, hi) lie elements of x, outside padding. */
+typedef struct NAME(tile_row) {
+    int64_t first, stride; /* input column of element 0, and between elements */
+    int64_t lo, hi, n;
+} NAME(tile_row);
+
+/* dst[q] = row[map(first + q * stride)], q < n. Rows are written in the order of their addresses, so what is written
+ * beyond n is overwritten by the next row; behind the last row the tile has LANES elements to spare. `readable` is how
+ * many elements from row[0] on belong to x. */
+INLINE void NAME(load_row)(const pc_conv *p, NAME(tile_row) t, const REAL *row, int64_t readable, REAL *dst) {
+    const int64_t ld_w = p->ld_x.w, step = t.stride * ld_w, start = t.first + t.lo * t.stride;
+    if (p->padding_mode == PC_PAD_ZEROS)
+        NAME(clear_over)(dst, t.lo);
+    else
+        for (int64_t q = 0; q < t.lo; q++)
+            dst[q] = row[pc_map_index(t.first + q * t.stride, p->w.in, p->padding_mode) * ld_w];
+    if (step != 1)
+        NAME(copy_strided)(dst + t.lo, row + start * ld_w, step, t.hi - t.lo);
+    else if (start + (t.hi - t.lo) + LANES <= readable)
+        NAME(copy_over)(dst + t.lo, row + start, t.hi - t.lo);
+    else
+        NAME(copy)(dst + t.lo, row + start, t.hi - t.lo);
+    if (p->padding_mode == PC_PAD_ZEROS)
+        NAME(clear_over)(dst + t.hi, t.n - t.hi);
+    else
+        for (int64_t q = t.hi; q < t.n; q++)
+            dst[q] = row[pc_map_index(t.first + q * t.stride, p->w.in, p->padding_mode) * ld_w];
+}
+
+INLINE NAME(tile_row) NAME(tile_row_of)(const pc_conv *p, int64_t first, pc_grid_axis gw) {
+    int64_t before = -first, inside = p->w.in - first;
+    if (gw.stride != 1) {
+        before = before > 0 ? pc_ceil_div(before, gw.stride) : 0;
+        inside = inside > 0 ? pc_ceil_div(inside, gw.stride) : 0;
+    }
+    int64_t lo = pc_min(gw.length, pc_max(0, before));
+    int64_t hi = pc_max(lo, pc_min(gw.length, inside));
+    return (NAME(tile_row)){first, gw.stride, lo, hi, gw.length};
+}
+
 /* Copies x into tile[c][h phase][w phase][h][w], padding included; the layout is pc_grid_axis's. */
 static __attribute__((noinline)) void NAME(load_tile)(const pc_conv *p, const NAME(tile_origin) *o, pc_grid_axis gh,
                                                       pc_grid_axis gw, REAL *tile) {
-    int64_t plane = gh.length * gw.length;
+    const int64_t plane = gh.length * gw.length;
     for (int64_t c = o->c0; c < o->c0 + o->n_c; c++) {
-        int64_t d = pc_map_index(o->d + c % p->d.k * p->d.dilation, p->d.in, p->padding_mode);
+        const REAL *slice = o->x + c * p->ld_x.c;
+        int64_t d = o->d;
+        if (p->d.k > 1) {
+            slice = o->x + c / p->d.k * p->ld_x.c;
+            d += c % p->d.k * p->d.dilation;
+        }
+        d = pc_map_index(d, p->d.in, p->padding_mode);
         if (d < 0) {
-            NAME(clear)(tile, gh.phases * gw.phases * plane);
+            NAME(clear_over)(tile, gh.phases * gw.phases * plane);
             tile += gh.phases * gw.phases * plane;
             continue;
         }
-        const REAL *slice = o->x + c / p->d.k * p->ld_x.c + d * p->ld_x.d;
-        for (int64_t fh = 0; fh < gh.phases; fh++) {
-            int64_t h0 = o->h + fh * gh.dilation % gh.stride;
-            for (int64_t q = 0; q < gh.length; q++) {
-                int64_t h = pc_map_index(h0 + q * gh.stride, p->h.in, p->padding_mode);
-                const REAL *row = slice + h * p->ld_x.h;
-                for (int64_t fw = 0; fw < gw.phases; fw++) {
-                    REAL *dst = tile + (fh * gw.phases + fw) * plane + q * gw.length;
-                    if (h < 0)
-                        NAME(clear)(dst, gw.length);
-                    else
-                        NAME(load_row)(dst, row, p->ld_x.w, p->w.in, o->w + fw * gw.dilation % gw.stride, gw.stride,
-                                       gw.length, p->padding_mode);
+        slice += d * p->ld_x.d;
+        for (int64_t fh = 0; fh < gh.phases; fh++)
+            for (int64_t fw = 0; fw < gw.phases; fw++) {
+                const NAME(tile_row) row = NAME(tile_row_of)(p, o->w + fw * gw.dilation % gw.stride, gw);
+                int64_t h_in = o->h + fh * gh.dilation % gh.stride;
+                for (int64_t q = 0; q < gh.length; q++, h_in += gh.stride, tile += gw.length) {
+                    const int64_t h = pc_map_index(h_in, p->h.in, p->padding_mode);
+                    if (h < 0) {
+                        NAME(clear_over)(tile, gw.length);
+                    } else {
+                        const int64_t rest = p->ld_x.h > 0 ? (p->h.in - 1 - h) * p->ld_x.h : 0;
+                        NAME(load_row)(p, row, slice + h * p->ld_x.h, p->w.in + rest, tile);
+                    }
                 }
             }
-        }
-        tile += gh.phases * gw.phases * plane;
     }
 }
 

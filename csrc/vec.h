@@ -24,7 +24,8 @@ INLINE VEC NAME(select)(MASK m, VEC a, VEC b) { return (VEC)(((MASK)a & m) | ((M
 
 /* The first n < LANES elements; nothing beyond them is touched. */
 INLINE void NAME(copy_part)(REAL *dst, const REAL *src, int64_t n) {
-    for (int64_t step = LANES / 2; step > 0; step /= 2) {
+#pragma GCC unroll 8
+    for (int step = LANES / 2; step > 0; step /= 2) {
         if (n & step) {
             memcpy(dst, src, (size_t)step * sizeof(REAL));
             dst += step;
@@ -39,4 +40,16 @@ INLINE void NAME(copy)(REAL *dst, const REAL *src, int64_t n) {
     for (; i + LANES <= n; i += LANES)
         NAME(store)(dst + i, NAME(load)(src + i));
     NAME(copy_part)(dst + i, src + i, n - i);
+}
+
+/* The same where up to LANES - 1 elements more may be read and written. */
+INLINE void NAME(copy_over)(REAL *dst, const REAL *src, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES)
+        NAME(store)(dst + i, NAME(load)(src + i));
+}
+
+/* dst[0..n) = 0, where up to LANES - 1 elements more may be written. */
+INLINE void NAME(clear_over)(REAL *dst, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES)
+        NAME(store)(dst + i, (VEC){0});
 }
