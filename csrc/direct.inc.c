@@ -96,12 +96,12 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
                     x, d_out * p->d.stride - p->d.pad, h0 * p->h.stride - p->h.pad + a0 * p->h.dilation,
                     w0 * p->w.stride - p->w.pad + b0 * p->w.dilation, c0, n_c};
                 const REAL *source = tile;
+                int64_t plane = gh.phases * gw.phases * gh.length * gw.length;
                 if (b->in_place) { /* 1 x 1, one row of pixels: x is its own tile */
                     source = x + c0 * p->ld_x.c + d_out * p->d.stride * p->ld_x.d + w0;
-                    t.plane = p->ld_x.c;
+                    plane = p->ld_x.c;
                 } else {
                     NAME(load_tile)(p, &origin, gh, gw, tile);
-                    t.plane = gh.phases * gw.phases * gh.length * gw.length;
                 }
 
                 const int64_t pitch = im2col ? w_tile : gw.length;
@@ -112,6 +112,11 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
                 const int64_t n_outer = channels_outer ? q1 - q0 : pixel_panels.n;
                 const int64_t n_inner = channels_outer ? pixel_panels.n : q1 - q0;
                 int n_segments = 0;
+                if (b->in_place && !im2col && pixels % LANES) { /* the last vector must not read past the end of x */
+                    const int64_t start = pc_panel_start(pixel_panels, pixel_panels.n - 1) * LANES;
+                    for (int64_t c = 0; c < n_c; c++)
+                        NAME(copy)(panel + c * width, source + c * plane + start, pixels - start);
+                }
 
                 for (int64_t u = 0; u < n_outer; u++)
                     for (int64_t v = 0; v < n_inner; v++) {
@@ -126,7 +131,7 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
                             t.n_c = n_c;
                             t.n_taps = n_a * n_b;
                             t.off = off;
-                            t.plane = b->in_place ? p->ld_x.c : gh.phases * gw.phases * gh.length * gw.length;
+                            t.plane = plane;
                             NAME(pack_pixels)(&t, width, segments, n_segments, b->in_place ? 0 : gw.length, panel);
                             static const int64_t no_offset[1] = {0};
                             t.x = panel;
@@ -135,15 +140,9 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
                             t.off = no_offset;
                             t.plane = width;
                         } else if (!im2col) {
-                            t.x = source + first_pixel;
-                            if (b->in_place && lanes % LANES) { /* the last pixels: never read past the end of x */
-                                for (int64_t c = 0; c < n_c; c++)
-                                    NAME(copy)(panel + c * width, source + c * p->ld_x.c + first_pixel, lanes);
-                                t.x = panel;
-                                t.plane = width;
-                            } else if (b->in_place) {
-                                t.plane = p->ld_x.c;
-                            }
+                            const int is_copy = b->in_place && lanes % LANES;
+                            t.x = is_copy ? panel : source + first_pixel;
+                            t.plane = is_copy ? width : plane;
                         }
                         const int64_t rows = pc_panel_rows(panels, q), m = pc_panel_start(panels, q);
                         t.a = a + m * k_all + (c0 * taps + a0 * p->w.k + b0) * rows;
@@ -166,6 +165,8 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
                             t.c = last ? c_tile : partial;
                             t.ld_c = width;
                         }
+                        if (last)
+                            NAME(prefetch_out)(p, out + m * p->ld_out.c, rows, segments, n_segments);
                         NAME(tiles)[rows - 1][vectors - 1](&t);
                         if (last && !whole)
                             NAME(finish)(p, c_tile, width, rows, segments, n_segments, out + m * p->ld_out.c,

@@ -123,6 +123,20 @@ INLINE int NAME(segments_of)(int64_t first, int64_t lanes, int64_t pitch, int64_
     return n;
 }
 
+/* Asks for the lines that the tile will be written to, so that they arrive while it is computed: stores to memory
+ * that no cache holds would stall it at the end. */
+INLINE void NAME(prefetch_out)(const pc_conv *p, const REAL *out, int64_t rows, const pc_segment *segments,
+                               int n_segments) {
+    if (p->ld_out.w != 1)
+        return;
+    for (int s = 0; s < n_segments; s++) {
+        const REAL *line = out + segments[s].h * p->ld_out.h + segments[s].w;
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t e = 0; e < segments[s].length; e += 64 / (int64_t)sizeof(REAL))
+                __builtin_prefetch(line + i * p->ld_out.c + e, 1);
+    }
+}
+
 /* The epilogue of one register tile in memory, c[rows][ld_c]: adds the residual, applies the activation, and hands
  * each segment to the output. out and residual point at the tile's first channel, row and column. */
 static __attribute__((noinline)) void NAME(finish)(const pc_conv *p, REAL *c, int64_t ld_c, int64_t rows,
