@@ -16,6 +16,7 @@ class OptionalBuild(build_ext):
     """An extension that cannot be built is left out with a warning, unless it was asked for."""
 
     def run(self) -> None:
+        """Build what can be built."""
         for extension in self.extensions:
             extension.optional = not REQUIRE_C
         super().run()

@@ -1,5 +1,6 @@
 """What an algorithm is: a constant that says whether, how fast, how exactly and with how much memory it can do a
-problem, and that turns the problem into a function of arrays."""
+problem, and that turns the problem into a function of arrays.
+"""
 
 from __future__ import annotations
 

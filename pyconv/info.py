@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from . import options, registry
 
@@ -41,12 +39,13 @@ class Info:
 
 def _cpu_name() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return os.uname().machine
 
 
 def info() -> Info:

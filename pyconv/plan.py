@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -14,8 +14,6 @@ from .options import Options
 from .problem import ConvProblem
 
 __all__ = ["Candidate", "Explanation", "Plan", "explain_call", "make_plan"]
-
-logger = logging.getLogger("pyconv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +54,22 @@ class Explanation:
 
     def __str__(self) -> str:
         header = ("", "algorithm", "estimate", "measured", "scratch", "error bound", "reason")
-        rows = [header]
-        for c in self.candidates:
-            rows.append(
-                (
-                    "->" if c.id == self.algorithm else "",
-                    c.id,
-                    _seconds(c.estimate_s),
-                    _seconds(c.measured_s),
-                    "" if c.workspace_bytes is None else f"{c.workspace_bytes / 1024:.0f} KB",
-                    "" if c.error_bound is None else f"{c.error_bound:.1e}",
-                    self.why if c.id == self.algorithm else c.reason,
-                )
-            )
+        rows = [header, *map(self._row, self.candidates)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([f"{self.problem.op} {self.problem}", *lines])
+
+
+    def _row(self, c: Candidate) -> tuple[str, ...]:
+        return (
+            "->" if c.id == self.algorithm else "",
+            c.id,
+            _seconds(c.estimate_s),
+            _seconds(c.measured_s),
+            "" if c.workspace_bytes is None else f"{c.workspace_bytes / 1024:.0f} KB",
+            "" if c.error_bound is None else f"{c.error_bound:.1e}",
+            self.why if c.id == self.algorithm else c.reason,
+        )
 
 
 def _seconds(value: float | None) -> str:
@@ -158,9 +156,13 @@ def make_plan(call: Call, name: str, options: Options) -> Plan:
     began = time.perf_counter()
     algorithm, why, _, _ = _choose(call, name, options)
     plan = Plan(call, algorithm, algorithm.compile(call))
-    if logger.isEnabledFor(logging.DEBUG):
+    # nobody listens who has not imported logging; importing it here would double the cost of `import pyconv`
+    logging = sys.modules.get("logging")
+    if logging is not None:
         took = (time.perf_counter() - began) * 1e6
-        logger.debug("%s %s -> %s (%s; planned in %.0f us)", call.problem.op, call.problem, algorithm.id, why, took)
+        logging.getLogger("pyconv").debug(
+            "%s %s -> %s (%s; planned in %.0f us)", call.problem.op, call.problem, algorithm.id, why, took
+        )
     return plan
 
 
@@ -177,7 +179,9 @@ def explain_call(call: Call, name: str, options: Options) -> Explanation:
         estimate = algorithm.estimate(call.problem, machine) if supported else None
         reason = refusal
         if not refusal and algorithm is not chosen and estimate is not None:
-            reason = "only where nothing else can" if algorithm.backend == "numpy" else f"{estimate / best:.2f}x the time"
+            reason = f"{estimate / best:.2f}x the time"
+            if algorithm.backend == "numpy":
+                reason = "only where nothing else can"
         rows.append(
             Candidate(
                 id=algorithm.id,

@@ -29,26 +29,27 @@ def activate(values: Array, activation: str | None, slope: float = 0.0) -> Array
     """
     x = values
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        match activation:
-            case None:
-                return x
-            case "relu":
-                return np.where(x < 0, 0, x).astype(x.dtype)
-            case "relu6":
-                return np.where(x > 6, 6, np.where(x < 0, 0, x)).astype(x.dtype)
-            case "leaky_relu":
-                return np.where(x < 0, x * slope, x).astype(x.dtype)
-            case "elu":
-                return np.where(x < 0, np.expm1(np.minimum(x, 0)) * slope, x).astype(x.dtype)
-            case "sigmoid":
-                return 1 / (1 + np.exp(-x))
-            case "tanh":
-                return np.tanh(x)
-            case "silu":
-                return x / (1 + np.exp(-x))
-            case "hardswish":
-                return np.where(x < -3, 0, np.where(x > 3, x, x * (x + 3) / 6)).astype(x.dtype)
-    raise ValueError(f"no activation is called {activation!r}")
+        if activation is None:
+            result = x
+        elif activation == "relu":
+            result = np.where(x < 0, 0, x)
+        elif activation == "relu6":
+            result = np.where(x > 6, 6, np.where(x < 0, 0, x))
+        elif activation == "leaky_relu":
+            result = np.where(x < 0, x * slope, x)
+        elif activation == "elu":
+            result = np.where(x < 0, np.expm1(np.minimum(x, 0)) * slope, x)
+        elif activation == "sigmoid":
+            result = 1 / (1 + np.exp(-x))
+        elif activation == "tanh":
+            result = np.tanh(x)
+        elif activation == "silu":
+            result = x / (1 + np.exp(-x))
+        elif activation == "hardswish":
+            result = np.where(x < -3, 0, np.where(x > 3, x, x * (x + 3) / 6))
+        else:
+            raise ValueError(f"no activation is called {activation!r}")
+    return np.asarray(result, dtype=x.dtype)
 
 
 def _source_rows(problem: ConvProblem, axis: int, tap: int, first: int, count: int) -> tuple[Array, Array]:
@@ -85,7 +86,7 @@ def conv_blocks(
     for n, g in itertools.product(range(problem.n), range(problem.groups)):
         group = x[n, g * c_in : (g + 1) * c_in]
         channels = slice(g * c_out, (g + 1) * c_out)
-        weights = w[channels].astype(np.float64)
+        weights: Any = w[channels].astype(np.float64)
         for block in _blocks(problem.out_spatial, positions):
             shape = tuple(count for _, count in block)
             total = np.zeros((c_out, int(np.prod(shape))))
@@ -96,12 +97,13 @@ def conv_blocks(
                 if min(problem.spatial) == 0:
                     gathered = np.zeros((c_in, *shape))
                 else:
-                    gathered = group[(slice(None), *np.ix_(*(index for index, _ in axes)))].astype(np.float64)
+                    everything: Any = slice(None)
+                    gathered = group[(everything, *np.ix_(*(index for index, _ in axes)))].astype(np.float64)
                     for axis, (_, outside) in enumerate(axes):
-                        gathered[(slice(None),) * (axis + 1) + (outside,)] = 0
+                        gathered[(everything,) * (axis + 1) + (outside,)] = 0
                 with np.errstate(invalid="ignore", over="ignore"):
-                    total += weights[(slice(None), slice(None), *tap)] @ gathered.reshape(c_in, -1)
-            where = (n, channels, *(slice(first, first + count) for first, count in block))
+                    total += weights[(..., *tap)] @ gathered.reshape(c_in, -1)
+            where: tuple[Any, ...] = (n, channels, *(slice(first, first + count) for first, count in block))
             with np.errstate(invalid="ignore", over="ignore"):
                 if bias is not None:
                     total += bias[channels].astype(np.float64)[:, None]

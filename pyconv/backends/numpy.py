@@ -33,7 +33,7 @@ class ReferenceConv:
         return f"{self.op}.reference.{self.dtype}@numpy"
 
     def supports(self, problem: ConvProblem) -> Support:
-        """Everything."""
+        """Return yes: it does everything."""
         return Support()
 
     def workspace(self, call: Call) -> int | None:
@@ -41,7 +41,7 @@ class ReferenceConv:
         return min(call.max_workspace // 2, 16 << 20)
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
-        """A gigaflop a second and a NumPy call for each tap."""
+        """Return a gigaflop a second and a NumPy call for each tap."""
         return problem.flops / 1e9 + 40e-6 * problem.n * problem.groups * int(np.prod(problem.kernel)) + 50e-6
 
     def error_bound(self, problem: ConvProblem) -> float:
@@ -49,7 +49,7 @@ class ReferenceConv:
         return EPSILON[self.dtype] + (problem.reduction + 4) * EPSILON["f64"]
 
     def packing(self, problem: ConvProblem) -> str:
-        """Weights as they are."""
+        """Return the name of the order that weights come in."""
         return "plain"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
@@ -71,7 +71,7 @@ class ReferenceConv:
 
 
 def algorithms() -> Iterator[Algorithm]:
-    """The reference for each operation and element type."""
+    """Return the reference for each operation and element type."""
     for op in ("conv1d", "conv2d", "conv3d"):
         for dtype in EPSILON:
             yield ReferenceConv(op, dtype)

@@ -36,7 +36,8 @@ def dtype_of(name: str, dtype: np.dtype[Any]) -> str:
         return DTYPES[dtype.newbyteorder("=").name]
     except KeyError:
         raise TypeError(
-            f"{name} must be {', '.join(DTYPES)}, got {dtype.name}; convert it, for example {name}.astype(numpy.float32)"
+            f"{name} must be {', '.join(DTYPES)}, got {dtype.name}; convert it, for example "
+            f"{name}.astype(numpy.float32)"
         ) from None
 
 
@@ -106,5 +107,6 @@ def activation_of(value: Any) -> tuple[str | None, float]:
     if isinstance(value, str) and value in ACTIVATIONS:
         return value, DEFAULT_SLOPES.get(value, 0.0)
     raise InvalidProblem(
-        f"activation must be None, one of {', '.join(ACTIVATIONS)}, or (name, slope) with leaky_relu or elu; got {value!r}"
+        f"activation must be None, one of {', '.join(ACTIVATIONS)}, or (name, slope) with leaky_relu or elu; "
+        f"got {value!r}"
     )

@@ -76,7 +76,7 @@ def _is_channels_last(shape: tuple[int, ...], strides: tuple[int, ...], item: in
 def _problem_of(d: _Description) -> ConvProblem:
     """Check everything and describe it; raises the bare fact."""
     x_shape, x_strides, x_dtype = d.x
-    w_shape, _, w_dtype = d.w
+    w_shape = d.w[0]
     dtype = dtype_of("x", x_dtype)
     if len(x_shape) != d.rank + 2:
         axes = ("w", "h, w", "d, h, w")[d.rank - 1]
@@ -281,7 +281,7 @@ def _run(
     """
     rank, stride, padding, dilation, groups, padding_mode, activation = settings
     if x.ndim == rank + 1:
-        batched = _run(
+        batched: Array = _run(
             settings,
             x[None],
             weights,
@@ -290,7 +290,8 @@ def _run(
             algorithm,
             options,
         )
-        return batched[0] if out is None else out
+        first: Array = batched[0]
+        return first if out is None else out
     if out is not None:
         _check_out(out, rank)
 
@@ -395,10 +396,9 @@ def _convolve(
             options,
         )
         if plan is not None and not plan.is_empty:
-            out = plan.allocate()
-            if plan.run(x, plan.algorithm.prepare(plan.problem, w, bias), None, out):
-                return out
-            out = None
+            result = plan.allocate()
+            if plan.run(x, plan.algorithm.prepare(plan.problem, w, bias), None, result):
+                return result
     if residual is not None:
         residual = as_array("residual", residual)
     if out is not None and not isinstance(out, _ndarray):
