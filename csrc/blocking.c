@@ -240,3 +240,23 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
     p->scratch_bytes = best.scratch_bytes;
     return 1;
 }
+
+int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
+    pc_blocking *b = &p->blk;
+    const int64_t h_tile = (p->h.out - 1) * p->h.stride + (p->h.k - 1) * p->h.dilation + 1;
+    const int64_t w_tile = (p->w.out - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1;
+    /* the limit comes before the products, so that they cannot overflow */
+    const int64_t most = max_scratch_bytes / (tile.item_bytes * tile.lanes);
+    if (h_tile > most || w_tile > most || p->d.k > most || h_tile * w_tile > most / p->d.k)
+        return 0;
+    b->h_tile = h_tile;
+    b->w_tile = w_tile;
+    b->tile_elems = p->d.k * h_tile * w_tile * tile.lanes;
+    b->panel_elems = p->h.out * p->w.out * tile.lanes;
+    b->part_elems = p->d.k * p->h.k * p->w.k * tile.lanes;
+    b->n_m_blocks = pc_ceil_div(p->groups, tile.lanes);
+    b->n_tasks = p->n * p->d.out * b->n_m_blocks;
+    p->scratch_bytes =
+        pc_round_up((b->tile_elems + b->panel_elems + b->part_elems) * tile.item_bytes + p->h.k * p->w.k * 8, 64);
+    return p->scratch_bytes <= max_scratch_bytes;
+}

@@ -1,4 +1,4 @@
-/* conv_depthwise: one input channel a group, y[g m + o, p] = act(sum over taps of w[o, tap] x[g, p + tap] + ...).
+/* conv_depthwise: pixels in the lanes. One input channel a group, y[g m + o, p] = act(sum over taps of w[o, tap] x[g, p + tap] + ...).
  *
  * A task is one image, one output depth, a few groups, a tile of pixels. For each group the input tile is copied once
  * (padded, phases apart: tile.inc.c), then register tiles of `rows` output rows x `vectors` vectors along the row sweep
@@ -170,6 +170,10 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     _Alignas(64) REAL c_tile[8 * 3 * LANES];
     const int which = rows == PC_DEPTHWISE_ROWS ? 0 : 1;
     const int kind = !reuse ? 8 : kh < rows ? (int)kh : 0;
+    const pc_panels strips = pc_panels_of(pc_ceil_div(w_tile, LANES), PC_DEPTHWISE_VECTORS);
+    /* Register tiles that would hang over the edge move back inside and compute a few outputs twice, to the same bits,
+     * where these go straight to memory. */
+    const int direct_store = p->ld_out.w == 1 && !job->arrays->residual && activated;
 
     for (int64_t g = g0; g < g1; g++) {
         const NAME(tile_origin) origin = {
@@ -189,14 +193,16 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                              .relu = relu_in_tile};
             for (int64_t base = 0; base < h_tile; base += rows * step)
                 for (int64_t phase = 0; phase < step && base + phase < h_tile; phase++) {
-                    const int64_t r0 = base + phase;
+                    const int64_t r0 =
+                        direct_store && step == 1 && h_tile >= rows ? pc_min(base, h_tile - rows) : base + phase;
                     const int64_t n_rows = pc_min(rows, pc_ceil_div(h_tile - r0, step));
-                    for (int64_t col = 0; col < w_tile;) {
-                        const int64_t left = pc_ceil_div(w_tile - col, LANES);
-                        const int64_t vectors = pc_min(left, PC_DEPTHWISE_VECTORS);
+                    for (int64_t v = 0; v < strips.n; v++) {
+                        const int64_t vectors = pc_panel_rows(strips, v);
+                        int64_t col = pc_panel_start(strips, v) * LANES;
+                        if (direct_store && w_tile >= vectors * LANES)
+                            col = pc_min(col, w_tile - vectors * LANES);
                         const int64_t lanes = pc_min(vectors * LANES, w_tile - col);
-                        const int whole = n_rows == rows && lanes == vectors * LANES && p->ld_out.w == 1 && !residual &&
-                                          activated;
+                        const int whole = direct_store && n_rows == rows && lanes == vectors * LANES;
                         s.x = tile + r0 * gw.length + col;
                         s.c = whole ? out + r0 * p->ld_out.h + col : c_tile;
                         s.ld_out = whole ? step * p->ld_out.h : vectors * LANES;
@@ -208,7 +214,6 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                             NAME(finish)(p, c_tile, rows * vectors * LANES, 1, segments, (int)n_rows, out, residual,
                                          activated);
                         }
-                        col += lanes;
                     }
                 }
         }

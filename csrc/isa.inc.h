@@ -47,6 +47,8 @@ static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
     PC_KERNEL(conv_direct, f32, conv_direct_plan),       PC_KERNEL(conv_direct, f64, conv_direct_plan),
     PC_KERNEL(conv_im2col, f32, conv_im2col_plan),       PC_KERNEL(conv_im2col, f64, conv_im2col_plan),
     PC_KERNEL(conv_depthwise, f32, conv_depthwise_plan), PC_KERNEL(conv_depthwise, f64, conv_depthwise_plan),
+    PC_KERNEL(conv_depthwise_channels, f32, conv_depthwise_channels_plan),
+    PC_KERNEL(conv_depthwise_channels, f64, conv_depthwise_channels_plan),
 };
 
 const pc_isa PC_CONCAT(pc_isa_, PC_ISA) = {

@@ -6,3 +6,4 @@
 #include "direct.inc.c"
 #include "im2col.inc.c"
 #include "depthwise.inc.c"
+#include "depthwise_channels.inc.c"

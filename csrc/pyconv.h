@@ -124,6 +124,7 @@ int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 /* Here tile.rows output rows (or tile.wide_rows, where that wastes fewer) x tile.vectors. */
 int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
+int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 
 /* One axis of an input tile, for one block of kernel taps. With stride s and dilation d, tap a of output r reads
  * s * (r + a d / s) + (a d) % s: the tile keeps each residue ("phase") that a tap asks for as a plane of its own, so

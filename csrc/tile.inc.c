@@ -3,16 +3,12 @@
 
 /* dst[q] = src[q * step] */
 INLINE void NAME(copy_strided)(REAL *restrict dst, const REAL *restrict src, int64_t step, int64_t n) {
-    if (step == 2) { /* constant steps let the compiler shuffle whole vectors */
-        for (int64_t q = 0; q < n; q++)
-            dst[q] = src[2 * q];
-    } else if (step == 4) {
-        for (int64_t q = 0; q < n; q++)
-            dst[q] = src[4 * q];
-    } else {
-        for (int64_t q = 0; q < n; q++)
-            dst[q] = src[q * step];
-    }
+    int64_t q = 0;
+    if (step == 2)
+        for (; q + LANES < n; q += LANES) /* the odd element behind the last even one may not exist: < and not <= */
+            NAME(store)(dst + q, NAME(evens)(NAME(load)(src + 2 * q), NAME(load)(src + 2 * q + LANES)));
+    for (; q < n; q++)
+        dst[q] = src[q * step];
 }
 
 /* Where the tile of one reduction block begins: input coordinates of output (0, 0)'s first tap. */

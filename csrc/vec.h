@@ -53,3 +53,47 @@ INLINE void NAME(clear_over)(REAL *dst, int64_t n) {
     for (int64_t i = 0; i < n; i += LANES)
         NAME(store)(dst + i, (VEC){0});
 }
+
+/* Elements 0, 2, 4, ... of a and b joined. */
+INLINE VEC NAME(evens)(VEC a, VEC b) {
+#if defined(__clang__)
+    VEC r;
+    for (int i = 0; i < LANES / 2; i++) {
+        r[i] = a[2 * i];
+        r[LANES / 2 + i] = b[2 * i];
+    }
+    return r;
+#else
+    MASK from;
+    for (int i = 0; i < LANES; i++)
+        from[i] = 2 * i;
+    return __builtin_shuffle(a, b, from);
+#endif
+}
+
+/* v[i][j] <-> v[j][i]: for each power of two s, the off-diagonal s x s blocks of every 2s x 2s block change places. */
+INLINE void NAME(transpose)(VEC v[LANES]) {
+#pragma GCC unroll 4
+    for (int s = LANES / 2; s > 0; s /= 2) {
+        MASK upper, lower;
+        for (int i = 0; i < LANES; i++) {
+            upper[i] = i & s ? LANES + i - s : i;
+            lower[i] = i & s ? LANES + i : i + s;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) {
+            if (i & s)
+                continue;
+            VEC a = v[i], b = v[i + s];
+#if defined(__clang__)
+            for (int l = 0; l < LANES; l++) {
+                v[i][l] = upper[l] < LANES ? a[upper[l]] : b[upper[l] - LANES];
+                v[i + s][l] = lower[l] < LANES ? a[lower[l]] : b[lower[l] - LANES];
+            }
+#else
+            v[i] = __builtin_shuffle(a, b, upper);
+            v[i + s] = __builtin_shuffle(a, b, lower);
+#endif
+        }
+    }
+}

@@ -6,6 +6,7 @@ peak, read off profiles of each kernel, and are good enough to rank the algorith
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .problem import ITEM_BYTES, ConvProblem
@@ -58,7 +59,7 @@ def lanes_of(problem: ConvProblem, machine: Machine) -> int:
 
 
 #: Share of peak that each dense or depthwise kernel reaches when its vectors are full.
-_EFFICIENCY = {"direct": 0.85, "im2col": 0.80, "depthwise": 0.60}
+_EFFICIENCY = {"direct": 0.85, "im2col": 0.80, "depthwise": 0.60, "depthwise-channels": 0.80}
 
 
 def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
@@ -71,6 +72,15 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     if w_out * h_out == 0:
         return 0.0
     efficiency = _EFFICIENCY[family]
+    if family == "depthwise-channels":
+        use = problem.groups / (-(-problem.groups // lanes) * lanes)
+        # both x and y are turned once; what does not stay in L2 is turned slowly
+        turned = problem.n * (problem.c_in * math.prod(problem.spatial) + problem.c_out * math.prod(problem.out_spatial))
+        plane = (h_out * problem.kernel[-1] + w_out * problem.kernel[0] + w_out * h_out) * lanes * item
+        cost_of_turning = 1.0 if problem.channels_last else 3.0 if plane < 256 << 10 else 6.0
+        return roofline(
+            problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=turned * item * cost_of_turning
+        )
     if family == "depthwise":
         # rows of pixels in whole vectors; strides along h load each operand anew
         use = w_out / (-(-w_out // lanes) * lanes)

@@ -138,13 +138,13 @@ class CConv:
     @property
     def kernel_name(self) -> str:
         """Return what :func:`last_kernel` says after this algorithm has run."""
-        return f"conv_{self.family}_{self.dtype}__{self.isa}"
+        return f"conv_{self.family.replace('-', '_')}_{self.dtype}__{self.isa}"
 
     def supports(self, problem: ConvProblem) -> Support:
         """Whether the kernel can do it."""
         if not self.runs_here:
             return Support(f"this processor does not have {self.isa}")
-        if self.family == "depthwise" and problem.c_in != problem.groups:
+        if self.family.startswith("depthwise") and problem.c_in != problem.groups:
             return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
         return Support()
 
@@ -196,7 +196,7 @@ class CConv:
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile; depthwise weights stay in order."""
-        return "plain" if self.family == "depthwise" else f"panels{self.rows}"
+        return "plain" if self.family.startswith("depthwise") else f"panels{self.rows}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return pointers to the reordered weights and to the bias (they keep their arrays alive)."""
@@ -253,7 +253,8 @@ def _kernels() -> Iterator[CConv]:
         for index in range(lib.pc_n_kernels(number)):
             kernel = lib.pc_kernel_at(number, index)
             what, _, _ = ffi.string(lib.pc_kernel_name(kernel)).decode().partition("__")
-            _, family, dtype = what.split("_")
+            _, *words, dtype = what.split("_")
+            family = "-".join(words)
             shape = ffi.new("int64_t[3]")
             lib.pc_kernel_tile(kernel, shape, shape + 1, shape + 2)
             for op in ("conv1d", "conv2d", "conv3d"):
