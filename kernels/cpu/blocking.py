@@ -1,0 +1,275 @@
+"""How a convolution is cut into tasks, tiles and reduction blocks; csrc/blocking.c with fewer candidates.
+
+The cut is a function of the problem and the register tile alone, never of the number of threads. It is found by trying
+sensible tile sizes and counting, for each, the cycles of the slowest of NOMINAL_THREADS threads. The counts need to
+rank cuts of one kernel, not to predict seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from . import depthwise, gemm, tile
+from .direct import RESIDENT_WEIGHT_BYTES
+from .simd import VECTOR_BYTES
+from .tile import CONV, Axis, Strides
+
+__all__ = ["Conv", "plan_dense", "plan_depthwise"]
+
+NOMINAL_THREADS = 8  # cuts that balance on 8 balance on 1, 2 and 4
+MIN_TASK_CYCLES = 12000  # less than this is not worth handing to another thread
+TILE_BYTES = 320 * 1024  # input tile: half of a small L2, the weights and sums take the rest
+PART_BYTES = 1024 * 1024  # partial sums: streamed, L2 or L3
+DIRECT_K = 576  # reduction block: 8 rows of it are 18 KiB, in L1 beside the tile's lines
+IM2COL_K = 256  # a packed panel of 192 bytes a step: 48 KiB
+
+_grid_axis, _panels_of = tile.grid_axis.py_func, tile.panels_of.py_func
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A convolution as the kernels see it: three spatial axes, channels a group, strides in elements."""
+
+    n: int
+    groups: int
+    c_in: int
+    c_out: int
+    d: Axis
+    h: Axis
+    w: Axis
+    ld_x: Strides
+    ld_out: Strides
+    ld_res: Strides
+    padding_mode: int
+    activation: int
+    residual: bool
+
+    def record(self, cut: dict[str, int]) -> Any:
+        """Return the array of one CONV that the kernels take."""
+        values = {name: getattr(self, name) for name in self.__slots__} | cut
+        return np.array([tuple(values.get(name, 0) for name in CONV.names or ())], dtype=CONV)
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _round_up(a: int, b: int) -> int:
+    return _ceil_div(a, b) * b
+
+
+def _sizes(extent: int, parts: tuple[int, ...], sizes: tuple[int, ...]) -> list[int]:
+    """Tile sizes worth trying: equal parts of the extent, and some fixed ones."""
+    extent = max(1, extent)
+    return sorted({_ceil_div(extent, part) for part in parts if part <= extent} | {s for s in sizes if s < extent})
+
+
+def _threads(cycles: float) -> int:
+    return int(min(NOMINAL_THREADS, max(1, cycles // MIN_TASK_CYCLES)))
+
+
+def _folded(conv: Conv) -> Conv | None:
+    """Return the image as one long row: 1 x 1, stride 1, no padding, rows that follow each other in every array."""
+    h, w = conv.h, conv.w
+    if any(axis.k != 1 or axis.stride != 1 or axis.pad or axis.out != axis.size for axis in (h, w)):
+        return None
+    if conv.d.k != 1 or conv.d.pad or (conv.d.out - 1) * conv.d.stride >= conv.d.size or conv.ld_x.w != 1:
+        return None
+    if h.size == 1:
+        return conv
+    others = (conv.ld_out, conv.ld_res) if conv.residual else (conv.ld_out,)
+    if conv.ld_x.h != w.size or any(ld.h != w.size * ld.w for ld in others):
+        return None
+    return replace(conv, h=h._replace(size=1, out=1), w=w._replace(size=w.size * h.size, out=w.size * h.size))
+
+
+def _step_cycles(rows: int, vectors: int) -> float:
+    """One step of a register tile: two FMAs a cycle, two loads (those of x cross a line and count twice), or latency."""
+    return max(rows * vectors / 2, rows / 2 + vectors, 4.0) if vectors else 0.0
+
+
+def _try_dense(
+    conv: Conv, lanes: int, im2col: bool, in_place: bool, kh_block: int, kw_block: int, h_tile: int, w_tile: int,
+    m_block: int, max_scratch_bytes: int,
+) -> tuple[float, dict[str, int]] | None:  # fmt: skip
+    """Return (cycles, cut), or None where it does not fit."""
+    item = VECTOR_BYTES // lanes
+    most = gemm.max_rows()
+    panels = _panels_of(conv.c_out, most)
+    max_vectors = gemm.max_vectors(panels.rows)
+    width = lanes * max_vectors
+    channels, taps = max(1, conv.c_in * conv.d.k), kh_block * kw_block
+    split_taps = kh_block < conv.h.k or kw_block < conv.w.k
+    # Channels in equal blocks of about the target; split taps take one channel at a time in im2col, where the weights
+    # of a block must be one run.
+    target = max(1, (IM2COL_K if im2col else DIRECT_K) // taps)
+    c_block = 1 if im2col and split_taps else _ceil_div(channels, _ceil_div(channels, target + target // 4))
+    n_h, n_w, n_m = _ceil_div(conv.h.out, h_tile), _ceil_div(conv.w.out, w_tile), _ceil_div(panels.n, m_block)
+    n_tasks = conv.n * conv.d.out * conv.groups * n_h * n_w * n_m
+
+    gh, gw = _grid_axis(conv.h, kh_block, h_tile), _grid_axis(conv.w, kw_block, w_tile)
+    n_blocks = _ceil_div(channels, c_block) * _ceil_div(conv.h.k, kh_block) * _ceil_div(conv.w.k, kw_block)
+    k_block = c_block * taps
+    pitch = w_tile if im2col else gw.length
+    pixels = (h_tile - 1) * pitch + w_tile
+    whole_vectors = _ceil_div(pixels, lanes)
+    pixel_panels = _panels_of(whole_vectors, max_vectors)
+
+    tile_elems = 0 if in_place else _round_up(c_block * gh.phases * gw.phases * gh.length * gw.length + lanes, 16)
+    panel_elems = k_block * width if im2col else c_block * width if in_place else 0
+    part_elems = m_block * pixel_panels.n * panels.rows * width if n_blocks > 1 else 0
+    elements = tile_elems + panel_elems + part_elems + panels.rows * width
+    scratch_bytes = _round_up(elements * item + taps * 8, 64)
+    if scratch_bytes > max_scratch_bytes:
+        return None
+
+    steps = pixel_panels.tall * _step_cycles(panels.rows, pixel_panels.rows)
+    steps += (pixel_panels.n - pixel_panels.tall) * _step_cycles(panels.rows, pixel_panels.rows - 1)
+    cycles = steps * m_block * n_blocks * k_block
+    cycles += m_block * pixel_panels.n * n_blocks * 60 + m_block * panels.rows * (whole_vectors * 4 + h_tile * 12)
+    if not in_place:
+        copied_rows = n_blocks * c_block * gh.phases * gw.phases * gh.length
+        cycles += copied_rows * (24 + gw.length / lanes * (4 if conv.w.stride == 1 else 16))
+    if im2col:
+        cycles += n_blocks * k_block * (h_tile * 8 + whole_vectors * 3)
+    # weights come from L3 or beyond where they do not fit, half hidden behind the arithmetic
+    block_bytes = m_block * panels.rows * k_block * item
+    if panels.n * panels.rows * n_blocks * k_block * item > RESIDENT_WEIGHT_BYTES:
+        reads = pixel_panels.n if im2col or block_bytes <= RESIDENT_WEIGHT_BYTES else 1
+        cycles += block_bytes * n_blocks * reads / 16
+    cycles += 300
+    # beyond the budgets every re-read comes from further away
+    if tile_elems * item > TILE_BYTES:
+        cycles *= 1.25
+    if part_elems * item > PART_BYTES:
+        cycles *= 1.25
+    return cycles * _ceil_div(n_tasks, _threads(cycles * n_tasks)), {
+        "c_block": c_block,
+        "kh_block": kh_block,
+        "kw_block": kw_block,
+        "h_tile": h_tile,
+        "w_tile": w_tile,
+        "m_block": m_block,
+        "n_h_tiles": n_h,
+        "n_w_tiles": n_w,
+        "n_m_blocks": n_m,
+        "n_tasks": n_tasks,
+        "rows": panels.rows,
+        "vectors": max_vectors,
+        "im2col": im2col,
+        "in_place": in_place,
+        "tile_elems": tile_elems,
+        "panel_elems": panel_elems,
+        "part_elems": part_elems,
+        "scratch_bytes": scratch_bytes,
+    }
+
+
+def _best(cuts: Iterator[tuple[float, dict[str, int]] | None]) -> dict[str, int] | None:
+    found = min((cut for cut in cuts if cut is not None), key=lambda cut: cut[0], default=None)
+    return None if found is None else found[1]
+
+
+def plan_dense(conv: Conv, item_bytes: int, im2col: bool, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of a direct or im2col convolution, or None where the scratch is too little for any."""
+    lanes = VECTOR_BYTES // item_bytes
+    folded = _folded(conv)
+    conv = folded or conv
+    panels = _panels_of(conv.c_out, gemm.max_rows())
+    width = lanes * gemm.max_vectors(panels.rows)
+    h_tiles = _sizes(conv.h.out, (1, 2, 3, 4, 6, 8, 12, 16), (1, 2, 4, 8, 16))
+    far = conv.w.out > 4 * width
+    w_tiles = _sizes(conv.w.out, (1, 2, 4, 8) if far else (1,), tuple(width << i for i in range(6)))
+    m_blocks = sorted({_ceil_div(panels.n, parts) for parts in (1, 2, 4, 8, 16, 32)})
+    m_blocks = [m for m in m_blocks if m == panels.n or m * panels.rows >= 16]
+    # A kernel too large for one block is cut by rows, then along the row.
+    kh_block, kw_block = conv.h.k, conv.w.k
+    while True:
+        kh_options = {kh_block}
+        if im2col and kh_block * kw_block > IM2COL_K:
+            kh_options = {max(1, min(kh_block, IM2COL_K // kw_block))}
+        elif conv.h.dilation > 2 * conv.h.stride:
+            kh_options.add(1)
+        cut = _best(
+            _try_dense(conv, lanes, im2col, folded is not None, kh, kw_block, h, w, m, max_scratch_bytes)
+            for kh in sorted(kh_options)
+            for h in h_tiles
+            for w in w_tiles
+            for m in m_blocks
+        )
+        if cut is not None:
+            return conv.record(cut)
+        if kh_block > 1:
+            kh_block = _ceil_div(kh_block, 2)
+        elif kw_block > 1:
+            kw_block = _ceil_div(kw_block, 2)
+        else:
+            return None
+
+
+def _try_depthwise(
+    conv: Conv, lanes: int, rows: int, h_tile: int, w_tile: int, max_scratch_bytes: int
+) -> tuple[float, dict[str, int]] | None:
+    """Return (cycles, cut), or None where it does not fit."""
+    item = VECTOR_BYTES // lanes
+    reuse = conv.h.stride == 1
+    span = rows * (conv.h.dilation if reuse else 1)
+    gh = _grid_axis(conv.h, conv.h.k, _round_up(h_tile, span))
+    gw = _grid_axis(conv.w, conv.w.k, w_tile)
+    taps = conv.h.k * conv.w.k
+    tile_elems = _round_up(conv.d.k * gh.phases * gw.phases * gh.length * gw.length + lanes, 16)
+    elements = tile_elems + rows * depthwise.VECTORS * lanes
+    scratch_bytes = _round_up(elements * item + taps * 8, 64)
+    if scratch_bytes > max_scratch_bytes:
+        return None
+    row_tiles, vectors = _round_up(h_tile, span) // rows, _ceil_div(w_tile, lanes)
+    loads = (rows + conv.h.k - 1) / (rows * conv.h.k) if reuse else 1
+    cycles = row_tiles * conv.c_out * rows * vectors * (conv.d.k * taps * (0.5 + loads / 2) + 4)
+    cycles += row_tiles * conv.c_out * 60
+    copied_rows = conv.d.k * gh.phases * gw.phases * gh.length
+    cycles += copied_rows * (14 + gw.length / lanes * (2 if conv.w.stride == 1 else 12))
+    if scratch_bytes > TILE_BYTES:
+        cycles *= 1.25
+    # groups to a task: as many as keep eight threads busy, of at least MIN_TASK_CYCLES
+    n_h, n_w = _ceil_div(conv.h.out, h_tile), _ceil_div(conv.w.out, w_tile)
+    spatial = conv.n * conv.d.out * n_h * n_w
+    wanted = max(1, _ceil_div(4 * NOMINAL_THREADS, max(1, spatial)))
+    m_block = min(conv.groups, max(1, conv.groups // wanted, int(MIN_TASK_CYCLES / cycles)))
+    n_m = _ceil_div(conv.groups, m_block)
+    return (cycles * m_block + 300) * _ceil_div(spatial * n_m, _threads(cycles * spatial * conv.groups)), {
+        "kh_block": conv.h.k,
+        "kw_block": conv.w.k,
+        "h_tile": h_tile,
+        "w_tile": w_tile,
+        "m_block": m_block,
+        "n_h_tiles": n_h,
+        "n_w_tiles": n_w,
+        "n_m_blocks": n_m,
+        "n_tasks": spatial * n_m,
+        "rows": rows,
+        "vectors": depthwise.VECTORS,
+        "tile_elems": tile_elems,
+        "scratch_bytes": scratch_bytes,
+    }
+
+
+def plan_depthwise(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of a depthwise convolution, or None where the scratch is too little for any."""
+    lanes = VECTOR_BYTES // item_bytes
+    far = conv.w.out > 12 * lanes
+    w_tiles = _sizes(conv.w.out, (1, 2, 3, 4, 8) if far else (1,), tuple(lanes * 3 << i for i in range(5)))
+    cut = _best(
+        _try_depthwise(conv, lanes, rows, h, w, max_scratch_bytes)
+        for rows in depthwise.ROWS
+        for h in _sizes(
+            conv.h.out,
+            (1,),
+            tuple(rows * (conv.h.dilation if conv.h.stride == 1 else 1) << i for i in range(5)),
+        )
+        for w in w_tiles
+    )
+    return None if cut is None else conv.record(cut)

@@ -1,0 +1,487 @@
+"""The words that the kernels are written in: typed pointers, vectors, register tiles.
+
+Numba vectorises plain loops to a third of what the processor can do and keeps small arrays on the heap. Here a register
+tile is a *value*: rows x vectors of LLVM's ``<lanes x real>`` in one immutable aggregate, which LLVM keeps in registers.
+A single vector is a tile of one row and one vector. Words that change a tile return the new one.
+
+Pointers are Numba's ``CPointer`` (p[i] reads and writes an element): what they point at says the element type, so that
+one text serves float32 and float64. Indices count elements. Nothing checks bounds.
+
+Multiplications and additions fuse where the processor has FMA and are two roundings elsewhere (``llvm.fmuladd``).
+"""
+
+from __future__ import annotations
+
+from math import factorial
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel import models
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, register_model
+
+__all__ = [
+    "VECTOR_BYTES",
+    "add_outer",
+    "add_strided",
+    "add_sweep",
+    "advance",
+    "call",
+    "constant",
+    "exp_series",
+    "is_single",
+    "load",
+    "load_evens",
+    "load_part",
+    "load_rows",
+    "lanes",
+    "pointer",
+    "power_of_two",
+    "prefetch",
+    "relu",
+    "splat_rows",
+    "splat_tile",
+    "store",
+    "store_part",
+    "store_rows",
+    "zero",
+]
+
+
+def _vector_bytes() -> int:
+    """Bytes of the widest vectors that Numba may use here (it honours NUMBA_ENABLE_AVX and NUMBA_CPU_FEATURES)."""
+    features = set(str(cpu_target.target_context.codegen().magic_tuple()[2]).split(","))
+    if {"+avx512f", "+avx512vl", "+avx512dq", "+avx512bw"} <= features:
+        return 64
+    return 32 if {"+avx2", "+fma"} <= features else 16
+
+
+VECTOR_BYTES = _vector_bytes()
+INT32 = ir.IntType(32)
+
+
+class Tile(types.Type):  # type: ignore[misc]
+    """A value of rows x vectors vectors of one element type."""
+
+    def __init__(self, real: types.Float, rows: int, vectors: int) -> None:
+        self.real, self.rows, self.vectors = real, rows, vectors
+        self.lanes = lanes_of(real)
+        super().__init__(name=f"Tile({real}, {rows}x{vectors}x{self.lanes})")
+
+
+def lanes_of(real: types.Float) -> int:
+    """Elements of a vector."""
+    return int(VECTOR_BYTES // (real.bitwidth // 8))
+
+
+def _vector(real: types.Float) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType() if real.bitwidth == 32 else ir.DoubleType(), lanes_of(real))
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, tile: Tile) -> None:
+        super().__init__(manager, tile, ir.ArrayType(_vector(tile.real), tile.rows * tile.vectors))
+
+
+# ---- code generation
+
+
+def _at(b: Any, base: Any, *indices: Any) -> Any:
+    """Return base + sum of indices, in elements."""
+    for index in indices:
+        if isinstance(index, int):
+            if index == 0:
+                continue
+            index = ir.Constant(ir.IntType(64), index)
+        base = b.gep(base, [index])
+    return base
+
+
+def _load(b: Any, p: Any, real: types.Float) -> Any:
+    v = b.load(b.bitcast(p, _vector(real).as_pointer()))
+    v.align = real.bitwidth // 8
+    return v
+
+
+def _store(b: Any, v: Any, p: Any, real: types.Float) -> None:
+    b.store(v, b.bitcast(p, _vector(real).as_pointer()), align=real.bitwidth // 8)
+
+
+def _splat(b: Any, s: Any, real: types.Float) -> Any:
+    vector = _vector(real)
+    one = b.insert_element(ir.Constant(vector, ir.Undefined), s, INT32(0))
+    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, vector.count), None))
+
+
+def _fma(b: Any, x: Any, y: Any, z: Any, real: types.Float) -> Any:
+    vector = _vector(real)
+    name = f"llvm.fmuladd.v{vector.count}f{real.bitwidth}"
+    return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name), [x, y, z])
+
+
+def _part_mask(b: Any, n: Any, count: int) -> Any:
+    """Return the mask of the first n lanes."""
+    integer = ir.IntType(64)
+    vector = ir.VectorType(integer, count)
+    one = b.insert_element(ir.Constant(vector, ir.Undefined), n, INT32(0))
+    spread = b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, count), None))
+    return b.icmp_signed("<", ir.Constant(vector, list(range(count))), spread)
+
+
+def _real_of(p: Any) -> types.Float:
+    return p.dtype
+
+
+# ---- pointers and elements
+
+
+@intrinsic
+def pointer(typing: Any, address: Any, like: Any) -> Any:
+    """Return the address as a pointer to elements of the type of ``like``."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return b.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.unliteral(like))(types.intp, like), generate
+
+
+@intrinsic
+def advance(typing: Any, p: Any, i: Any) -> Any:
+    """Return p + i elements."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return _at(b, *arguments)
+
+    return p(p, types.intp), generate
+
+
+@intrinsic
+def zero(typing: Any, p: Any) -> Any:
+    """Return the 0 of the type that p points at."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_constant(signature.return_type, 0)
+
+    return p.dtype(p), generate
+
+
+@intrinsic
+def prefetch(typing: Any, p: Any, i: Any) -> Any:
+    """Ask for the cache line of p[i], to be written."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, INT32, INT32, INT32])
+        function = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
+        b.call(function, [b.bitcast(_at(b, *arguments), byte), INT32(1), INT32(3), INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp), generate
+
+
+@intrinsic
+def constant(typing: Any, x: Any, value: Any) -> Any:
+    """Return a number as the type of x."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return context.cast(b, arguments[1], signature.args[1], signature.return_type)
+
+    return x(x, value), generate
+
+
+@intrinsic
+def is_single(typing: Any, x: Any) -> Any:
+    """Whether x is float32."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_constant(types.boolean, x.bitwidth == 32)
+
+    return types.boolean(x), generate
+
+
+@intrinsic
+def power_of_two(typing: Any, k: Any, rounder: Any) -> Any:
+    """Return 2^i for k = rounder + i, where rounder = 1.5 * 2^(mantissa bits) leaves i in k's low bits."""
+    mantissa, bias = (23, 127) if k.bitwidth == 32 else (52, 1023)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        integer = ir.IntType(k.bitwidth)
+        power = b.sub(*(b.bitcast(a, integer) for a in arguments))
+        return b.bitcast(b.shl(b.add(power, integer(bias)), integer(mantissa)), arguments[0].type)
+
+    return k(k, k), generate
+
+
+@intrinsic(prefer_literal=True)
+def exp_series(typing: Any, x: Any, first: Any) -> Any:
+    """Return the sum over i >= 0 of x^i / (first + i)!, to the degree that exp near 0 needs in x's type."""
+    degree = 7 + first.literal_value if x.bitwidth == 32 else 13
+    coefficients = [1 / factorial(i) for i in range(first.literal_value, degree + 1)]
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real = arguments[0].type
+        total = ir.Constant(real, coefficients[-1])
+        for c in reversed(coefficients[:-1]):
+            total = b.fadd(b.fmul(total, arguments[0], flags=("contract",)), ir.Constant(real, c), flags=("contract",))
+        return total
+
+    return x(x, first), generate
+
+
+@intrinsic
+def call(typing: Any, address: Any, arguments: Any) -> Any:
+    """Call the C function at an address, compiled for exactly these types, for its effects."""
+
+    def generate(context: Any, b: Any, signature: Any, values: Any) -> Any:
+        given = [context.get_value_type(t) for t in arguments.types]
+        function = b.inttoptr(values[0], ir.FunctionType(ir.IntType(8).as_pointer(), given).as_pointer())
+        b.call(function, cgutils.unpack_tuple(b, values[1]))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, arguments), generate
+
+
+# ---- vectors
+
+
+@intrinsic
+def lanes(typing: Any, p: Any) -> Any:
+    """Return how many elements of p's type a vector holds."""
+    count = lanes_of(_real_of(p))
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return context.get_constant(types.intp, count)
+
+    return types.intp(p), generate
+
+
+def _one_vector(p: Any) -> Tile:
+    return Tile(_real_of(p), 1, 1)
+
+
+@intrinsic
+def load(typing: Any, p: Any, i: Any) -> Any:
+    """Return the vector p[i : i + lanes]; no alignment is needed."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real = _real_of(signature.args[0])
+        return cgutils.pack_array(b, [_load(b, _at(b, *arguments), real)])
+
+    return _one_vector(p)(p, types.intp), generate
+
+
+@intrinsic
+def load_evens(typing: Any, p: Any, i: Any) -> Any:
+    """Return the vector p[i], p[i + 2], p[i + 4], ...; p[i + 2 lanes - 1] is read as well."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real = _real_of(signature.args[0])
+        count, start = lanes_of(real), _at(b, *arguments)
+        low, high = _load(b, start, real), _load(b, _at(b, start, count), real)
+        from_ = ir.Constant(ir.VectorType(INT32, count), [2 * e for e in range(count)])
+        return cgutils.pack_array(b, [b.shuffle_vector(low, high, from_)])
+
+    return _one_vector(p)(p, types.intp), generate
+
+
+@intrinsic
+def store(typing: Any, p: Any, i: Any, v: Any) -> Any:
+    """p[i : i + lanes] = v."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        _store(b, b.extract_value(arguments[2], 0), _at(b, *arguments[:2]), _real_of(signature.args[0]))
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, v), generate
+
+
+def _masked(b: Any, real: types.Float, what: str, result: Any, arguments: list[Any]) -> Any:
+    kind = ir.FunctionType(result, [a.type for a in arguments])
+    name = f"llvm.masked.{what}.v{lanes_of(real)}f{real.bitwidth}.p0"
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), arguments)
+
+
+@intrinsic
+def load_part(typing: Any, p: Any, i: Any, n: Any) -> Any:
+    """Return a vector of p[i : i + n] and zeros; the memory behind is not touched."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real = _real_of(signature.args[0])
+        vector = _vector(real)
+        where = b.bitcast(_at(b, *arguments[:2]), vector.as_pointer())
+        mask = _part_mask(b, arguments[2], vector.count)
+        found = _masked(
+            b, real, "load", vector, [where, INT32(real.bitwidth // 8), mask, ir.Constant(vector, None)]
+        )
+        return cgutils.pack_array(b, [found])
+
+    return _one_vector(p)(p, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_part(typing: Any, p: Any, i: Any, v: Any, n: Any) -> Any:
+    """p[i : i + n] = the first n elements of v."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real = _real_of(signature.args[0])
+        where = b.bitcast(_at(b, *arguments[:2]), _vector(real).as_pointer())
+        value = b.extract_value(arguments[2], 0)
+        mask = _part_mask(b, arguments[3], lanes_of(real))
+        _masked(b, real, "store", ir.VoidType(), [value, where, INT32(real.bitwidth // 8), mask])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, v, types.intp), generate
+
+
+# ---- register tiles
+
+
+@intrinsic(prefer_literal=True)
+def splat_tile(typing: Any, p: Any, rows: Any, vectors: Any, value: Any) -> Any:
+    """Return a tile of one value, of the type that p points at."""
+    tile = Tile(_real_of(p), rows.literal_value, vectors.literal_value)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [_splat(b, arguments[3], tile.real)] * (tile.rows * tile.vectors))
+
+    return tile(p, rows, vectors, tile.real), generate
+
+
+@intrinsic(prefer_literal=True)
+def splat_rows(typing: Any, p: Any, rows: Any, vectors: Any) -> Any:
+    """Return the tile whose row r holds p[r] everywhere."""
+    tile = Tile(_real_of(p), rows.literal_value, vectors.literal_value)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        found = []
+        for r in range(tile.rows):
+            found += [_splat(b, b.load(_at(b, arguments[0], r)), tile.real)] * tile.vectors
+        return cgutils.pack_array(b, found)
+
+    return tile(p, rows, vectors), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_rows(typing: Any, p: Any, ld: Any, rows: Any, vectors: Any) -> Any:
+    """Return the tile whose row r begins at p[r ld]."""
+    tile = Tile(_real_of(p), rows.literal_value, vectors.literal_value)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        row, found = arguments[0], []
+        for _ in range(tile.rows):
+            found += [_load(b, _at(b, row, j * tile.lanes), tile.real) for j in range(tile.vectors)]
+            row = _at(b, row, arguments[1])
+        return cgutils.pack_array(b, found)
+
+    return tile(p, types.intp, rows, vectors), generate
+
+
+@intrinsic
+def store_rows(typing: Any, p: Any, ld: Any, tile: Any) -> Any:
+    """Row r of the tile goes to p[r ld]."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        row, values = arguments[0], iter(cgutils.unpack_tuple(b, arguments[2]))
+        for _ in range(tile.rows):
+            for j in range(tile.vectors):
+                _store(b, next(values), _at(b, row, j * tile.lanes), tile.real)
+            row = _at(b, row, arguments[1])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, tile), generate
+
+
+@intrinsic
+def relu(typing: Any, tile: Any) -> Any:
+    """Return 0 where an element is below 0; NaN stays."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        none = ir.Constant(_vector(tile.real), None)
+        values = cgutils.unpack_tuple(b, arguments[0])
+        return cgutils.pack_array(b, [b.select(b.fcmp_ordered("<", v, none), none, v) for v in values])
+
+    return tile(tile), generate
+
+
+@intrinsic
+def add_outer(typing: Any, tile: Any, a: Any, ia: Any, x: Any, ix: Any) -> Any:
+    """Return tile[r][j] + a[ia + r] x[ix + j] for every row r and element j: one step of a matrix product."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc = cgutils.unpack_tuple(b, arguments[0])
+        a0, x0 = _at(b, *arguments[1:3]), _at(b, *arguments[3:5])
+        xs = [_load(b, _at(b, x0, j * tile.lanes), tile.real) for j in range(tile.vectors)]
+        for r in range(tile.rows):
+            weight = _splat(b, b.load(_at(b, a0, r)), tile.real)
+            for j, v in enumerate(xs):
+                k = r * tile.vectors + j
+                acc[k] = _fma(b, v, weight, acc[k], tile.real)
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, a, types.intp, x, types.intp), generate
+
+
+@intrinsic
+def add_strided(typing: Any, tile: Any, weight: Any, x: Any, ld: Any) -> Any:
+    """Return tile[r][j] + weight x[r ld + j] for every row r and element j."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, row = cgutils.unpack_tuple(b, arguments[0]), arguments[2]
+        factor = _splat(b, arguments[1], tile.real)
+        for r in range(tile.rows):
+            for j in range(tile.vectors):
+                k = r * tile.vectors + j
+                acc[k] = _fma(b, _load(b, _at(b, row, j * tile.lanes), tile.real), factor, acc[k], tile.real)
+            row = _at(b, row, arguments[3])
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, tile.real, x, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_sweep(
+    typing: Any, tile: Any, w: Any, kh_fixed: Any, kh: Any, kw: Any, x: Any, ld_row: Any, off: Any
+) -> Any:
+    """Return tile[r][j] + the sum over a < kh, b < kw of w[a kw + b] x[(r + a) ld_row + off[b] + j].
+
+    Input rows are the outer loop: row i serves every tile row r with 0 <= i - r < kh, so that each vector is loaded
+    once for all of them. ``kh_fixed`` is kh where it is below the tile's rows (every input row is then a block of code
+    of its own), else 0 (the rows that serve the whole tile share one).
+    """
+    fixed = kh_fixed.literal_value
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc0, w0, _, n_h, n_w, x0, ld, off0 = arguments
+        # LLVM promotes the slots to registers; they spare every loop its phi nodes here.
+        slots = cgutils.alloca_once_value(b, acc0)
+
+        def sweep(i: Any, low: int, high: int) -> None:
+            row = _at(b, x0, b.mul(i, ld))
+            taps = _at(b, w0, b.mul(i, n_w))
+            with cgutils.for_range(b, n_w) as loop:
+                xk = _at(b, row, b.load(_at(b, off0, loop.index)))
+                wk = _at(b, taps, loop.index)
+                xs = [_load(b, _at(b, xk, j * tile.lanes), tile.real) for j in range(tile.vectors)]
+                for r in range(low, high + 1):
+                    weight = _splat(b, b.load(_at(b, wk, b.mul(n_w, n_w.type(-r)))), tile.real)
+                    for j, v in enumerate(xs):
+                        slot = cgutils.gep_inbounds(b, slots, 0, r * tile.vectors + j)
+                        b.store(_fma(b, v, weight, b.load(slot), tile.real), slot)
+
+        last, number = tile.rows - 1, n_h.type
+        if fixed:
+            for i in range(tile.rows + fixed - 1):
+                sweep(number(i), max(0, i - fixed + 1), min(i, last))
+        else:
+            for i in range(last):
+                sweep(number(i), 0, i)
+            with cgutils.for_range(b, b.sub(n_h, number(last))) as loop:
+                sweep(b.add(loop.index, number(last)), 0, last)
+            for i in range(last):
+                sweep(b.add(n_h, number(i)), i + 1, last)
+        return b.load(slots)
+
+    integer = types.intp
+    return tile(tile, w, kh_fixed, integer, integer, x, integer, off), generate

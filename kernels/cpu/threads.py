@@ -1,0 +1,94 @@
+"""A few threads that help the caller. Numba's own layers do not fit a library: its workqueue aborts when two Python
+threads call at once, and its OpenMP layer dies in a forked child.
+
+Work is handed out in numbered shares. The caller takes shares like everyone else, so that a call that finds all helpers
+busy does everything itself. A forked child starts with no helpers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+
+__all__ = ["run_shares"]
+
+
+class _Job:
+    """Shares of one call: which are left, how many are being worked on."""
+
+    def __init__(self, work: Callable[[int], None], n: int) -> None:
+        self.work = work
+        self.left = deque(range(n))
+        self.lock = threading.Lock()
+        self.unfinished = n
+        self.all_done = threading.Event()
+        self.error: BaseException | None = None
+
+    def help(self) -> None:
+        """Work until no share is left."""
+        while True:
+            try:
+                share = self.left.popleft()
+            except IndexError:
+                return
+            try:
+                self.work(share)
+            except BaseException as error:
+                self.error = error
+            finally:
+                with self.lock:
+                    self.unfinished -= 1
+                    if self.unfinished == 0:
+                        self.all_done.set()
+
+
+class _Pool:
+    """Helper threads, started as they are asked for."""
+
+    def __init__(self) -> None:
+        self.jobs: SimpleQueue[_Job] = SimpleQueue()
+        self.lock = threading.Lock()
+        self.helpers = 0
+
+    def ask(self, job: _Job, n: int) -> None:
+        """Have up to n helpers join the job."""
+        if self.helpers < n:
+            with self.lock:
+                while self.helpers < n:
+                    threading.Thread(target=self._serve, args=(self.jobs,), name="pyconv", daemon=True).start()
+                    self.helpers += 1
+        for _ in range(n):
+            self.jobs.put(job)
+
+    @staticmethod
+    def _serve(jobs: SimpleQueue[_Job]) -> None:
+        while True:
+            jobs.get().help()
+
+
+_pool = _Pool()
+
+
+def _forget_helpers() -> None:
+    global _pool
+    _pool = _Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_helpers)
+
+
+def run_shares(work: Callable[[int], None], n: int) -> None:
+    """Call work(0) ... work(n - 1), on up to n threads; the first exception is raised when all have ended."""
+    if n == 1:
+        work(0)
+        return
+    job = _Job(work, n)
+    _pool.ask(job, n - 1)
+    job.help()
+    job.all_done.wait()
+    if job.error is not None:
+        raise job.error

@@ -1,0 +1,410 @@
+"""What lies between arrays of any strides and the register tiles: the input tile on the way in, the epilogue on the way
+out. Both are the same for every convolution kernel.
+
+One axis of an input tile, for one block of kernel taps: with stride s and dilation d, tap a of output r reads
+s (r + a d / s) + (a d) % s. The tile keeps each residue ("phase") that a tap asks for as a plane of its own, so that
+neighbouring outputs read neighbouring elements whatever the stride. Residues come back after ``period`` taps.
+
+    tile[channel][h phase][w phase][h][w], padding included; a slice of depth is one more channel
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.core import types
+
+from .jit import c_function, once, word
+from .simd import (
+    advance,
+    call,
+    constant,
+    exp_series,
+    is_single,
+    lanes,
+    load,
+    load_evens,
+    load_part,
+    power_of_two,
+    prefetch,
+    splat_tile,
+    store,
+    store_part,
+    zero,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONV",
+    "PADDING_MODES",
+    "Axis",
+    "GridAxis",
+    "Panels",
+    "Strides",
+    "activation",
+    "copy",
+    "cut_sizes",
+    "finish",
+    "grid_axis",
+    "load_tile",
+    "panel_rows",
+    "panel_start",
+    "panels_of",
+    "prefetch_out",
+    "segments_of",
+    "tap_offsets",
+]
+
+#: A kernel's numbers for these are the positions.
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
+ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardswish")
+ZEROS, REFLECT, REPLICATE, CIRCULAR = range(4)
+NONE, RELU, RELU6, LEAKY_RELU, ELU, SIGMOID, TANH, SILU, HARDSWISH = range(9)
+
+
+class Axis(NamedTuple):
+    """One spatial axis: out = (size + pad + pad_after - dilation (k - 1) - 1) // stride + 1; pad_after is implied."""
+
+    size: int = 1
+    k: int = 1
+    out: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+
+
+class Strides(NamedTuple):
+    """Leading dimensions: elements between neighbours along each axis of one array."""
+
+    n: int = 0
+    c: int = 0
+    d: int = 0
+    h: int = 0
+    w: int = 0
+
+
+def _integers(*names: str) -> np.dtype[Any]:
+    return np.dtype([(name, np.int64) for name in names])
+
+
+_AXIS, _STRIDES = _integers(*Axis._fields), _integers(*Strides._fields)
+#: What the kernels know of a convolution; csrc/pyconv.h's pc_conv and pc_blocking.
+CONV = np.dtype(
+    [
+        *((name, np.int64) for name in ("n", "groups", "c_in", "c_out")),
+        *((name, _AXIS) for name in "dhw"),
+        *((name, _STRIDES) for name in ("ld_x", "ld_out", "ld_res")),
+        *((name, np.int64) for name in ("padding_mode", "activation", "residual")),
+        # one reduction block: channels x kernel rows x kernel columns
+        *((name, np.int64) for name in ("c_block", "kh_block", "kw_block")),
+        # one task: output rows, columns, and channels in panels (depthwise: groups)
+        *((name, np.int64) for name in ("h_tile", "w_tile", "m_block")),
+        *((name, np.int64) for name in ("n_h_tiles", "n_w_tiles", "n_m_blocks", "n_tasks")),
+        # a full register tile; whether pixel panels are packed; whether x is its own tile
+        *((name, np.int64) for name in ("rows", "vectors", "im2col", "in_place")),
+        # scratch of one worker, in this order; taps are tap offsets, of 8 bytes each
+        *((name, np.int64) for name in ("tile_elems", "panel_elems", "part_elems", "scratch_bytes")),
+    ]
+)
+
+
+class GridAxis(NamedTuple):
+    """One axis of an input tile."""
+
+    stride: int
+    dilation: int
+    period: int
+    phases: int
+    length: int
+
+
+class Panels(NamedTuple):
+    """A count dealt to n panels as evenly as possible: ``tall`` of ``rows``, then n - tall of rows - 1."""
+
+    n: int
+    tall: int
+    rows: int
+
+
+def cut_sizes(extent: int, size: int) -> set[int]:
+    """Return the sizes of the pieces that an extent is cut into: ``size``, and what is left at the end."""
+    return {min(extent, size), extent % size or size} if extent else set()
+
+
+@word
+def grid_axis(axis: Any, taps: int, outputs: int) -> GridAxis:
+    """Return the tile's axis for so many taps and outputs."""
+    a, b = axis.stride, axis.dilation
+    while b != 0:
+        a, b = b, a % b
+    period = axis.stride // a
+    return GridAxis(
+        axis.stride, axis.dilation, period, min(taps, period), outputs + (taps - 1) * axis.dilation // axis.stride
+    )
+
+
+@word
+def panels_of(count: int, most: int) -> Panels:
+    """Deal ``count`` to panels of at most ``most``."""
+    n = max(1, (count + most - 1) // most)
+    each = (count + n - 1) // n
+    return Panels(n, count - n * (each - 1), each)
+
+
+@word
+def panel_rows(panels: Panels, q: int) -> int:
+    """Return the size of panel q."""
+    return panels.rows if q < panels.tall else panels.rows - 1
+
+
+@word
+def panel_start(panels: Panels, q: int) -> int:
+    """Return what panel q begins with."""
+    return q * panels.rows - max(0, q - panels.tall)
+
+
+@word
+def map_index(i: int, n: int, mode: int) -> int:
+    """Return where index i of an axis of n elements lies under a padding mode; -1 for a zero."""
+    if 0 <= i < n:
+        return i
+    if mode == ZEROS:
+        return -1
+    if mode == REPLICATE or n == 1:
+        return 0 if i < 0 else n - 1
+    if mode == CIRCULAR:
+        return i % n
+    period = 2 * (n - 1) if mode == REFLECT else 2 * n
+    r = i % period
+    if r < n:
+        return r
+    return period - r if mode == REFLECT else period - 1 - r
+
+
+@word
+def copy(dst: Any, src: Any, n: int) -> None:
+    """dst[:n] = src[:n]; nothing beyond is touched."""
+    step, i = lanes(dst), 0
+    while i + step <= n:
+        store(dst, i, load(src, i))
+        i += step
+    if i < n:
+        store_part(dst, i, load_part(src, i, n - i), n - i)
+
+
+@word
+def copy_strided(dst: Any, src: Any, step: int, n: int) -> None:
+    """dst[q] = src[q step] for q < n."""
+    q = 0
+    if step == 2:
+        while q + lanes(dst) < n:  # not <=: the element behind the last even one may not exist
+            store(dst, q, load_evens(src, 2 * q))
+            q += lanes(dst)
+    while q < n:
+        dst[q] = src[q * step]
+        q += 1
+
+
+@word
+def clear_over(dst: Any, n: int) -> None:
+    """dst[:n] = 0; up to lanes - 1 elements more may be written."""
+    none = splat_tile(dst, 1, 1, zero(dst))
+    for i in range(0, n, lanes(dst)):
+        store(dst, i, none)
+
+
+@word
+def pad_row(p: Any, row: Any, first: int, stride: int, dst: Any, q0: int, q1: int) -> None:
+    """dst[q] = row[map(first + q stride)] for q0 <= q < q1, all of them outside the row."""
+    if p.padding_mode == ZEROS:
+        clear_over(advance(dst, q0), q1 - q0)
+    else:
+        for q in range(q0, q1):
+            dst[q] = row[map_index(first + q * stride, p.w.size, p.padding_mode) * p.ld_x.w]
+
+
+@word
+def load_tile(p: Any, x: Any, d: int, h: int, w: int, c0: int, n_c: int, gh: GridAxis, gw: GridAxis, tile: Any) -> None:
+    """Copy channels c0 .. c0 + n_c of x into the tile; (d, h, w) is where output (0, 0)'s first tap reads.
+
+    Rows are written in the order of their addresses, so what is written beyond the end of one is overwritten by the
+    next; behind the last row the tile has a vector to spare.
+    """
+    plane = gh.phases * gw.phases * gh.length * gw.length
+    for c in range(c0, c0 + n_c):
+        d_in = map_index(d + c % p.d.k * p.d.dilation, p.d.size, p.padding_mode)
+        if d_in < 0:
+            clear_over(tile, plane)
+            tile = advance(tile, plane)
+            continue
+        image = advance(x, c // p.d.k * p.ld_x.c + d_in * p.ld_x.d)
+        for fh in range(gh.phases):
+            for fw in range(gw.phases):
+                first = w + fw * gw.dilation % gw.stride
+                # elements lo <= q < hi lie in x
+                lo = min(gw.length, max(0, (-first + gw.stride - 1) // gw.stride))
+                hi = max(lo, min(gw.length, (p.w.size - first + gw.stride - 1) // gw.stride))
+                h_in = h + fh * gh.dilation % gh.stride
+                for _ in range(gh.length):
+                    h_from = map_index(h_in, p.h.size, p.padding_mode)
+                    if h_from < 0:
+                        clear_over(tile, gw.length)
+                    else:
+                        row = advance(image, h_from * p.ld_x.h)
+                        inside = advance(row, (first + lo * gw.stride) * p.ld_x.w)
+                        pad_row(p, row, first, gw.stride, tile, 0, lo)
+                        if gw.stride * p.ld_x.w == 1:
+                            copy(advance(tile, lo), inside, hi - lo)
+                        else:
+                            copy_strided(advance(tile, lo), inside, gw.stride * p.ld_x.w, hi - lo)
+                        pad_row(p, row, first, gw.stride, tile, hi, gw.length)
+                    h_in += gh.stride
+                    tile = advance(tile, gw.length)
+
+
+@word
+def tap_offsets(gh: GridAxis, gw: GridAxis, n_h: int, n_w: int, off: Any) -> None:
+    """Write the offsets within a tile's channel of n_h x n_w taps, row by row."""
+    for a in range(n_h):
+        for b in range(n_w):
+            phase = a % gh.period * gw.phases + b % gw.period
+            row = phase * gh.length + a * gh.dilation // gh.stride
+            off[a * n_w + b] = row * gw.length + b * gw.dilation // gw.stride
+
+
+@word
+def segments_of(first: int, n_lanes: int, pitch: int, width: int, height: int, segments: Any) -> int:
+    """Find the output rows that lanes [0, n_lanes) of a pixel panel belong to: (lane, length, h, w) each.
+
+    Pixel j stands at row j // pitch, column j % pitch of the tile; columns from ``width`` on are nobody's
+    (pitch > width where the input tile carries a border). Returns how many segments there are.
+    """
+    n, lane = 0, 0
+    while lane < n_lanes:
+        h = (first + lane) // pitch
+        w = (first + lane) % pitch
+        if h >= height:
+            break
+        if w < width:
+            segments[n, 0] = lane
+            segments[n, 1] = min(width - w, n_lanes - lane)
+            segments[n, 2] = h
+            segments[n, 3] = w
+            n += 1
+        lane += pitch - w
+    return n
+
+
+@word
+def prefetch_out(p: Any, out: Any, rows: int, segments: Any, n_segments: int) -> None:
+    """Ask for the lines that a register tile will be written to, so that they arrive while it is computed."""
+    if p.ld_out.w != 1:
+        return
+    for s in range(n_segments):
+        start = segments[s, 2] * p.ld_out.h + segments[s, 3]
+        for i in range(rows):
+            for e in range(0, segments[s, 1], 16):
+                prefetch(out, start + i * p.ld_out.c + e)
+
+
+@word
+def finish(
+    p: Any, c: Any, ld_c: int, rows: int, segments: Any, n_segments: int, out: Any, residual: Any, activate: int,
+    slope: Any,
+) -> None:  # fmt: skip
+    """Take one register tile in memory, c[rows][ld_c], through the epilogue.
+
+    Adds the residual, applies the activation (the address of its function, or 0) and hands each segment to the output.
+    ``out`` and ``residual`` point at the tile's first channel, row and column.
+    """
+    if p.residual:
+        for s in range(n_segments):
+            from_ = segments[s, 2] * p.ld_res.h + segments[s, 3] * p.ld_res.w
+            for i in range(rows):
+                to = i * ld_c + segments[s, 0]
+                for e in range(segments[s, 1]):
+                    c[to + e] += residual[from_ + i * p.ld_res.c + e * p.ld_res.w]
+    if activate != 0:
+        call(activate, (c, rows * ld_c, slope))
+    for s in range(n_segments):
+        src = advance(c, segments[s, 0])
+        dst = advance(out, segments[s, 2] * p.ld_out.h + segments[s, 3] * p.ld_out.w)
+        if p.ld_out.w == 1:
+            for i in range(rows):
+                copy(advance(dst, i * p.ld_out.c), advance(src, i * ld_c), segments[s, 1])
+        else:
+            for e in range(segments[s, 1]):
+                for i in range(rows):
+                    dst[e * p.ld_out.w + i * p.ld_out.c] = src[i * ld_c + e]
+
+
+# ---- activations; comparisons with NaN are false, so that each form below hands a NaN on
+
+
+@word
+def exp(x: Any) -> Any:
+    """2^k exp(r), k = round(x / ln 2), r = x - k ln 2 in two parts (Cody and Waite 1980); at most 2 ulp from libm.
+
+    Results below the smallest normal number are 0.
+    """
+    single = is_single(x)
+    overflow = constant(x, 88.722 if single else 709.782)
+    underflow = constant(x, -87.336 if single else -708.396)
+    # the first part of ln 2 has enough trailing zeros for k * ln2_high to be exact
+    ln2_high = constant(x, 0.693359375 if single else 0.6931471803691238)
+    ln2_low = constant(x, -2.12194440e-4 if single else 1.9082149292705877e-10)
+    rounder = constant(x, 12582912.0 if single else 6755399441055744.0)
+    inside = x if underflow < x < overflow else constant(x, 0.0)
+    shifted = inside * constant(x, 1.4426950408889634) + rounder
+    k = shifted - rounder
+    y = exp_series((inside - k * ln2_high) - k * ln2_low, 0) * power_of_two(shifted, rounder)
+    y = constant(x, np.inf) if x >= overflow else y
+    y = constant(x, 0.0) if x <= underflow else y
+    return y if x == x else x
+
+
+@word
+def expm1(x: Any) -> Any:
+    """Exp(x) - 1; by its own series near zero, where the difference would cancel."""
+    near = exp_series(x, 1) * x
+    return near if constant(x, -0.35) < x < constant(x, 0.35) else exp(x) - constant(x, 1.0)
+
+
+@word
+def tanh(x: Any) -> Any:
+    """expm1(2x) / (expm1(2x) + 2), on |x| capped where the quotient is 1 already."""
+    cap = constant(x, 20.0)
+    capped = cap if x > cap else (-cap if x < -cap else x)
+    e = expm1(capped + capped)
+    return e / (e + constant(x, 2.0))
+
+
+@once
+def activation(real: types.Float, kind: int) -> int:
+    """Return the address of c[:n] = activation(c[:n]), for an element type and a position in ACTIVATIONS."""
+
+    def activate(c: Any, n: int, slope: Any) -> None:
+        for i in range(n):
+            x = c[i]
+            none, one = constant(x, 0.0), constant(x, 1.0)
+            y = none if x < none else x
+            if kind == RELU6:
+                y = constant(x, 6.0) if x > constant(x, 6.0) else y
+            elif kind == LEAKY_RELU:
+                y = x * slope if x < none else x
+            elif kind == ELU:
+                y = expm1(x) * slope if x < none else x
+            elif kind == SIGMOID:
+                y = one / (one + exp(-x))
+            elif kind == TANH:
+                y = tanh(x)
+            elif kind == SILU:
+                y = x / (one + exp(-x))
+            elif kind == HARDSWISH:
+                three = constant(x, 3.0)
+                y = x if x > three else x * (x + three) / constant(x, 6.0)
+                y = none if x < -three else y
+            c[i] = y
+
+    return c_function(activate, types.CPointer(real), types.intp, real)

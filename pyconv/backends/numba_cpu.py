@@ -1,0 +1,215 @@
+"""The Numba kernels of the CPU as algorithms: the twins of csrc/, where no C compiler was there to build those."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+
+try:
+    import numba
+except ImportError as error:
+    raise ImportError(f"numba is not installed or does not load ({error}); pip install numba") from None
+
+from .. import cost
+from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
+from ..cost import Machine
+from ..kernels.cpu import blocking, depthwise, direct, gemm, simd, threads, tile
+from ..problem import AXES, ITEM_BYTES, ConvProblem
+
+__all__ = ["algorithms", "last_kernel", "machine"]
+
+_EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
+_REAL = {"f32": numba.float32, "f64": numba.float64}
+_SCALAR = {"f32": np.float32, "f64": np.float64}
+#: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
+#: cut, and so every bit of the result, must not depend on them.
+_WORKERS_IN_LIMIT = 8
+#: Less work than this stays on the caller's thread: waking another costs some ten microseconds.
+_FLOPS_PER_THREAD = 2_000_000
+
+
+class _Local(threading.local):
+    """What each Python thread keeps: its scratch memory, grown on demand, and the kernel that it ran last."""
+
+    buffer: Array | None = None
+    kernel = ""
+
+    def scratch(self, size: int) -> Array:
+        """Return at least ``size`` bytes from an address that is a multiple of 64 on, contents arbitrary."""
+        if self.buffer is None or self.buffer.nbytes < size:
+            self.buffer = None
+            try:
+                memory = np.empty(size + 64, dtype=np.uint8)
+            except MemoryError:
+                raise MemoryError(f"no memory for {size} bytes of scratch; options(max_workspace=) limits it") from None
+            self.buffer = memory[-_address(memory) % 64 :]
+        return self.buffer
+
+
+_local = _Local()
+
+
+def last_kernel() -> str:
+    """Return the name of the kernel that this thread ran last, noted after its compiled function did all its tasks."""
+    return _local.kernel
+
+
+def _address(array: Array | None) -> int:
+    return 0 if array is None else int(array.__array_interface__["data"][0])
+
+
+@lru_cache(maxsize=256)
+def _cut(call: Call, family: str) -> Any:
+    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
+    problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
+    names = AXES[problem.rank]
+    axes = {name: tile.Axis() for name in "dhw"}
+    for i, name in enumerate(names):
+        axes[name] = tile.Axis(
+            size=problem.spatial[i],
+            k=problem.kernel[i],
+            out=problem.out_spatial[i],
+            stride=problem.stride[i],
+            dilation=problem.dilation[i],
+            pad=problem.padding[i][0],
+        )
+
+    def elements(strides: tuple[int, ...] | None) -> tile.Strides:
+        if strides is None:
+            return tile.Strides()
+        return tile.Strides(**{name: s // item for name, s in zip(("n", "c", *names), strides, strict=True)})
+
+    conv = blocking.Conv(
+        n=problem.n,
+        groups=problem.groups,
+        c_in=problem.c_in // problem.groups,
+        c_out=problem.c_out // problem.groups,
+        **axes,
+        ld_x=elements(call.x_strides),
+        ld_out=elements(call.out_strides),
+        ld_res=elements(call.residual_strides),
+        padding_mode=tile.PADDING_MODES.index(problem.padding_mode),
+        activation=tile.ACTIVATIONS.index(problem.activation),
+        residual=call.residual_strides is not None,
+    )
+    limit = call.max_workspace // _WORKERS_IN_LIMIT
+    if family == "depthwise":
+        return blocking.plan_depthwise(conv, item, limit)
+    return blocking.plan_dense(conv, item, family == "im2col", limit)
+
+
+@dataclass(frozen=True, slots=True)
+class NumbaConv:
+    """A convolution kernel of kernels/cpu/."""
+
+    op: str
+    family: str
+    dtype: str
+    backend: str = "numba"
+    preferred: bool = True
+
+    @property
+    def id(self) -> str:
+        """Return op.family.dtype@numba."""
+        return f"{self.op}.{self.family}.{self.dtype}@numba"
+
+    @property
+    def kernel_name(self) -> str:
+        """Return what :func:`last_kernel` says after this algorithm has run."""
+        return f"conv_{self.family}_{self.dtype}__numba"
+
+    def supports(self, problem: ConvProblem) -> Support:
+        """Whether the kernel can do it."""
+        if self.family == "depthwise" and problem.c_in != problem.groups:
+            return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
+        return Support()
+
+    @staticmethod
+    def _threads(call: Call, record: Any) -> int:
+        by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
+        by_work = call.problem.flops // _FLOPS_PER_THREAD
+        return max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"])))
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the scratch of all threads together."""
+        params = _cut(call, self.family)
+        return None if params is None else int(params[0]["scratch_bytes"]) * self._threads(call, params[0])
+
+    def estimate(self, problem: ConvProblem, machine: Machine) -> float:
+        """Return seconds by :func:`pyconv.cost.conv_seconds`."""
+        return cost.conv_seconds(problem, machine, self.family)
+
+    def error_bound(self, problem: ConvProblem) -> float:
+        """(K + 2) eps for K products summed in one order, the bias and the residual."""
+        return (problem.reduction + 2) * _EPSILON[self.dtype]
+
+    def packing(self, problem: ConvProblem) -> str:
+        """Return panels of as many rows as the register tile; depthwise weights stay in order."""
+        return "plain" if self.family == "depthwise" else f"panels{gemm.max_rows()}"
+
+    def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
+        """Return the reordered weights and the bias, as arrays of their own."""
+        if self.family == "depthwise":
+            packed = np.array(w, order="C").reshape(-1)
+        else:
+            packed = gemm.pack_panels(np.require(w, requirements="CA"), problem.groups)
+        return packed, None if bias is None else np.array(bias)
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of the arrays alone; the GIL is released while the kernel runs.
+
+        Compiles the register tiles that this cut needs, where no earlier one did.
+        """
+        params = _cut(call, self.family)
+        record, real = params[0], _REAL[self.dtype]
+        if self.family == "depthwise":
+            function, table = depthwise.conv_depthwise, depthwise.strip_table(record, real)
+        else:
+            function, table = direct.conv_dense, direct.tile_table(record, real)
+        kind = int(record["activation"])
+        in_tile = kind == tile.RELU and not record["residual"]
+        activate = tile.activation(real, kind) if kind and not in_tile else 0
+        slope = _SCALAR[self.dtype](call.problem.slope)
+        n_tasks, n_threads = int(record["n_tasks"]), self._threads(call, record)
+        size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
+
+        def run(x: Array, packed: Packed, residual: Array | None, out: Array) -> bool:
+            weights, bias = packed
+            addresses = [_address(array) for array in (x, weights, bias, residual, out)]
+            if any(address % item for address in addresses):
+                return False
+            # (work holds the arrays: they live until the last thread is done)
+            memory = _local.scratch(size * n_threads)
+            scratch = _address(memory)
+            done = [0] * n_threads
+
+            def work(share: int) -> None:
+                first, last = n_tasks * share // n_threads, n_tasks * (share + 1) // n_threads
+                done[share] = function(params, first, last, *addresses, scratch + share * size, table, activate, slope)
+
+            threads.run_shares(work, n_threads)
+            if sum(done) != n_tasks:
+                raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+            _local.kernel = name
+            return True
+
+        return run
+
+
+def algorithms() -> Iterator[Algorithm]:
+    """Every kernel, for each operation and element type."""
+    for op in ("conv1d", "conv2d", "conv3d"):
+        for family in ("direct", "im2col", "depthwise"):
+            for dtype in _REAL:
+                yield NumbaConv(op, family, dtype)
+
+
+@cache
+def machine() -> Machine:
+    """Return the cost model's view of this processor."""
+    return Machine.of_lanes(simd.VECTOR_BYTES // 4)
