@@ -206,7 +206,8 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
                 b->n_h_tiles = pc_ceil_div(p->h.out, b->h_tile);
                 b->n_w_tiles = pc_ceil_div(p->w.out, b->w_tile);
                 const pc_grid_axis gh = pc_grid_axis_of(&p->h, p->h.k, pc_round_up(b->h_tile, rows * step));
-                const pc_grid_axis gw = pc_grid_axis_of(&p->w, p->w.k, b->w_tile);
+                pc_grid_axis gw = pc_grid_axis_of(&p->w, p->w.k, b->w_tile);
+                gw.length = pc_round_up(gw.length, tile.lanes); /* rows may be aligned */
                 b->tile_elems = pc_round_up(p->d.k * grid_elems(gh, gw) + tile.lanes, 16);
                 c.scratch_bytes = pc_round_up(b->tile_elems * tile.item_bytes + p->h.k * p->w.k * 8, 64);
                 if (c.scratch_bytes > max_scratch_bytes)
@@ -243,8 +244,10 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
 
 int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     pc_blocking *b = &p->blk;
-    const int64_t h_tile = (p->h.out - 1) * p->h.stride + (p->h.k - 1) * p->h.dilation + 1;
-    const int64_t w_tile = (p->w.out - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1;
+    /* all that a window reads, and all of x, so that what the border repeats is there */
+    const int64_t h_reach = (p->h.out - 1) * p->h.stride + (p->h.k - 1) * p->h.dilation + 1;
+    const int64_t w_reach = (p->w.out - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1;
+    const int64_t h_tile = pc_max(h_reach, p->h.pad + p->h.in), w_tile = pc_max(w_reach, p->w.pad + p->w.in);
     /* the limit comes before the products, so that they cannot overflow */
     const int64_t most = max_scratch_bytes / (tile.item_bytes * tile.lanes);
     if (h_tile > most || w_tile > most || p->d.k > most || h_tile * w_tile > most / p->d.k)
@@ -253,10 +256,9 @@ int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scrat
     b->w_tile = w_tile;
     b->tile_elems = p->d.k * h_tile * w_tile * tile.lanes;
     b->panel_elems = p->h.out * p->w.out * tile.lanes;
-    b->part_elems = p->d.k * p->h.k * p->w.k * tile.lanes;
     b->n_m_blocks = pc_ceil_div(p->groups, tile.lanes);
     b->n_tasks = p->n * p->d.out * b->n_m_blocks;
     p->scratch_bytes =
-        pc_round_up((b->tile_elems + b->panel_elems + b->part_elems) * tile.item_bytes + p->h.k * p->w.k * 8, 64);
+        pc_round_up((b->tile_elems + b->panel_elems) * tile.item_bytes + p->h.k * p->w.k * 8, 64);
     return p->scratch_bytes <= max_scratch_bytes;
 }

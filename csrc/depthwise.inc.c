@@ -18,6 +18,7 @@ typedef struct NAME(strip) {
     REAL bias;
     REAL *c;
     int64_t ld_out;         /* between output rows in c */
+    int64_t tail;           /* lanes of the last vector that are stored; 0: all */
     int relu;
 } NAME(strip);
 
@@ -40,12 +41,43 @@ INLINE void NAME(strip_row)(const int vectors, const int lo, const int hi, VEC a
     }
 }
 
+/* The same for a dense row of kw taps, kw known: aligned loads, and shifted copies of them by shuffles. A 64-byte load
+ * that crosses a line costs as much as four that do not (Zen 5: one in two cycles), a shuffle less than one. */
+INLINE void NAME(dense_row)(const int vectors, const int lo, const int hi, VEC acc[8][3], const REAL *x, const REAL *w,
+                            const int kw) {
+    VEC whole[3];
+#pragma GCC unroll 3
+    for (int j = 0; j <= vectors; j++)
+        whole[j] = *(const VEC *)(x + j * LANES);
+#pragma GCC unroll 8
+    for (int k = 0; k < kw; k++) {
+        VEC v[2];
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++)
+            v[j] = NAME(shifted)(whole[j], whole[j + 1], k);
+#pragma GCC unroll 8
+        for (int r = lo; r <= hi; r++) {
+            REAL tap = w[k - r * kw];
+#pragma GCC unroll 2
+            for (int j = 0; j < vectors; j++)
+                acc[r][j] += v[j] * tap;
+        }
+    }
+}
+
 INLINE void NAME(strip_store)(const int rows, const int vectors, const NAME(strip) *s, VEC acc[8][3]) {
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
+    for (int r = 0; r < rows; r++) {
+        REAL *c = s->c + r * s->ld_out;
 #pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++)
-            NAME(store)(s->c + r * s->ld_out + j * LANES, s->relu ? NAME(relu)(acc[r][j]) : acc[r][j]);
+        for (int j = 0; j < vectors; j++) {
+            VEC v = s->relu ? NAME(relu)(acc[r][j]) : acc[r][j];
+            if (j == vectors - 1 && s->tail)
+                NAME(copy_part)(c + j * LANES, (const REAL *)&v, s->tail);
+            else
+                NAME(store)(c + j * LANES, v);
+        }
+    }
 }
 
 /* Stride 1 along h. kh is a constant below `rows`, or 0 for any kh >= rows. Row i - r of the kernel belongs to output
@@ -79,6 +111,22 @@ INLINE void NAME(strip_body)(const int rows, const int vectors, const int kh_con
     NAME(strip_store)(rows, vectors, s, acc);
 }
 
+/* Stride and dilation 1, k x k, k <= LANES + 1, rows of the tile aligned. */
+INLINE void NAME(dense_body)(const int rows, const int vectors, const int k, const NAME(strip) *s) {
+    VEC acc[8][3];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int j = 0; j < vectors; j++)
+            acc[r][j] = NAME(splat)(s->bias);
+    for (int64_t c = 0; c < s->n_c; c++)
+#pragma GCC unroll 16
+        for (int i = 0; i < rows + k - 1; i++)
+            NAME(dense_row)(vectors, i - k + 1 > 0 ? i - k + 1 : 0, i < rows - 1 ? i : rows - 1, acc,
+                            s->x + c * s->ld_c + i * s->ld_row, s->w + (c * k + i) * k, k);
+    NAME(strip_store)(rows, vectors, s, acc);
+}
+
 /* Any stride: off[] holds every tap, each output row has its own loads. */
 INLINE void NAME(strided_body)(const int rows, const int vectors, const NAME(strip) *s) {
     VEC acc[8][3];
@@ -101,35 +149,37 @@ INLINE void NAME(strided_body)(const int rows, const int vectors, const NAME(str
     NAME(strip_store)(rows, vectors, s, acc);
 }
 
+/* Which body a strip takes: kh where the body is made for one kernel height below `rows`, or one of these. */
 typedef void (*NAME(strip_function))(const NAME(strip) *);
+#ifndef PC_STRIP_KINDS
+#define PC_STRIP_KINDS
+enum { STRIP_TALL = 0, STRIP_STRIDED = 8, STRIP_DENSE3, STRIP_DENSE5, STRIP_N_KINDS };
+#endif
 
-/* strip_<rows>x<vectors>k<kh>; kh = 0 is "any kh >= rows", s is the strided body. */
-#define PC_STRIP(tag, rows, vectors, kh)                                                                               \
-    static __attribute__((noinline)) void NAME(strip_##tag##x##vectors##k##kh)(const NAME(strip) * s) {                \
-        if ((vectors) <= PC_DEPTHWISE_VECTORS && (kh) < (rows))                                                        \
-            NAME(strip_body)(rows, vectors, kh, s);                                                                    \
-    }
-#define PC_STRIDED(tag, rows, vectors)                                                                                 \
-    static __attribute__((noinline)) void NAME(strip_##tag##x##vectors##s)(const NAME(strip) * s) {                    \
-        if ((vectors) <= PC_DEPTHWISE_VECTORS)                                                                         \
-            NAME(strided_body)(rows, vectors, s);                                                                      \
-    }
+#define PC_STRIP(tag, rows, vectors, suffix, body)                                                                     \
+    static __attribute__((noinline)) void NAME(strip_##tag##x##vectors##suffix)(const NAME(strip) * s) { body; }
+#define PC_STRIP_K(tag, rows, vectors, k)                                                                              \
+    PC_STRIP(tag, rows, vectors, _h##k, if ((k) < (rows)) NAME(strip_body)(rows, vectors, k, s))
 #define PC_STRIPS(tag, rows, vectors)                                                                                  \
-    PC_STRIP(tag, rows, vectors, 0) PC_STRIP(tag, rows, vectors, 1) PC_STRIP(tag, rows, vectors, 2)                    \
-    PC_STRIP(tag, rows, vectors, 3) PC_STRIP(tag, rows, vectors, 4) PC_STRIP(tag, rows, vectors, 5)                    \
-    PC_STRIP(tag, rows, vectors, 6) PC_STRIP(tag, rows, vectors, 7) PC_STRIDED(tag, rows, vectors)
+    PC_STRIP_K(tag, rows, vectors, 0) PC_STRIP_K(tag, rows, vectors, 1) PC_STRIP_K(tag, rows, vectors, 2)              \
+    PC_STRIP_K(tag, rows, vectors, 3) PC_STRIP_K(tag, rows, vectors, 4) PC_STRIP_K(tag, rows, vectors, 5)              \
+    PC_STRIP_K(tag, rows, vectors, 6) PC_STRIP_K(tag, rows, vectors, 7)                                                \
+    PC_STRIP(tag, rows, vectors, _strided, NAME(strided_body)(rows, vectors, s))                                        \
+    PC_STRIP(tag, rows, vectors, _dense3, if (LANES >= 2) NAME(dense_body)(rows, vectors, 3, s))                                        \
+    PC_STRIP(tag, rows, vectors, _dense5, if (LANES >= 4) NAME(dense_body)(rows, vectors, 5, s))
 #define PC_STRIP_NAMES(tag, vectors)                                                                                   \
-    {NAME(strip_##tag##x##vectors##k0), NAME(strip_##tag##x##vectors##k1), NAME(strip_##tag##x##vectors##k2),          \
-     NAME(strip_##tag##x##vectors##k3), NAME(strip_##tag##x##vectors##k4), NAME(strip_##tag##x##vectors##k5),          \
-     NAME(strip_##tag##x##vectors##k6), NAME(strip_##tag##x##vectors##k7), NAME(strip_##tag##x##vectors##s)}
-PC_STRIPS(a, PC_DEPTHWISE_ROWS, 1) PC_STRIPS(a, PC_DEPTHWISE_ROWS, 2) PC_STRIPS(a, PC_DEPTHWISE_ROWS, 3)
-PC_STRIPS(b, PC_DEPTHWISE_ROWS_2, 1) PC_STRIPS(b, PC_DEPTHWISE_ROWS_2, 2) PC_STRIPS(b, PC_DEPTHWISE_ROWS_2, 3)
-static const NAME(strip_function) NAME(strips)[2][3][9] = {
-    {PC_STRIP_NAMES(a, 1), PC_STRIP_NAMES(a, 2), PC_STRIP_NAMES(a, 3)},
-    {PC_STRIP_NAMES(b, 1), PC_STRIP_NAMES(b, 2), PC_STRIP_NAMES(b, 3)},
+    {NAME(strip_##tag##x##vectors##_h0), NAME(strip_##tag##x##vectors##_h1), NAME(strip_##tag##x##vectors##_h2),       \
+     NAME(strip_##tag##x##vectors##_h3), NAME(strip_##tag##x##vectors##_h4), NAME(strip_##tag##x##vectors##_h5),       \
+     NAME(strip_##tag##x##vectors##_h6), NAME(strip_##tag##x##vectors##_h7), NAME(strip_##tag##x##vectors##_strided),   \
+     NAME(strip_##tag##x##vectors##_dense3), NAME(strip_##tag##x##vectors##_dense5)}
+PC_STRIPS(a, PC_DEPTHWISE_ROWS, 1) PC_STRIPS(a, PC_DEPTHWISE_ROWS, 2)
+PC_STRIPS(b, PC_DEPTHWISE_ROWS_2, 1) PC_STRIPS(b, PC_DEPTHWISE_ROWS_2, 2)
+static const NAME(strip_function) NAME(strips)[2][2][STRIP_N_KINDS] = {
+    {PC_STRIP_NAMES(a, 1), PC_STRIP_NAMES(a, 2)},
+    {PC_STRIP_NAMES(b, 1), PC_STRIP_NAMES(b, 2)},
 };
 #undef PC_STRIP
-#undef PC_STRIDED
+#undef PC_STRIP_K
 #undef PC_STRIPS
 #undef PC_STRIP_NAMES
 
@@ -159,7 +209,13 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     /* Output rows r, r + step, r + 2 step ... make a register tile; the last one may hang over the tile's end. */
     const int64_t step = reuse ? p->h.dilation : 1;
     const pc_grid_axis gh = pc_grid_axis_of(&p->h, kh, pc_round_up(h_tile, rows * step));
-    const pc_grid_axis gw = pc_grid_axis_of(&p->w, kw, w_tile);
+    pc_grid_axis gw = pc_grid_axis_of(&p->w, kw, w_tile);
+    int kind = !reuse ? STRIP_STRIDED : kh < rows ? (int)kh : STRIP_TALL;
+    if (kind != STRIP_STRIDED && step == 1 && p->w.stride == 1 && p->w.dilation == 1 && kh == kw &&
+        (kh == 3 || kh == 5) && kw <= LANES + 1) {
+        kind = STRIP_DENSE3 + (int)(kh - 3) / 2;
+        gw.length = pc_round_up(gw.length, LANES);
+    }
 
     REAL *tile = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
     int64_t *off = (int64_t *)(tile + b->tile_elems);
@@ -167,12 +223,11 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
 
     const int relu_in_tile = p->activation == PC_ACT_RELU && !job->arrays->residual;
     const int activated = p->activation == PC_ACT_NONE || relu_in_tile;
-    _Alignas(64) REAL c_tile[8 * 3 * LANES];
+    _Alignas(64) REAL c_tile[8 * PC_DEPTHWISE_VECTORS * LANES];
     const int which = rows == PC_DEPTHWISE_ROWS ? 0 : 1;
-    const int kind = !reuse ? 8 : kh < rows ? (int)kh : 0;
     const pc_panels strips = pc_panels_of(pc_ceil_div(w_tile, LANES), PC_DEPTHWISE_VECTORS);
-    /* Register tiles that would hang over the edge move back inside and compute a few outputs twice, to the same bits,
-     * where these go straight to memory. */
+    /* Register tiles that would hang over the lower edge move up and compute a few rows twice, to the same bits, where
+     * these go straight to memory. */
     const int direct_store = p->ld_out.w == 1 && !job->arrays->residual && activated;
 
     for (int64_t g = g0; g < g1; g++) {
@@ -198,14 +253,13 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                     const int64_t n_rows = pc_min(rows, pc_ceil_div(h_tile - r0, step));
                     for (int64_t v = 0; v < strips.n; v++) {
                         const int64_t vectors = pc_panel_rows(strips, v);
-                        int64_t col = pc_panel_start(strips, v) * LANES;
-                        if (direct_store && w_tile >= vectors * LANES)
-                            col = pc_min(col, w_tile - vectors * LANES);
+                        const int64_t col = pc_panel_start(strips, v) * LANES;
                         const int64_t lanes = pc_min(vectors * LANES, w_tile - col);
-                        const int whole = direct_store && n_rows == rows && lanes == vectors * LANES;
+                        const int whole = direct_store && n_rows == rows;
                         s.x = tile + r0 * gw.length + col;
                         s.c = whole ? out + r0 * p->ld_out.h + col : c_tile;
                         s.ld_out = whole ? step * p->ld_out.h : vectors * LANES;
+                        s.tail = whole ? lanes % LANES : 0;
                         NAME(strips)[which][vectors - 1][kind](&s);
                         if (!whole) {
                             pc_segment segments[8];
@@ -231,6 +285,9 @@ static int NAME(conv_depthwise_plan)(pc_conv *p, int64_t max_scratch_bytes) {
     return pc_plan_depthwise(p, tile, max_scratch_bytes);
 }
 
-static void NAME(conv_depthwise_pack)(const pc_conv *p, const void *w, void *packed) {
-    memcpy(packed, w, (size_t)(p->groups * p->c_out * p->d.k * p->h.k * p->w.k) * sizeof(REAL));
+static int64_t NAME(conv_depthwise_pack)(const pc_conv *p, const void *w, void *packed) {
+    const int64_t elems = p->groups * p->c_out * p->d.k * p->h.k * p->w.k;
+    if (packed)
+        memcpy(packed, w, (size_t)elems * sizeof(REAL));
+    return elems;
 }

@@ -9,93 +9,103 @@
  * flops: those of depthwise.inc.c, no lane idle but for groups beyond a multiple of LANES; moved besides x and y: both
  * once more, within L2. The order of each sum is depthwise.inc.c's. */
 
-enum { NAME(max_pixels) = 14 }; /* accumulators; with the weights they fit 16 registers */
+#ifndef PC_MAX_PIXELS
+#define PC_MAX_PIXELS 14 /* accumulators; with the weights they fit 16 registers */
+#define PC_PAIR_PIXELS 7
+#endif
 
 typedef struct NAME(pixel_run) {
     const REAL *x;           /* first pixel's first tap */
     int64_t step;            /* between pixels, in elements: stride * LANES */
+    int64_t ld_row;          /* between the two rows of a pair */
     const int64_t *off;      /* of each tap, in elements */
     int64_t taps, n_d, ld_d; /* taps of a plane; planes and the distance between them */
-    const REAL *w;           /* taps[d][tap][lane] */
+    const REAL *w;           /* [d][tap][lane] */
     VEC bias;
     REAL *y;                 /* LANES elements a pixel */
+    int64_t ld_y;
 } NAME(pixel_run);
 
-INLINE void NAME(pixel_body)(const int pixels, const int unit, const NAME(pixel_run) *r) {
-    VEC acc[14];
+INLINE void NAME(pixel_body)(const int rows, const int pixels, const int unit, const NAME(pixel_run) *r) {
+    VEC acc[2][14];
+#pragma GCC unroll 2
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 14
-    for (int j = 0; j < pixels; j++)
-        acc[j] = r->bias;
+        for (int j = 0; j < pixels; j++)
+            acc[i][j] = r->bias;
     const int64_t step = unit ? LANES : r->step;
     const REAL *w = r->w;
     for (int64_t d = 0; d < r->n_d; d++)
         for (int64_t t = 0; t < r->taps; t++, w += LANES) {
             const REAL *x = r->x + d * r->ld_d + r->off[t];
-            const VEC tap = *(const VEC *)w;
+            const VEC tap = NAME(load)(w);
+#pragma GCC unroll 2
+            for (int i = 0; i < rows; i++)
 #pragma GCC unroll 14
-            for (int j = 0; j < pixels; j++)
-                acc[j] += *(const VEC *)(x + j * step) * tap;
+                for (int j = 0; j < pixels; j++)
+                    acc[i][j] += *(const VEC *)(x + i * r->ld_row + j * step) * tap;
         }
+#pragma GCC unroll 2
+    for (int i = 0; i < rows; i++)
 #pragma GCC unroll 14
-    for (int j = 0; j < pixels; j++)
-        *(VEC *)(r->y + j * LANES) = acc[j];
+        for (int j = 0; j < pixels; j++)
+            *(VEC *)(r->y + i * r->ld_y + j * LANES) = acc[i][j];
 }
 
-#define PC_PIXELS(n)                                                                                                   \
-    static __attribute__((noinline)) void NAME(pixels_##n)(const NAME(pixel_run) * r) {                                \
+/* pixels_<rows>x<pixels>: two rows at a time where one has too few accumulators to hide the latency of an FMA. */
+#define PC_PIXELS(rows, n)                                                                                             \
+    static __attribute__((noinline)) void NAME(pixels_##rows##x##n)(const NAME(pixel_run) * r) {                       \
         if (r->step == LANES)                                                                                          \
-            NAME(pixel_body)(n, 1, r);                                                                                 \
+            NAME(pixel_body)(rows, n, 1, r);                                                                           \
         else                                                                                                           \
-            NAME(pixel_body)(n, 0, r);                                                                                 \
+            NAME(pixel_body)(rows, n, 0, r);                                                                           \
     }
-PC_PIXELS(1) PC_PIXELS(2) PC_PIXELS(3) PC_PIXELS(4) PC_PIXELS(5) PC_PIXELS(6) PC_PIXELS(7)
-PC_PIXELS(8) PC_PIXELS(9) PC_PIXELS(10) PC_PIXELS(11) PC_PIXELS(12) PC_PIXELS(13) PC_PIXELS(14)
+PC_PIXELS(1, 1) PC_PIXELS(1, 2) PC_PIXELS(1, 3) PC_PIXELS(1, 4) PC_PIXELS(1, 5) PC_PIXELS(1, 6) PC_PIXELS(1, 7)
+PC_PIXELS(1, 8) PC_PIXELS(1, 9) PC_PIXELS(1, 10) PC_PIXELS(1, 11) PC_PIXELS(1, 12) PC_PIXELS(1, 13) PC_PIXELS(1, 14)
+PC_PIXELS(2, 1) PC_PIXELS(2, 2) PC_PIXELS(2, 3) PC_PIXELS(2, 4) PC_PIXELS(2, 5) PC_PIXELS(2, 6) PC_PIXELS(2, 7)
 #undef PC_PIXELS
-static void (*const NAME(pixel_kernels)[])(const NAME(pixel_run) *) = {
-    NAME(pixels_1), NAME(pixels_2), NAME(pixels_3),  NAME(pixels_4),  NAME(pixels_5),  NAME(pixels_6),  NAME(pixels_7),
-    NAME(pixels_8), NAME(pixels_9), NAME(pixels_10), NAME(pixels_11), NAME(pixels_12), NAME(pixels_13), NAME(pixels_14),
+typedef void (*NAME(pixel_kernel))(const NAME(pixel_run) *);
+static const NAME(pixel_kernel) NAME(pixel_rows)[] = {
+    NAME(pixels_1x1), NAME(pixels_1x2),  NAME(pixels_1x3),  NAME(pixels_1x4),  NAME(pixels_1x5),
+    NAME(pixels_1x6), NAME(pixels_1x7),  NAME(pixels_1x8),  NAME(pixels_1x9),  NAME(pixels_1x10),
+    NAME(pixels_1x11), NAME(pixels_1x12), NAME(pixels_1x13), NAME(pixels_1x14),
+};
+static const NAME(pixel_kernel) NAME(pixel_pairs)[] = {
+    NAME(pixels_2x1), NAME(pixels_2x2), NAME(pixels_2x3), NAME(pixels_2x4),
+    NAME(pixels_2x5), NAME(pixels_2x6), NAME(pixels_2x7),
 };
 
-/* One plane of n_lanes channels into tile[h][w][lane]; lanes beyond repeat the last channel. */
+/* One plane of n_lanes channels into tile[h][w][lane], border included; lanes beyond repeat the last channel. */
 static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, const REAL *x, int64_t n_lanes,
                                                           REAL *tile) {
     const int64_t h_tile = p->blk.h_tile, w_tile = p->blk.w_tile, ld_c = p->ld_x.c;
-    const int64_t top = p->h.pad, left = p->w.pad;
-    const int64_t h_end = pc_min(h_tile - top, p->h.in), w_end = pc_min(w_tile - left, p->w.in);
-#define PC_AT(h, w) (tile + (((h) + top) * w_tile + (w) + left) * LANES)
-    if (p->ld_x.w == 1 && p->ld_x.h == p->w.in) {
-        /* the plane is one run of pixels: LANES of them at a time, the last ones again where they do not fill a vector */
-        const int64_t pixels = p->h.in * p->w.in;
+    const int64_t h_in = p->h.in, w_in = p->w.in, top = p->h.pad, left = p->w.pad;
+    REAL *const inside = tile + (top * w_tile + left) * LANES;
+    if (p->ld_x.w == 1 && p->ld_x.h == w_in && h_in * w_in >= LANES) {
+        /* the plane is one run of pixels: LANES of them at a time, the last LANES once more at its end */
+        const int64_t pixels = h_in * w_in, gap = (w_tile - w_in) * LANES;
         for (int64_t first = 0; first < pixels; first += LANES) {
-            const int64_t base = pixels >= LANES ? pc_min(first, pixels - LANES) : 0;
+            const int64_t base = pc_min(first, pixels - LANES);
             VEC v[LANES];
 #pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) {
-                const REAL *src = x + pc_min(i, n_lanes - 1) * ld_c + base;
-                if (pixels >= LANES) {
-                    v[i] = NAME(load)(src);
-                } else {
-                    v[i] = (VEC){0};
-                    NAME(copy_part)((REAL *)&v[i], src, pixels);
-                }
-            }
+            for (int i = 0; i < LANES; i++)
+                v[i] = NAME(load)(x + pc_min(i, n_lanes - 1) * ld_c + base);
             NAME(transpose)(v);
-            int64_t h = base / p->w.in, w = base % p->w.in;
-            const int64_t n = pc_min(LANES, pixels - base);
-            for (int64_t i = 0; i < n; i++) {
-                if (h < h_end && w < w_end)
-                    *(VEC *)PC_AT(h, w) = v[i];
-                if (++w == p->w.in) {
-                    w = 0;
-                    h++;
-                }
+            int64_t w = base % w_in;
+            REAL *dst = inside + (base / w_in * w_tile + w) * LANES;
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++) {
+                *(VEC *)dst = v[i];
+                w++;
+                dst += LANES + (w == w_in ? gap : 0);
+                w = w == w_in ? 0 : w;
             }
         }
     } else {
-        for (int64_t h = 0; h < h_end; h++)
-            for (int64_t w = 0; w < w_end; w++) {
+        for (int64_t h = 0; h < h_in; h++)
+            for (int64_t w = 0; w < w_in; w++) {
                 const REAL *src = x + h * p->ld_x.h + w * p->ld_x.w;
-                REAL *dst = PC_AT(h, w);
+                REAL *dst = inside + (h * w_tile + w) * LANES;
                 if (ld_c == 1 && n_lanes == LANES)
                     *(VEC *)dst = NAME(load)(src);
                 else
@@ -103,27 +113,23 @@ static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, cons
                         dst[i] = src[pc_min(i, n_lanes - 1) * ld_c];
             }
     }
-    /* the border: zeros, or copies of the pixels that stand for it */
-    for (int64_t h = -top; h < h_tile - top; h++) {
-        const int64_t from_h = pc_map_index(h, p->h.in, p->padding_mode);
-        for (int64_t w = -left; w < w_tile - left; w++) {
-            if (h >= 0 && h < p->h.in && w == 0 && w_end > 0) {
-                w = w_end - 1; /* over the inside in one step */
-                continue;
-            }
-            const int64_t from_w = pc_map_index(w, p->w.in, p->padding_mode);
-            VEC v = {0};
-            if (from_h >= 0 && from_w >= 0) {
-                if (from_h < h_end && from_w < w_end)
-                    v = *(const VEC *)PC_AT(from_h, from_w);
-                else /* a pixel that no window reads where it is, only through the border */
-                    for (int64_t i = 0; i < LANES; i++)
-                        v[i] = x[pc_min(i, n_lanes - 1) * ld_c + from_h * p->ld_x.h + from_w * p->ld_x.w];
-            }
-            *(VEC *)PC_AT(h, w) = v;
+    if (p->padding_mode == PC_PAD_ZEROS) {
+        NAME(clear_over)(tile, top * w_tile * LANES);
+        for (int64_t h = top; h < top + h_in; h++) {
+            NAME(clear_over)(tile + h * w_tile * LANES, left * LANES);
+            NAME(clear_over)(tile + (h * w_tile + left + w_in) * LANES, (w_tile - left - w_in) * LANES);
         }
+        NAME(clear_over)(tile + (top + h_in) * w_tile * LANES, (h_tile - top - h_in) * w_tile * LANES);
+        return;
     }
-#undef PC_AT
+    for (int64_t h = 0; h < h_tile; h++) {
+        const REAL *row = inside + pc_map_index(h - top, h_in, p->padding_mode) * w_tile * LANES;
+        const int within = h >= top && h < top + h_in;
+        for (int64_t w = 0; w < w_tile; w++)
+            if (!within || w < left || w >= left + w_in)
+                *(VEC *)(tile + (h * w_tile + w) * LANES) =
+                    *(const VEC *)(row + pc_map_index(w - left, w_in, p->padding_mode) * LANES);
+    }
 }
 
 /* y[pixel][lane] of output channels m0, m0 + ld_m, ... through the epilogue and out. */
@@ -141,25 +147,27 @@ static __attribute__((noinline)) void NAME(store_channels)(const pc_conv *p, REA
                 NAME(store)(out + h * p->ld_out.h + w * p->ld_out.w, *(const VEC *)(y + i * LANES));
         return;
     }
+    const int direct = p->ld_out.w == 1 && p->ld_out.h == p->w.out && !residual && pixels >= LANES &&
+                       (p->activation == PC_ACT_NONE || p->activation == PC_ACT_RELU);
+    const int relu = p->activation == PC_ACT_RELU;
     for (int64_t first = 0; first < pixels; first += LANES) {
-        const int64_t n = pc_min(LANES, pixels - first);
+        const int64_t base = direct ? pc_min(first, pixels - LANES) : first;
         VEC v[LANES];
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
-            v[i] = *(const VEC *)(y + pc_min(first + i, pixels - 1) * LANES);
+            v[i] = *(const VEC *)(y + pc_min(base + i, pixels - 1) * LANES);
         NAME(transpose)(v);
-        if (n == LANES && p->ld_out.w == 1 && p->ld_out.h == p->w.out && !residual &&
-            (p->activation == PC_ACT_NONE || p->activation == PC_ACT_RELU)) {
-            const int relu = p->activation == PC_ACT_RELU;
+        if (direct) {
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 if (i < n_lanes)
-                    NAME(store)(out + i * lanes.ld_out.c + first, relu ? NAME(relu)(v[i]) : v[i]);
-            continue;
+                    NAME(store)(out + i * lanes.ld_out.c + base, relu ? NAME(relu)(v[i]) : v[i]);
+        } else {
+            pc_segment segments[LANES];
+            int n_segments = NAME(segments_of)(first, pc_min(LANES, pixels - first), p->w.out, p->w.out, p->h.out,
+                                               segments);
+            NAME(finish)(&lanes, (REAL *)v, LANES, n_lanes, segments, n_segments, out, residual, 0);
         }
-        pc_segment segments[LANES];
-        int n_segments = NAME(segments_of)(first, n, p->w.out, p->w.out, p->h.out, segments);
-        NAME(finish)(&lanes, (REAL *)v, LANES, n_lanes, segments, n_segments, out, residual, 0);
     }
 }
 
@@ -173,8 +181,8 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
     const int64_t k_all = p->d.k * taps, plane = b->h_tile * b->w_tile * LANES;
 
     REAL *tile = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
-    REAL *y = tile + b->tile_elems, *w = y + b->panel_elems;
-    int64_t *off = (int64_t *)(w + b->part_elems);
+    REAL *y = tile + b->tile_elems;
+    int64_t *off = (int64_t *)(y + b->panel_elems);
     for (int64_t a = 0; a < p->h.k; a++)
         for (int64_t c = 0; c < p->w.k; c++)
             off[a * p->w.k + c] = (a * p->h.dilation * b->w_tile + c * p->w.dilation) * LANES;
@@ -186,26 +194,28 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
             NAME(load_channels)(p, (const REAL *)job->arrays->x + n * p->ld_x.n + g0 * p->ld_x.c + d * p->ld_x.d,
                                 n_lanes, tile + a * plane);
     }
-    const pc_panels runs = pc_panels_of(p->w.out, NAME(max_pixels));
+    const pc_panels runs = pc_panels_of(p->w.out, PC_MAX_PIXELS);
     for (int64_t o = 0; o < p->c_out; o++) {
         const int64_t m0 = g0 * p->c_out + o;
-        const REAL *weights = (const REAL *)job->arrays->packed + m0 * k_all, *bias = job->arrays->bias;
-        NAME(pixel_run) run = {.step = p->w.stride * LANES, .off = off, .taps = taps, .n_d = p->d.k, .ld_d = plane,
-                               .w = w, .bias = (VEC){0}};
-        for (int64_t i = 0; i < LANES; i++) {
-            const int64_t m = pc_min(i, n_lanes - 1) * p->c_out;
-            if (bias)
-                run.bias[i] = bias[m0 + m];
-            for (int64_t t = 0; t < k_all; t++)
-                w[t * LANES + i] = weights[m * k_all + t];
-        }
-        for (int64_t h = 0; h < p->h.out; h++)
+        const REAL *bias = job->arrays->bias;
+        NAME(pixel_run) run = {
+            .step = p->w.stride * LANES, .ld_row = p->h.stride * b->w_tile * LANES, .off = off, .taps = taps,
+            .n_d = p->d.k, .ld_d = plane,
+            .w = (const REAL *)job->arrays->packed + (block * p->c_out + o) * k_all * LANES,
+            .bias = (VEC){0}, .ld_y = p->w.out * LANES};
+        if (bias)
+            for (int64_t i = 0; i < LANES; i++)
+                run.bias[i] = bias[m0 + pc_min(i, n_lanes - 1) * p->c_out];
+        for (int64_t h = 0; h < p->h.out;) {
+            const int pair = p->w.out <= PC_PAIR_PIXELS && h + 1 < p->h.out;
             for (int64_t v = 0; v < runs.n; v++) {
-                const int64_t col = pc_panel_start(runs, v);
+                const int64_t col = pc_panel_start(runs, v), n_pixels = pc_panel_rows(runs, v);
                 run.x = tile + (h * p->h.stride * b->w_tile + col * p->w.stride) * LANES;
                 run.y = y + (h * p->w.out + col) * LANES;
-                NAME(pixel_kernels)[pc_panel_rows(runs, v) - 1](&run);
+                (pair ? NAME(pixel_pairs) : NAME(pixel_rows))[n_pixels - 1](&run);
             }
+            h += pair ? 2 : 1;
+        }
         const REAL *residual = job->arrays->residual;
         if (residual)
             residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d;
@@ -222,10 +232,23 @@ static void NAME(conv_depthwise_channels_run)(const pc_conv *p, const pc_arrays 
 }
 
 static int NAME(conv_depthwise_channels_plan)(pc_conv *p, int64_t max_scratch_bytes) {
-    return pc_plan_depthwise_channels(p, (pc_tile_shape){sizeof(REAL), LANES, 1, NAME(max_pixels), 0, 0},
+    return pc_plan_depthwise_channels(p, (pc_tile_shape){sizeof(REAL), LANES, 1, PC_MAX_PIXELS, 0, 0},
                                       max_scratch_bytes);
 }
 
-static void NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *w, void *packed) {
-    NAME(conv_depthwise_pack)(p, w, packed);
+/* [block of LANES groups][output channel of a group][tap][lane]; lanes beyond the groups hold zeros. */
+static int64_t NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *w, void *packed) {
+    const int64_t k_all = p->d.k * p->h.k * p->w.k, blocks = pc_ceil_div(p->groups, LANES);
+    if (!packed)
+        return blocks * p->c_out * k_all * LANES;
+    const REAL *src = w;
+    REAL *dst = packed;
+    for (int64_t block = 0; block < blocks; block++)
+        for (int64_t o = 0; o < p->c_out; o++)
+            for (int64_t t = 0; t < k_all; t++)
+                for (int64_t i = 0; i < LANES; i++) {
+                    const int64_t g = block * LANES + i;
+                    *dst++ = g < p->groups ? src[(g * p->c_out + o) * k_all + t] : 0;
+                }
+    return blocks * p->c_out * k_all * LANES;
 }

@@ -191,4 +191,6 @@ static int NAME(conv_direct_plan)(pc_conv *p, int64_t max_scratch_bytes) {
     return pc_plan_direct(p, PC_TILE_SHAPE, max_scratch_bytes);
 }
 
-static void NAME(conv_direct_pack)(const pc_conv *p, const void *w, void *packed) { NAME(pack_panels)(p, w, packed); }
+static int64_t NAME(conv_direct_pack)(const pc_conv *p, const void *w, void *packed) {
+    return NAME(pack_panels)(p, w, packed);
+}

@@ -40,8 +40,8 @@ int pc_conv_plan(const pc_kernel *kernel, pc_conv *p, int64_t max_scratch_bytes)
     return kernel->plan(p, max_scratch_bytes);
 }
 
-void pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, void *packed) {
-    kernel->pack(p, w, packed);
+int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, void *packed) {
+    return kernel->pack(p, w, packed);
 }
 
 static _Thread_local const char *last_kernel = "";

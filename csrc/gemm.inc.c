@@ -97,8 +97,10 @@ static const NAME(tile_function) NAME(tiles)[8][6] = {
 #undef PC_TILE_NAMES
 
 /* Weights (groups * c_out, k) -> [group][panel][k][row of the panel]. */
-static void NAME(pack_panels)(const pc_conv *p, const void *w, void *packed) {
+static int64_t NAME(pack_panels)(const pc_conv *p, const void *w, void *packed) {
     int64_t k_all = p->c_in * p->d.k * p->h.k * p->w.k;
+    if (!packed)
+        return p->groups * p->c_out * k_all;
     pc_panels panels = pc_panels_of(p->c_out, PC_ROWS);
     const REAL *src = w;
     REAL *dst = packed;
@@ -111,4 +113,5 @@ static void NAME(pack_panels)(const pc_conv *p, const void *w, void *packed) {
             src += rows * k_all;
             dst += rows * k_all;
         }
+    return p->groups * p->c_out * k_all;
 }

@@ -12,4 +12,6 @@ static int NAME(conv_im2col_plan)(pc_conv *p, int64_t max_scratch_bytes) {
     return pc_plan_im2col(p, PC_TILE_SHAPE, max_scratch_bytes);
 }
 
-static void NAME(conv_im2col_pack)(const pc_conv *p, const void *w, void *packed) { NAME(pack_panels)(p, w, packed); }
+static int64_t NAME(conv_im2col_pack)(const pc_conv *p, const void *w, void *packed) {
+    return NAME(pack_panels)(p, w, packed);
+}

@@ -13,6 +13,6 @@
 /* Depthwise: output rows x vectors; 7 rows fit the 7, 14, 28, 56 rows of the networks. */
 #define PC_DEPTHWISE_ROWS 8
 #define PC_DEPTHWISE_ROWS_2 7
-#define PC_DEPTHWISE_VECTORS 3
+#define PC_DEPTHWISE_VECTORS 2
 #include "isa.inc.h"
 #endif

@@ -9,7 +9,7 @@
 #define PC_WIDE_VECTORS 6
 #define PC_DEPTHWISE_ROWS 8
 #define PC_DEPTHWISE_ROWS_2 7
-#define PC_DEPTHWISE_VECTORS 3
+#define PC_DEPTHWISE_VECTORS 2
 #else
 #define PC_ROWS 6 /* 16 registers */
 #define PC_VECTORS 2

@@ -66,8 +66,9 @@ void pc_kernel_tile(const pc_kernel *kernel, int64_t *lanes, int64_t *rows, int6
 
 /* Chooses the blocking and the scratch of one worker, at most max_scratch_bytes; returns 0 where none is that small. */
 int pc_conv_plan(const pc_kernel *kernel, pc_conv *p, int64_t max_scratch_bytes);
-/* Reorders contiguous weights (groups * c_out, c_in, kd, kh, kw) into as many elements, in the kernel's order. */
-void pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, void *packed);
+/* Reorders contiguous weights (groups * c_out, c_in, kd, kh, kw) into the kernel's order and returns how many elements
+ * that takes; with packed = NULL it only counts. */
+int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, void *packed);
 /* Runs on up to `threads` threads; scratch holds threads * p->scratch_bytes bytes, aligned to 64; bias and residual
  * may be NULL. */
 int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const void *packed, const void *bias,
@@ -92,7 +93,7 @@ struct pc_kernel {
     const char *name; /* op_algo_dtype__isa */
     int64_t item_bytes, lanes, rows, vectors;
     int (*plan)(pc_conv *p, int64_t max_scratch_bytes);
-    void (*pack)(const pc_conv *p, const void *w, void *packed);
+    int64_t (*pack)(const pc_conv *p, const void *w, void *packed);
     void (*run)(const pc_conv *p, const pc_arrays *arrays, int threads);
 };
 

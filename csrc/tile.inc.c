@@ -4,9 +4,13 @@
 /* dst[q] = src[q * step] */
 INLINE void NAME(copy_strided)(REAL *restrict dst, const REAL *restrict src, int64_t step, int64_t n) {
     int64_t q = 0;
-    if (step == 2)
+    if (step == 2 && n > LANES) {
         for (; q + LANES < n; q += LANES) /* the odd element behind the last even one may not exist: < and not <= */
             NAME(store)(dst + q, NAME(evens)(NAME(load)(src + 2 * q), NAME(load)(src + 2 * q + LANES)));
+        q = n - LANES; /* the last vector once more, from loads that end with the last even element */
+        NAME(store)(dst + q, NAME(evens_odds)(NAME(load)(src + 2 * q), NAME(load)(src + 2 * q + LANES - 1)));
+        return;
+    }
     for (; q < n; q++)
         dst[q] = src[q * step];
 }

@@ -58,8 +58,8 @@ def lanes_of(problem: ConvProblem, machine: Machine) -> int:
     return max(1, machine.lanes * 4 // max(4, ITEM_BYTES[problem.dtype]))
 
 
-#: Share of peak that each dense or depthwise kernel reaches when its vectors are full.
-_EFFICIENCY = {"direct": 0.85, "im2col": 0.80, "depthwise": 0.60, "depthwise-channels": 0.80}
+#: Share of peak that each dense kernel reaches when its vectors are full.
+_EFFICIENCY = {"direct": 0.85, "im2col": 0.80}
 
 
 def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
@@ -71,22 +71,9 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     item = ITEM_BYTES[problem.dtype]
     if w_out * h_out == 0:
         return 0.0
+    if family.startswith("depthwise"):
+        return _depthwise_seconds(problem, machine, family, lanes)
     efficiency = _EFFICIENCY[family]
-    if family == "depthwise-channels":
-        use = problem.groups / (-(-problem.groups // lanes) * lanes)
-        # both x and y are turned once; what does not stay in L2 is turned slowly
-        turned = problem.n * (problem.c_in * math.prod(problem.spatial) + problem.c_out * math.prod(problem.out_spatial))
-        plane = (h_out * problem.kernel[-1] + w_out * problem.kernel[0] + w_out * h_out) * lanes * item
-        cost_of_turning = 1.0 if problem.channels_last else 3.0 if plane < 256 << 10 else 6.0
-        return roofline(
-            problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=turned * item * cost_of_turning
-        )
-    if family == "depthwise":
-        # rows of pixels in whole vectors; strides along h load each operand anew
-        use = w_out / (-(-w_out // lanes) * lanes)
-        if problem.rank > 1 and problem.stride[-2] != 1:
-            efficiency *= 0.5
-        return roofline(problem, machine, efficiency=efficiency, lane_use=use)
     pointwise = all(k == 1 for k in problem.kernel) and all(s == 1 for s in problem.stride)
     pitch = w_out + (0 if family == "im2col" else reach)
     pixels = (h_out - 1) * pitch + w_out
@@ -100,3 +87,25 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     elif pointwise and problem.reduction > 256:
         lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * 0.25
     return roofline(problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered)
+
+
+def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:
+    """Seconds of a depthwise kernel; the constants are nanoseconds and shares measured on one core of a Zen 5."""
+    w_out, h_out = problem.out_spatial[-1], problem.out_spatial[-2] if problem.rank > 1 else 1
+    kh = problem.kernel[-2] if problem.rank > 1 else 1
+    if family == "depthwise":
+        # rows of pixels in whole vectors; each input row and each register tile of rows has a fixed cost
+        strips = -(-h_out // 8) * -(-w_out // (2 * lanes))
+        fixed = problem.n * (problem.c_in * (h_out + kh) * 7e-9 + problem.c_out * strips * 15e-9)
+        share = 0.88 if kh >= 8 else 0.6
+        if problem.rank > 1 and problem.stride[-2] != 1:
+            share, fixed = 0.3, fixed * 1.5
+        use = w_out / (-(-w_out // lanes) * lanes)
+    else:
+        # x and y are turned, unless channels are fastest in memory already; a plane beyond L1 slows every FMA
+        turned = problem.n * (problem.c_in * math.prod(problem.spatial) + problem.c_out * h_out * w_out)
+        plane = (h_out + kh) * (w_out + problem.kernel[-1]) * lanes * ITEM_BYTES[problem.dtype]
+        fixed = turned * (0.02e-9 if problem.channels_last else 0.15e-9)
+        share = 0.75 if plane < 48 << 10 else 0.6
+        use = problem.groups / (-(-problem.groups // lanes) * lanes)
+    return roofline(problem, machine, efficiency=share, lane_use=use, overhead=3e-6 + fixed / NOMINAL_THREADS)

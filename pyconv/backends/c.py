@@ -195,16 +195,18 @@ class CConv:
         return (problem.reduction + 2) * _EPSILON[self.dtype]
 
     def packing(self, problem: ConvProblem) -> str:
-        """Return panels of as many rows as the register tile; depthwise weights stay in order."""
-        return "plain" if self.family.startswith("depthwise") else f"panels{self.rows}"
+        """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
+        if self.family == "depthwise-channels":
+            return f"lanes{self.lanes}"
+        return "plain" if self.family == "depthwise" else f"panels{self.rows}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return pointers to the reordered weights and to the bias (they keep their arrays alive)."""
         w = np.ascontiguousarray(w)
-        packed = np.empty(w.size, dtype=w.dtype)
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
         p.d.k, p.h.k, p.w.k = 1, 1, prod(problem.kernel)
+        packed = np.empty(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), dtype=w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
         return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(np.ascontiguousarray(bias))
 
