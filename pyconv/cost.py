@@ -20,17 +20,25 @@ NOMINAL_THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the model knows of the processor: one core's float32 peak and the memory bandwidth."""
+    """What the model knows of the processor: one core's float32 peak, and the last cache and memory behind it."""
 
     lanes: int  # float32 elements in a vector
     gflops: float  # float32 peak of a core: lanes * 2 flops * 2 FMAs * GHz
-    gbytes: float  # copy bandwidth of L3 or memory, all cores
+    cache_bytes: int  # of the last level: what a repeated call finds there
+    cache_gbytes: float  # GB/s out of it, all cores
+    memory_gbytes: float  # GB/s out of memory
 
     @classmethod
     def of_lanes(cls, lanes: int) -> Machine:
         """Return a typical processor of 3.5 GHz whose vectors hold so many float32 elements."""
         fma_ports = 2.0
-        return cls(lanes=lanes, gflops=lanes * 2 * fma_ports * 3.5, gbytes=20.0)
+        return cls(
+            lanes=lanes,
+            gflops=lanes * 2 * fma_ports * 3.5,
+            cache_bytes=16 << 20,
+            cache_gbytes=100.0,
+            memory_gbytes=25.0,
+        )
 
 
 def roofline(
@@ -49,7 +57,8 @@ def roofline(
     """
     scale = 2 if problem.dtype == "f64" else 1
     arithmetic = problem.flops * scale / (machine.gflops * 1e9 * NOMINAL_THREADS * efficiency * lane_use)
-    traffic = (problem.bytes + extra_bytes) / (machine.gbytes * 1e9)
+    bandwidth = machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes
+    traffic = (problem.bytes + extra_bytes) / (bandwidth * 1e9)
     return max(arithmetic, traffic) + 0.3 * min(arithmetic, traffic) + overhead
 
 
@@ -86,7 +95,17 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
         lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * (0.15 if pointwise else 0.3)
     elif pointwise and problem.reduction > 256:
         lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * 0.25
-    return roofline(problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered)
+    # each group's tasks, each input row that is copied into a tile (phase by phase where the stride is not 1) and each
+    # row of a packed panel have a fixed cost
+    fixed = problem.n * problem.groups * 0.3e-6
+    if not pointwise:
+        fixed += problem.n * problem.c_in * (h_out + problem.kernel[0]) * (7e-9 if problem.stride[-1] == 1 else 25e-9)
+    if family == "im2col":
+        fixed += problem.n * problem.groups * problem.reduction * -(-pixels // (3 * lanes)) * 2.5e-9
+    overhead = 3e-6 + fixed / NOMINAL_THREADS
+    return roofline(
+        problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered, overhead=overhead
+    )
 
 
 def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:

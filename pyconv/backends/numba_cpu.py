@@ -165,15 +165,15 @@ class NumbaConv:
 
         Compiles the register tiles that this cut needs, where no earlier one did.
         """
-        params = _cut(call, self.family)
+        params = _cut(call, self.family).copy()
         record, real = params[0], _REAL[self.dtype]
         if self.family == "depthwise":
-            function, table = depthwise.conv_depthwise, depthwise.strip_table(record, real)
+            function, table = depthwise.conv_depthwise, depthwise.link_depthwise(record, real)
         else:
-            function, table = direct.conv_dense, direct.tile_table(record, real)
+            function, table = direct.conv_dense, direct.link_dense(record, real)
         kind = int(record["activation"])
         in_tile = kind == tile.RELU and not record["residual"]
-        activate = tile.activation(real, kind) if kind and not in_tile else 0
+        record["activate"] = tile.activation(real, kind) if kind and not in_tile else 0
         slope = _SCALAR[self.dtype](call.problem.slope)
         n_tasks, n_threads = int(record["n_tasks"]), self._threads(call, record)
         size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
@@ -190,10 +190,10 @@ class NumbaConv:
 
             def work(share: int) -> None:
                 first, last = n_tasks * share // n_threads, n_tasks * (share + 1) // n_threads
-                done[share] = function(params, first, last, *addresses, scratch + share * size, table, activate, slope)
+                done[share] = function(params, first, last, *addresses, scratch + share * size, slope)
 
             threads.run_shares(work, n_threads)
-            if sum(done) != n_tasks:
+            if sum(done) != n_tasks or not table.size:
                 raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
             _local.kernel = name
             return True
