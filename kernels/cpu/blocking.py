@@ -123,7 +123,8 @@ def _try_dense(
     panel_elems = k_block * width if im2col else c_block * width if in_place else 0
     part_elems = m_block * pixel_panels.n * panels.rows * width if n_blocks > 1 else 0
     elements = tile_elems + panel_elems + part_elems + panels.rows * width
-    scratch_bytes = _round_up(elements * item + taps * 8, 64)
+    integers_bytes = _round_up(elements * item, 64)
+    scratch_bytes = _round_up(integers_bytes + (tile.SEGMENT_INTEGERS + taps) * 8, 64)
     if scratch_bytes > max_scratch_bytes:
         return None
 
@@ -165,6 +166,7 @@ def _try_dense(
         "tile_elems": tile_elems,
         "panel_elems": panel_elems,
         "part_elems": part_elems,
+        "integers_bytes": integers_bytes,
         "scratch_bytes": scratch_bytes,
     }
 
@@ -223,7 +225,8 @@ def _try_depthwise(
     taps = conv.h.k * conv.w.k
     tile_elems = _round_up(conv.d.k * gh.phases * gw.phases * gh.length * gw.length + lanes, 16)
     elements = tile_elems + rows * depthwise.VECTORS * lanes
-    scratch_bytes = _round_up(elements * item + taps * 8, 64)
+    integers_bytes = _round_up(elements * item, 64)
+    scratch_bytes = _round_up(integers_bytes + (tile.SEGMENT_INTEGERS + taps) * 8, 64)
     if scratch_bytes > max_scratch_bytes:
         return None
     row_tiles, vectors = _round_up(h_tile, span) // rows, _ceil_div(w_tile, lanes)
@@ -253,6 +256,7 @@ def _try_depthwise(
         "rows": rows,
         "vectors": depthwise.VECTORS,
         "tile_elems": tile_elems,
+        "integers_bytes": integers_bytes,
         "scratch_bytes": scratch_bytes,
     }
 

@@ -16,11 +16,22 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from .jit import c_function, kernel, once, word
+from .jit import c_function, kernel, once
 from .simd import VECTOR_BYTES, add_strided, add_sweep, advance, call, lanes, pointer, relu, splat_tile, store_rows, zero
-from .tile import RELU, cut_sizes, finish, grid_axis, load_tile, panel_rows, panel_start, panels_of, tap_offsets
+from .tile import (
+    RELU,
+    SEGMENT_INTEGERS,
+    cut_sizes,
+    finisher,
+    grid_axis,
+    panel_rows,
+    panel_start,
+    panels_of,
+    tap_offsets,
+    tile_loader,
+)
 
-__all__ = ["ROWS", "VECTORS", "conv_depthwise", "strip_table"]
+__all__ = ["ROWS", "VECTORS", "conv_depthwise", "link_depthwise"]
 
 #: Output rows a register tile may have (7 fit the 7, 14, 28, 56 rows of the networks), and its most vectors.
 ROWS, VECTORS = ((8, 7), 3) if VECTOR_BYTES == 64 else ((4,), 2)
@@ -56,108 +67,93 @@ def strip(real: types.Float, rows: int, vectors: int, kh_fixed: int) -> int:
     return c_function(sweep, p, n, n, n, types.CPointer(types.int64), n, n, p, real, p, n, n)
 
 
-@word
-def depthwise_task(
-    p: Any, task: int, x: Any, packed: Any, bias: Any, has_bias: bool, residual: Any, out: Any, scratch: int,
-    segments: Any, strips: Any, activate: int, slope: Any,
-) -> None:  # fmt: skip
-    """Compute one task."""
-    rest = task
-    w_index = rest % p.n_w_tiles
-    rest //= p.n_w_tiles
-    h_index = rest % p.n_h_tiles
-    rest //= p.n_h_tiles
-    d_out = rest % p.d.out
-    rest //= p.d.out
-    g0 = rest % p.n_m_blocks * p.m_block
-    n = rest // p.n_m_blocks
-
-    h0, w0 = h_index * p.h_tile, w_index * p.w_tile
-    h_tile, w_tile = min(p.h_tile, p.h.out - h0), min(p.w_tile, p.w.out - w0)
-    rows, k_all = p.rows, p.d.k * p.h.k * p.w.k
-    reuse = p.h.stride == 1
-    # Output rows r, r + step, r + 2 step ... make a register tile; the last one may hang over the tile's end.
-    step = p.h.dilation if reuse else 1
-    span = rows * step
-    gh, gw = grid_axis(p.h, p.h.k, (h_tile + span - 1) // span * span), grid_axis(p.w, p.w.k, w_tile)
-
-    tile = pointer(scratch, zero(x))
-    c_tile = advance(tile, p.tile_elems)
-    off = pointer(scratch + p.scratch_bytes - p.kh_block * p.kw_block * 8, 0)
-    tap_offsets(gh, gw, 1 if reuse else p.h.k, p.w.k, off)
-
-    relu_in_tile = p.activation == RELU and not p.residual
-    # Register tiles that would hang over the edge move back inside and compute a few outputs twice, to the same bits,
-    # where these go straight to memory.
-    direct_store = p.ld_out.w == 1 and not p.residual and activate == 0
-    columns = panels_of((w_tile + lanes(x) - 1) // lanes(x), p.vectors)
-
-    for g in range(g0, min(p.groups, g0 + p.m_block)):
-        load_tile(
-            p, advance(x, n * p.ld_x.n + g * p.ld_x.c), d_out * p.d.stride - p.d.pad, h0 * p.h.stride - p.h.pad,
-            w0 * p.w.stride - p.w.pad, 0, p.d.k, gh, gw, tile,
-        )  # fmt: skip
-        for m in range(g * p.c_out, (g + 1) * p.c_out):
-            y = advance(
-                out, n * p.ld_out.n + m * p.ld_out.c + d_out * p.ld_out.d + h0 * p.ld_out.h + w0 * p.ld_out.w
-            )
-            r = advance(
-                residual, n * p.ld_res.n + m * p.ld_res.c + d_out * p.ld_res.d + h0 * p.ld_res.h + w0 * p.ld_res.w
-            )
-            start = bias[m] if has_bias else zero(x)
-            for base in range(0, h_tile, span):
-                for phase in range(min(step, h_tile - base)):
-                    r0 = base + phase
-                    if direct_store and step == 1 and h_tile >= rows:
-                        r0 = min(base, h_tile - rows)
-                    n_rows = min(rows, (h_tile - r0 + step - 1) // step)
-                    for v in range(columns.n):
-                        vectors = panel_rows(columns, v)
-                        width = vectors * lanes(x)
-                        col = panel_start(columns, v) * lanes(x)
-                        if direct_store and w_tile >= width:
-                            col = min(col, w_tile - width)
-                        n_lanes = min(width, w_tile - col)
-                        whole = direct_store and n_rows == rows and n_lanes == width
-                        call(
-                            strips[vectors - 1],
-                            (
-                                advance(tile, r0 * gw.length + col), p.d.k, gh.phases * gw.phases * gh.length * gw.length,
-                                step * gw.length, off, p.h.k, p.w.k, advance(packed, m * k_all), start,
-                                advance(y, r0 * p.ld_out.h + col) if whole else c_tile,
-                                step * p.ld_out.h if whole else width, int(relu_in_tile),
-                            ),
-                        )  # fmt: skip
-                        if not whole:
-                            for i in range(n_rows):
-                                segments[i, 0] = i * width
-                                segments[i, 1] = n_lanes
-                                segments[i, 2] = r0 + i * step
-                                segments[i, 3] = col
-                            finish(p, c_tile, rows * width, 1, segments, n_rows, y, r, activate, slope)
-
-
 @kernel
 def conv_depthwise(
-    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int,
-    strips: Any, activate: int, slope: Any,
-) -> int:  # fmt: skip
+    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int, slope: Any
+) -> int:
     """Compute tasks first .. last; arrays by address, bias and residual 0 where there is none.
 
     The type of ``slope`` is the element type. Returns how many tasks were done.
     """
     p = params[0]
-    segments = np.empty((p.rows, 4), dtype=np.int64)
+    tile = pointer(scratch, slope)
+    c_tile = advance(tile, p.tile_elems)
+    segments = pointer(scratch + p.integers_bytes, 0)
+    off = advance(segments, SEGMENT_INTEGERS)
+    n_lanes, rows, k_all = lanes(tile), p.rows, p.d.k * p.h.k * p.w.k
+    # Output rows r, r + step, r + 2 step ... make a register tile; the last one may hang over the tile's end.
+    reuse = p.h.stride == 1
+    step = p.h.dilation if reuse else 1
+    span = rows * step
+    # Register tiles that would hang over the edge move back inside and compute a few outputs twice, to the same bits,
+    # where these go straight to memory.
+    rectify = int(p.activation == RELU and not p.residual)
+    direct_store = p.ld_out.w == 1 and not p.residual and p.activate == 0
     for task in range(first, last):
-        depthwise_task(
-            p, task, pointer(x, slope), pointer(packed, slope), pointer(bias, slope), bias != 0,
-            pointer(residual, slope), pointer(out, slope), scratch, segments, strips, activate, slope,
-        )  # fmt: skip
+        rest, w_index = divmod(task, p.n_w_tiles)
+        rest, h_index = divmod(rest, p.n_h_tiles)
+        rest, d_out = divmod(rest, p.d.out)
+        n, g_index = divmod(rest, p.n_m_blocks)
+        h0, w0, g0 = h_index * p.h_tile, w_index * p.w_tile, g_index * p.m_block
+        h_tile, w_tile = min(p.h_tile, p.h.out - h0), min(p.w_tile, p.w.out - w0)
+        d, h, w = d_out * p.d.stride - p.d.pad, h0 * p.h.stride - p.h.pad, w0 * p.w.stride - p.w.pad
+        h_padded = (h_tile + span - 1) // span * span
+        gh, gw = grid_axis(p.h, p.h.k, h_padded), grid_axis(p.w, p.w.k, w_tile)
+        plane = gh.phases * gw.phases * gh.length * gw.length
+        tap_offsets(gh, gw, 1 if reuse else p.h.k, p.w.k, off)
+        columns = panels_of((w_tile + n_lanes - 1) // n_lanes, p.vectors)
+
+        for m in range(g0 * p.c_out, min(p.groups, g0 + p.m_block) * p.c_out):
+            g = m // p.c_out
+            if m == g * p.c_out:
+                image = advance(pointer(x, slope), n * p.ld_x.n + g * p.ld_x.c)
+                call(p.load_tile, (p, image, d, h, w, 0, p.d.k, p.h.k, p.w.k, h_padded, w_tile, tile))
+            ld, y = p.ld_out, pointer(out, slope)
+            y = advance(y, n * ld.n + m * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
+            ld, r = p.ld_res, pointer(residual, slope)
+            r = advance(r, n * ld.n + m * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
+            weights = advance(pointer(packed, slope), m * k_all)
+            start = pointer(bias, slope)[m] if bias != 0 else zero(tile)
+            # row tiles: ``step`` of them, one row apart, for every span of rows
+            for row_tile in range((h_tile + span - 1) // span * step):
+                r0 = row_tile // step * span + row_tile % step
+                if r0 >= h_tile:
+                    continue
+                if direct_store and step == 1 and h_tile >= rows:
+                    r0 = min(r0, h_tile - rows)
+                n_rows = min(rows, (h_tile - r0 + step - 1) // step)
+                for v in range(columns.n):
+                    vectors, col = panel_rows(columns, v), panel_start(columns, v) * n_lanes
+                    width = vectors * n_lanes
+                    if direct_store and w_tile >= width:
+                        col = min(col, w_tile - width)
+                    whole = direct_store and n_rows == rows and w_tile - col >= width
+                    result, ld_c = c_tile, width
+                    if whole:
+                        result, ld_c = advance(y, r0 * p.ld_out.h + col), step * p.ld_out.h
+                    operand = advance(tile, r0 * gw.length + col)
+                    call(
+                        pointer(p.tiles, 0)[vectors - 1],
+                        (
+                            operand, p.d.k, plane, step * gw.length, off, p.h.k, p.w.k, weights, start, result, ld_c,
+                            rectify,
+                        ),
+                    )  # fmt: skip
+                    if not whole:
+                        for i in range(n_rows):
+                            segments[4 * i] = i * width
+                            segments[4 * i + 1] = min(width, w_tile - col)
+                            segments[4 * i + 2] = r0 + i * step
+                            segments[4 * i + 3] = col
+                        call(p.finish, (p, c_tile, rows * width, 1, segments, n_rows, y, r, slope))
     return last - first
 
 
-def strip_table(p: Any, real: types.Float) -> Any:
-    """Return the register tiles that a cut calls, as addresses by vectors - 1; compiles what is missing."""
+def link_depthwise(p: Any, real: types.Float) -> Any:
+    """Write the functions that a cut calls into its record, compiling what no earlier one needed.
+
+    Returns their table, [vectors - 1], which must live as long as the record.
+    """
     step = VECTOR_BYTES * 8 // real.bitwidth
     rows, kh = int(p["rows"]), int(p["h"]["k"])
     kind = STRIDED if p["h"]["stride"] != 1 else kh if kh < rows else 0
@@ -166,4 +162,5 @@ def strip_table(p: Any, real: types.Float) -> Any:
         columns = panels_of.py_func(-(-w_tile // step), VECTORS)
         for vectors in {columns.rows, columns.rows - (columns.tall < columns.n)}:
             table[vectors - 1] = strip(real, rows, vectors, kind)
+    p["tiles"], p["load_tile"], p["finish"] = table.ctypes.data, tile_loader(real), finisher(real)
     return table

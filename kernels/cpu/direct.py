@@ -26,194 +26,189 @@ import numpy as np
 from numba.core import types
 
 from .gemm import FROM_MEMORY, FROM_ROWS, FROM_ZERO, max_rows, max_vectors, register_tile
-from .im2col import pack_pixels
-from .jit import kernel, word
-from .simd import VECTOR_BYTES, advance, call, lanes, pointer, zero
+from .im2col import pixel_packer
+from .jit import c_function, kernel, once
+from .simd import VECTOR_BYTES, advance, call, lanes, pointer
 from .tile import (
+    RECORD,
     RELU,
+    SEGMENT_INTEGERS,
     Axis,
     copy,
     cut_sizes,
-    finish,
+    finisher,
     grid_axis,
-    load_tile,
     panel_rows,
     panel_start,
     panels_of,
     prefetch_out,
     segments_of,
     tap_offsets,
+    tile_loader,
 )
 
-__all__ = ["RESIDENT_WEIGHT_BYTES", "conv_dense", "tile_table"]
+__all__ = ["RESIDENT_WEIGHT_BYTES", "conv_dense", "link_dense"]
 
 #: A block of weights larger than this does not stay in L2 beside the input tile: it had better be read only once.
 RESIDENT_WEIGHT_BYTES = 384 * 1024
+_MAX_ROWS, _MAX_VECTORS = max_rows(), max_vectors(1)
 
 
-@word
-def dense_task(
-    p: Any, task: int, x: Any, packed: Any, bias: Any, has_bias: bool, residual: Any, out: Any, scratch: int,
-    segments: Any, tiles: Any, activate: int, slope: Any,
+@once
+def reducer(real: types.Float) -> int:
+    """Return the address of the function that does one reduction block."""
+    n, p = types.intp, types.CPointer(real)
+    return c_function(_reduce, RECORD, p, *[n] * 8, p, n, p, *[n] * 5, p, p, n, real)
+
+
+def _reduce(
+    p: Any, source: Any, plane: int, source_pitch: int, pitch: int, h_tile: int, w_tile: int, n_c: int, n_taps: int,
+    k_first: int, weights: Any, has_bias: int, bias: Any, is_first: int, is_last: int, q0: int, q1: int, ld_q: int,
+    out: Any, residual: Any, scratch: int, slope: Any,
 ) -> None:  # fmt: skip
-    """Compute one task."""
-    step = lanes(x)
-    panels = panels_of(p.c_out, p.rows)
-    width = p.vectors * step
-
-    rest = task
-    m_index = rest % p.n_m_blocks
-    rest //= p.n_m_blocks
-    w_index = rest % p.n_w_tiles
-    rest //= p.n_w_tiles
-    h_index = rest % p.n_h_tiles
-    rest //= p.n_h_tiles
-    d_out = rest % p.d.out
-    rest //= p.d.out
-    g = rest % p.groups
-    n = rest // p.groups
-
-    h0, w0 = h_index * p.h_tile, w_index * p.w_tile
-    h_tile, w_tile = min(p.h_tile, p.h.out - h0), min(p.w_tile, p.w.out - w0)
-    q0 = m_index * p.m_block
-    q1 = min(panels.n, q0 + p.m_block)
-    taps, n_channels = p.h.k * p.w.k, p.c_in * p.d.k
-    k_all, m0 = n_channels * taps, g * p.c_out
-
-    tile = pointer(scratch, zero(x))
-    panel = advance(tile, p.tile_elems)
+    """Add one reduction block (n_c channels x n_taps from product k_first on) to panels q0 .. q1 of one tile."""
+    step = lanes(source)
+    panels, width = panels_of(p.c_out, p.rows), p.vectors * step
+    panel = advance(pointer(scratch, slope), p.tile_elems)
     part = advance(panel, p.panel_elems)
     c_tile = advance(part, p.part_elems)
-    off = pointer(scratch + p.scratch_bytes - p.kh_block * p.kw_block * 8, 0)
-
-    x = advance(x, n * p.ld_x.n + g * p.c_in * p.ld_x.c)
-    packed = advance(packed, m0 * k_all)
-    bias = advance(bias, m0)
-    out = advance(
-        out, n * p.ld_out.n + m0 * p.ld_out.c + d_out * p.ld_out.d + h0 * p.ld_out.h + w0 * p.ld_out.w
-    )
-    residual = advance(
-        residual, n * p.ld_res.n + m0 * p.ld_res.c + d_out * p.ld_res.d + h0 * p.ld_res.h + w0 * p.ld_res.w
-    )
+    segments = pointer(scratch + p.integers_bytes, 0)
+    off = advance(segments, SEGMENT_INTEGERS)
     # ReLU rides on the register tile; other activations, and any after a residual, go through the epilogue.
-    relu_in_tile = p.activation == RELU and not p.residual
+    rectify = int(is_last and p.activation == RELU and not p.residual)
 
-    c0 = 0
-    while c0 == 0 or c0 < n_channels:  # without any channel the sum is empty, but bias and activation still apply
-        n_c = min(p.c_block, n_channels - c0)
-        for a0 in range(0, p.h.k, p.kh_block):
-            n_a = min(p.kh_block, p.h.k - a0)
-            for b0 in range(0, p.w.k, p.kw_block):
-                n_b = min(p.kw_block, p.w.k - b0)
-                is_first = c0 == 0 and a0 == 0 and b0 == 0
-                is_last = c0 + n_c >= n_channels and a0 + n_a >= p.h.k and b0 + n_b >= p.w.k
-                gh, gw = grid_axis(p.h, n_a, h_tile), grid_axis(p.w, n_b, w_tile)
-                tap_offsets(gh, gw, n_a, n_b, off)
-                if p.in_place:  # 1 x 1, one row of pixels: x is its own tile
-                    source = advance(x, c0 * p.ld_x.c + d_out * p.d.stride * p.ld_x.d + w0)
-                    plane, source_pitch = p.ld_x.c, 0
-                else:
-                    d = d_out * p.d.stride - p.d.pad
-                    h = h0 * p.h.stride - p.h.pad + a0 * p.h.dilation
-                    w = w0 * p.w.stride - p.w.pad + b0 * p.w.dilation
-                    load_tile(p, x, d, h, w, c0, n_c, gh, gw, tile)
-                    source = tile
-                    plane, source_pitch = gh.phases * gw.phases * gh.length * gw.length, gw.length
+    pixels = (h_tile - 1) * pitch + w_tile
+    pixel_panels = panels_of((pixels + step - 1) // step, p.vectors)
+    weight_bytes = (q1 - q0) * panels.rows * n_c * n_taps * (VECTOR_BYTES // step)
+    channels_outer = not p.im2col and weight_bytes > RESIDENT_WEIGHT_BYTES
+    n_outer, n_inner = pixel_panels.n, q1 - q0
+    if channels_outer:
+        n_outer, n_inner = n_inner, n_outer
+    if p.in_place and not p.im2col and pixels % step:  # the last vector must not read past the end of x
+        start = panel_start(pixel_panels, pixel_panels.n - 1) * step
+        for c in range(n_c):
+            copy(advance(panel, c * width), advance(source, c * plane + start), pixels - start)
 
-                pitch = w_tile if p.im2col else gw.length
-                pixels = (h_tile - 1) * pitch + w_tile
-                pixel_panels = panels_of((pixels + step - 1) // step, p.vectors)
-                weights = (q1 - q0) * panels.rows * n_c * n_a * n_b
-                channels_outer = not p.im2col and weights * VECTOR_BYTES // step > RESIDENT_WEIGHT_BYTES
-                n_outer = q1 - q0 if channels_outer else pixel_panels.n
-                n_inner = pixel_panels.n if channels_outer else q1 - q0
-                if p.in_place and not p.im2col and pixels % step:  # the last vector must not read past the end of x
-                    start = panel_start(pixel_panels, pixel_panels.n - 1) * step
-                    for c in range(n_c):
-                        copy(advance(panel, c * width), advance(source, c * plane + start), pixels - start)
+    n_segments = 0
+    for u in range(n_outer):
+        for v in range(n_inner):
+            q, j = q0 + v, u
+            if channels_outer:
+                q, j = q0 + u, v
+            first_pixel, vectors = panel_start(pixel_panels, j) * step, panel_rows(pixel_panels, j)
+            n_lanes = min(vectors * step, pixels - first_pixel)
+            m, rows = panel_start(panels, q), panel_rows(panels, q)
+            a = advance(weights, m * ld_q + k_first * rows)
+            if channels_outer or v == 0:
+                n_segments = segments_of(first_pixel, n_lanes, pitch, w_tile, h_tile, segments)
 
-                n_segments = 0
-                for u in range(n_outer):
-                    for v in range(n_inner):
-                        q, j = (q0 + u, v) if channels_outer else (q0 + v, u)
-                        first_pixel = panel_start(pixel_panels, j) * step
-                        vectors = panel_rows(pixel_panels, j)
-                        n_lanes = min(vectors * step, pixels - first_pixel)
-                        rows, m = panel_rows(panels, q), panel_start(panels, q)
-                        a = advance(packed, m * k_all + (c0 * taps + a0 * p.w.k + b0) * rows)
-                        if channels_outer or v == 0:
-                            n_segments = segments_of(first_pixel, n_lanes, pitch, w_tile, h_tile, segments)
+            operand, operand_plane, ld_a = advance(source, first_pixel), plane, p.h.k * p.w.k * rows
+            operand_c, operand_taps = n_c, n_taps
+            if p.im2col:
+                if v == 0:
+                    arguments = (source, n_c, plane, off, n_taps, source_pitch, segments, n_segments, width, panel)
+                    call(p.pack_pixels, arguments)
+                # the rows of the panel are the taps of one channel, at multiples of the width
+                operand, operand_plane, ld_a = panel, width, rows
+                operand_c, operand_taps = n_c * n_taps, 1
+            elif p.in_place and n_lanes % step:
+                operand, operand_plane = panel, width
 
-                        operand, operand_plane, ld_a = advance(source, first_pixel), plane, taps * rows
-                        operand_c, operand_taps = n_c, n_a * n_b
-                        if p.im2col:
-                            if v == 0:
-                                pack_pixels(
-                                    source, n_c, plane, off, n_a * n_b, source_pitch, segments, n_segments, width, panel
-                                )
-                            # one "channel" whose taps are the rows of the panel
-                            operand, operand_plane, ld_a = panel, width, rows
-                            operand_c, operand_taps = n_c * n_a * n_b, 1
-                        elif p.in_place and n_lanes % step:
-                            operand, operand_plane = panel, width
-
-                        partial = advance(part, ((q - q0) * pixel_panels.n + j) * p.rows * width)
-                        start_from = FROM_MEMORY
-                        init = partial
-                        if is_first:
-                            start_from = FROM_ROWS if has_bias else FROM_ZERO
-                            init = advance(bias, m)
-                        whole = (
-                            is_last and n_segments == 1 and segments[0, 1] == vectors * step and p.ld_out.w == 1
-                            and not p.residual and activate == 0
-                        )  # fmt: skip
-                        result, ld_c = (c_tile if is_last else partial), width
-                        if whole:
-                            result = advance(
-                                out, m * p.ld_out.c + segments[0, 2] * p.ld_out.h + segments[0, 3]
-                            )
-                            ld_c = p.ld_out.c
-                        if is_last:
-                            prefetch_out(p, advance(out, m * p.ld_out.c), rows, segments, n_segments)
-                        call(
-                            tiles[rows - 1, vectors - 1],
-                            (
-                                operand_c, operand_taps, off, operand_plane, operand, a, ld_a, init, start_from, width,
-                                result, ld_c, int(is_last and relu_in_tile),
-                            ),
-                        )  # fmt: skip
-                        if is_last and not whole:
-                            finish(
-                                p, c_tile, width, rows, segments, n_segments, advance(out, m * p.ld_out.c),
-                                advance(residual, m * p.ld_res.c), activate, slope,
-                            )  # fmt: skip
-        c0 += max(1, n_c)
+            init, start_from = advance(part, ((q - q0) * pixel_panels.n + j) * p.rows * width), FROM_MEMORY
+            result, ld_c = init, width
+            if is_first:
+                init, start_from = advance(bias, m), FROM_ROWS if has_bias else FROM_ZERO
+            whole = is_last and n_segments == 1 and segments[1] == vectors * step
+            whole = whole and p.ld_out.w == 1 and not p.residual and p.activate == 0
+            if whole:
+                result = advance(out, m * p.ld_out.c + segments[2] * p.ld_out.h + segments[3])
+                ld_c = p.ld_out.c
+            elif is_last:
+                result = c_tile
+            if is_last:
+                prefetch_out(p, advance(out, m * p.ld_out.c), rows, segments, n_segments)
+            call(
+                pointer(p.tiles, 0)[(rows - 1) * _MAX_VECTORS + vectors - 1],
+                (
+                    operand_c, operand_taps, off, operand_plane, operand, a, ld_a, init, start_from, width, result, ld_c,
+                    rectify,
+                ),
+            )  # fmt: skip
+            if is_last and not whole:
+                y, r = advance(out, m * p.ld_out.c), advance(residual, m * p.ld_res.c)
+                call(p.finish, (p, c_tile, width, rows, segments, n_segments, y, r, slope))
 
 
 @kernel
 def conv_dense(
-    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int,
-    tiles: Any, activate: int, slope: Any,
-) -> int:  # fmt: skip
+    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int, slope: Any
+) -> int:
     """Compute tasks first .. last; arrays by address, bias and residual 0 where there is none.
 
     The type of ``slope`` is the element type. Returns how many tasks were done.
     """
     p = params[0]
-    segments = np.empty((p.vectors * lanes(pointer(x, slope)), 4), dtype=np.int64)
+    tile = pointer(scratch, slope)
+    off = advance(pointer(scratch + p.integers_bytes, 0), SEGMENT_INTEGERS)
+    taps, n_channels = p.h.k * p.w.k, p.c_in * p.d.k
     for task in range(first, last):
-        dense_task(
-            p, task, pointer(x, slope), pointer(packed, slope), pointer(bias, slope), bias != 0,
-            pointer(residual, slope), pointer(out, slope), scratch, segments, tiles, activate, slope,
-        )  # fmt: skip
+        rest, m_index = divmod(task, p.n_m_blocks)
+        rest, w_index = divmod(rest, p.n_w_tiles)
+        rest, h_index = divmod(rest, p.n_h_tiles)
+        rest, d_out = divmod(rest, p.d.out)
+        n, g = divmod(rest, p.groups)
+        h0, w0, m0 = h_index * p.h_tile, w_index * p.w_tile, g * p.c_out
+        h_tile, w_tile = min(p.h_tile, p.h.out - h0), min(p.w_tile, p.w.out - w0)
+        q0 = m_index * p.m_block
+        q1 = min(panels_of(p.c_out, p.rows).n, q0 + p.m_block)
+        d = d_out * p.d.stride - p.d.pad
+
+        image = advance(pointer(x, slope), n * p.ld_x.n + g * p.c_in * p.ld_x.c)
+        weights = advance(pointer(packed, slope), m0 * n_channels * taps)
+        ld, y = p.ld_out, pointer(out, slope)
+        y = advance(y, n * ld.n + m0 * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
+        ld, r = p.ld_res, pointer(residual, slope)
+        r = advance(r, n * ld.n + m0 * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
+
+        # (without any channel the sum is empty, but bias and activation still apply)
+        for c0 in range(0, max(1, n_channels), p.c_block):
+            n_c = min(p.c_block, n_channels - c0)
+            for a0 in range(0, p.h.k, p.kh_block):
+                n_a = min(p.kh_block, p.h.k - a0)
+                h = h0 * p.h.stride - p.h.pad + a0 * p.h.dilation
+                for b0 in range(0, p.w.k, p.kw_block):
+                    n_b = min(p.kw_block, p.w.k - b0)
+                    w = w0 * p.w.stride - p.w.pad + b0 * p.w.dilation
+                    gh, gw = grid_axis(p.h, n_a, h_tile), grid_axis(p.w, n_b, w_tile)
+                    tap_offsets(gh, gw, n_a, n_b, off)
+                    source, plane, source_pitch = tile, gh.phases * gw.phases * gh.length * gw.length, gw.length
+                    if p.in_place:  # 1 x 1, one row of pixels: x is its own tile
+                        source = advance(image, c0 * p.ld_x.c + d * p.ld_x.d + w0)
+                        plane, source_pitch = p.ld_x.c, 0
+                    else:
+                        call(p.load_tile, (p, image, d, h, w, c0, n_c, n_a, n_b, h_tile, w_tile, tile))
+                    is_first = int(c0 == 0 and a0 == 0 and b0 == 0)
+                    is_last = int(c0 + n_c >= n_channels and a0 + n_a >= p.h.k and b0 + n_b >= p.w.k)
+                    call(
+                        p.reduce,
+                        (
+                            p, source, plane, source_pitch, w_tile if p.im2col else gw.length, h_tile, w_tile, n_c,
+                            n_a * n_b, c0 * taps + a0 * p.w.k + b0, weights, int(bias != 0),
+                            advance(pointer(bias, slope), m0), is_first, is_last, q0, q1, n_channels * taps, y, r, scratch,
+                            slope,
+                        ),
+                    )  # fmt: skip
     return last - first
 
 
-def tile_table(p: Any, real: types.Float) -> Any:
-    """Return the register tiles that a cut calls, as addresses by (rows - 1, vectors - 1); compiles what is missing."""
+def link_dense(p: Any, real: types.Float) -> Any:
+    """Write the functions that a cut calls into its record, compiling what no earlier one needed.
+
+    Returns their table, [rows - 1][vectors - 1], which must live as long as the record.
+    """
     step = VECTOR_BYTES * 8 // real.bitwidth
-    panels = panels_of.py_func(int(p["c_out"]), max_rows())
-    table = np.zeros((max_rows(), max_vectors(1)), dtype=np.int64)
+    panels = panels_of.py_func(int(p["c_out"]), _MAX_ROWS)
+    table = np.zeros((_MAX_ROWS, _MAX_VECTORS), dtype=np.int64)
     all_rows = {panels.rows, panels.rows - (panels.tall < panels.n)}
     w = Axis(*p["w"].item())
     for h_tile, w_tile, n_b in product(
@@ -223,4 +218,8 @@ def tile_table(p: Any, real: types.Float) -> Any:
         pixels = panels_of.py_func(-(-((h_tile - 1) * pitch + w_tile) // step), int(p["vectors"]))
         for rows, vectors in product(all_rows, {pixels.rows, pixels.rows - (pixels.tall < pixels.n)}):
             table[rows - 1, vectors - 1] = register_tile(real, rows, vectors)
+    p["tiles"] = table.ctypes.data
+    p["load_tile"] = 0 if p["in_place"] else tile_loader(real)
+    p["pack_pixels"] = pixel_packer(real) if p["im2col"] else 0
+    p["reduce"], p["finish"] = reducer(real), finisher(real)
     return table

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from .jit import word
+from numba.core import types
+
+from .jit import c_function, once
 from .simd import advance
 from .tile import copy
 
-__all__ = ["pack_pixels"]
+__all__ = ["pixel_packer"]
 
 
-@word
-def pack_pixels(
+@once
+def pixel_packer(real: types.Float) -> int:
+    """Return the address of the function that packs the pixels of one panel."""
+    n, p, integers = types.intp, types.CPointer(real), types.CPointer(types.int64)
+    return c_function(_pack_pixels, p, n, n, integers, n, n, integers, n, n, p)
+
+
+def _pack_pixels(
     source: Any, n_c: int, plane: int, off: Any, n_taps: int, pitch: int, segments: Any, n_segments: int, width: int,
     panel: Any,
 ) -> None:  # fmt: skip
@@ -25,5 +33,6 @@ def pack_pixels(
         for k in range(n_taps):
             src = advance(source, c * plane + off[k])
             for s in range(n_segments):
-                copy(advance(panel, segments[s, 0]), advance(src, segments[s, 2] * pitch + segments[s, 3]), segments[s, 1])
+                pixels = advance(src, segments[4 * s + 2] * pitch + segments[4 * s + 3])
+                copy(advance(panel, segments[4 * s]), pixels, segments[4 * s + 1])
             panel = advance(panel, width)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba.core import types
 
 from .jit import c_function, once, word
 from .simd import (
+    VECTOR_BYTES,
     advance,
     call,
     constant,
@@ -38,6 +40,8 @@ __all__ = [
     "ACTIVATIONS",
     "CONV",
     "PADDING_MODES",
+    "RECORD",
+    "SEGMENT_INTEGERS",
     "Axis",
     "GridAxis",
     "Panels",
@@ -45,15 +49,15 @@ __all__ = [
     "activation",
     "copy",
     "cut_sizes",
-    "finish",
+    "finisher",
     "grid_axis",
-    "load_tile",
     "panel_rows",
     "panel_start",
     "panels_of",
     "prefetch_out",
     "segments_of",
     "tap_offsets",
+    "tile_loader",
 ]
 
 #: A kernel's numbers for these are the positions.
@@ -103,10 +107,17 @@ CONV = np.dtype(
         *((name, np.int64) for name in ("n_h_tiles", "n_w_tiles", "n_m_blocks", "n_tasks")),
         # a full register tile; whether pixel panels are packed; whether x is its own tile
         *((name, np.int64) for name in ("rows", "vectors", "im2col", "in_place")),
-        # scratch of one worker, in this order; taps are tap offsets, of 8 bytes each
-        *((name, np.int64) for name in ("tile_elems", "panel_elems", "part_elems", "scratch_bytes")),
+        # scratch of one worker: elements in this order and a register tile, from integers_bytes on integers
+        *((name, np.int64) for name in ("tile_elems", "panel_elems", "part_elems", "integers_bytes", "scratch_bytes")),
+        # addresses of the functions that the kernel calls ; tiles is that of a table
+        *((name, np.int64) for name in ("tiles", "load_tile", "pack_pixels", "reduce", "finish", "activate")),
     ]
 )
+
+
+RECORD = numba.from_dtype(CONV)
+#: Integers of scratch that hold the segments of one register tile: at most one a lane, four numbers each.
+SEGMENT_INTEGERS = 4 * 6 * VECTOR_BYTES // 4
 
 
 class GridAxis(NamedTuple):
@@ -215,22 +226,31 @@ def clear_over(dst: Any, n: int) -> None:
 
 
 @word
-def pad_row(p: Any, row: Any, first: int, stride: int, dst: Any, q0: int, q1: int) -> None:
-    """dst[q] = row[map(first + q stride)] for q0 <= q < q1, all of them outside the row."""
+def pad_row(p: Any, row: Any, first: int, stride: int, lo: int, hi: int, n: int, dst: Any) -> None:
+    """dst[q] = row[map(first + q stride)] for q < n outside [lo, hi); what lies inside is to be written afterwards."""
     if p.padding_mode == ZEROS:
-        clear_over(advance(dst, q0), q1 - q0)
+        clear_over(dst, n)
     else:
-        for q in range(q0, q1):
-            dst[q] = row[map_index(first + q * stride, p.w.size, p.padding_mode) * p.ld_x.w]
+        for q in range(n):
+            if q < lo or q >= hi:
+                dst[q] = row[map_index(first + q * stride, p.w.size, p.padding_mode) * p.ld_x.w]
 
 
-@word
-def load_tile(p: Any, x: Any, d: int, h: int, w: int, c0: int, n_c: int, gh: GridAxis, gw: GridAxis, tile: Any) -> None:
-    """Copy channels c0 .. c0 + n_c of x into the tile; (d, h, w) is where output (0, 0)'s first tap reads.
+@once
+def tile_loader(real: types.Float) -> int:
+    """Return the address of the function that fills an input tile."""
+    return c_function(_load_tile, RECORD, types.CPointer(real), *[types.intp] * 9, types.CPointer(real))
 
-    Rows are written in the order of their addresses, so what is written beyond the end of one is overwritten by the
-    next; behind the last row the tile has a vector to spare.
+
+def _load_tile(
+    p: Any, x: Any, d: int, h: int, w: int, c0: int, n_c: int, n_a: int, n_b: int, h_tile: int, w_tile: int, tile: Any
+) -> None:
+    """Copy channels c0 .. c0 + n_c of x into the tile of n_a x n_b taps and h_tile x w_tile outputs.
+
+    (d, h, w) is where output (0, 0)'s first tap reads. Rows are written in the order of their addresses, so what is
+    written beyond the end of one is overwritten by the next; behind the last row the tile has a vector to spare.
     """
+    gh, gw = grid_axis(p.h, n_a, h_tile), grid_axis(p.w, n_b, w_tile)
     plane = gh.phases * gw.phases * gh.length * gw.length
     for c in range(c0, c0 + n_c):
         d_in = map_index(d + c % p.d.k * p.d.dilation, p.d.size, p.padding_mode)
@@ -253,12 +273,12 @@ def load_tile(p: Any, x: Any, d: int, h: int, w: int, c0: int, n_c: int, gh: Gri
                     else:
                         row = advance(image, h_from * p.ld_x.h)
                         inside = advance(row, (first + lo * gw.stride) * p.ld_x.w)
-                        pad_row(p, row, first, gw.stride, tile, 0, lo)
+                        if lo > 0 or hi < gw.length:
+                            pad_row(p, row, first, gw.stride, lo, hi, gw.length, tile)
                         if gw.stride * p.ld_x.w == 1:
                             copy(advance(tile, lo), inside, hi - lo)
                         else:
                             copy_strided(advance(tile, lo), inside, gw.stride * p.ld_x.w, hi - lo)
-                        pad_row(p, row, first, gw.stride, tile, hi, gw.length)
                     h_in += gh.stride
                     tile = advance(tile, gw.length)
 
@@ -287,10 +307,10 @@ def segments_of(first: int, n_lanes: int, pitch: int, width: int, height: int, s
         if h >= height:
             break
         if w < width:
-            segments[n, 0] = lane
-            segments[n, 1] = min(width - w, n_lanes - lane)
-            segments[n, 2] = h
-            segments[n, 3] = w
+            segments[4 * n] = lane
+            segments[4 * n + 1] = min(width - w, n_lanes - lane)
+            segments[4 * n + 2] = h
+            segments[4 * n + 3] = w
             n += 1
         lane += pitch - w
     return n
@@ -302,39 +322,44 @@ def prefetch_out(p: Any, out: Any, rows: int, segments: Any, n_segments: int) ->
     if p.ld_out.w != 1:
         return
     for s in range(n_segments):
-        start = segments[s, 2] * p.ld_out.h + segments[s, 3]
+        start = segments[4 * s + 2] * p.ld_out.h + segments[4 * s + 3]
         for i in range(rows):
-            for e in range(0, segments[s, 1], 16):
+            for e in range(0, segments[4 * s + 1], 16):
                 prefetch(out, start + i * p.ld_out.c + e)
 
 
-@word
-def finish(
-    p: Any, c: Any, ld_c: int, rows: int, segments: Any, n_segments: int, out: Any, residual: Any, activate: int,
-    slope: Any,
-) -> None:  # fmt: skip
+@once
+def finisher(real: types.Float) -> int:
+    """Return the address of the epilogue."""
+    n, p = types.intp, types.CPointer(real)
+    return c_function(_finish, RECORD, p, n, n, types.CPointer(types.int64), n, p, p, real)
+
+
+def _finish(
+    p: Any, c: Any, ld_c: int, rows: int, segments: Any, n_segments: int, out: Any, residual: Any, slope: Any
+) -> None:
     """Take one register tile in memory, c[rows][ld_c], through the epilogue.
 
-    Adds the residual, applies the activation (the address of its function, or 0) and hands each segment to the output.
-    ``out`` and ``residual`` point at the tile's first channel, row and column.
+    Adds the residual, applies the activation and hands each segment to the output. ``out`` and ``residual`` point at
+    the tile's first channel, row and column.
     """
     if p.residual:
         for s in range(n_segments):
-            from_ = segments[s, 2] * p.ld_res.h + segments[s, 3] * p.ld_res.w
+            from_ = segments[4 * s + 2] * p.ld_res.h + segments[4 * s + 3] * p.ld_res.w
             for i in range(rows):
-                to = i * ld_c + segments[s, 0]
-                for e in range(segments[s, 1]):
+                to = i * ld_c + segments[4 * s]
+                for e in range(segments[4 * s + 1]):
                     c[to + e] += residual[from_ + i * p.ld_res.c + e * p.ld_res.w]
-    if activate != 0:
-        call(activate, (c, rows * ld_c, slope))
+    if p.activate != 0:
+        call(p.activate, (c, rows * ld_c, slope))
     for s in range(n_segments):
-        src = advance(c, segments[s, 0])
-        dst = advance(out, segments[s, 2] * p.ld_out.h + segments[s, 3] * p.ld_out.w)
+        src = advance(c, segments[4 * s])
+        dst = advance(out, segments[4 * s + 2] * p.ld_out.h + segments[4 * s + 3] * p.ld_out.w)
         if p.ld_out.w == 1:
             for i in range(rows):
-                copy(advance(dst, i * p.ld_out.c), advance(src, i * ld_c), segments[s, 1])
+                copy(advance(dst, i * p.ld_out.c), advance(src, i * ld_c), segments[4 * s + 1])
         else:
-            for e in range(segments[s, 1]):
+            for e in range(segments[4 * s + 1]):
                 for i in range(rows):
                     dst[e * p.ld_out.w + i * p.ld_out.c] = src[i * ld_c + e]
 
