@@ -18,8 +18,34 @@
 typedef struct NAME(dense_job) {
     const pc_conv *p;
     const pc_arrays *arrays;
-    int im2col;
 } NAME(dense_job);
+
+/* What one task of a dense kernel computes. */
+typedef struct NAME(dense_task_box) {
+    int64_t n, g, d;             /* image, group, output depth */
+    int64_t h0, w0, h_tile, w_tile;
+    int64_t q0, q1;              /* panels of output channels */
+} NAME(dense_task_box);
+
+INLINE NAME(dense_task_box) NAME(dense_box)(const pc_conv *p, int64_t task, int64_t n_panels) {
+    const pc_blocking *b = &p->blk;
+    NAME(dense_task_box) box;
+    int64_t rest = task;
+    box.q0 = rest % b->n_m_blocks * b->m_block;
+    box.q1 = pc_min(n_panels, box.q0 + b->m_block);
+    rest /= b->n_m_blocks;
+    box.w0 = rest % b->n_w_tiles * b->w_tile;
+    rest /= b->n_w_tiles;
+    box.h0 = rest % b->n_h_tiles * b->h_tile;
+    rest /= b->n_h_tiles;
+    box.d = rest % p->d.out;
+    rest /= p->d.out;
+    box.g = rest % p->groups;
+    box.n = rest / p->groups;
+    box.h_tile = pc_min(b->h_tile, p->h.out - box.h0);
+    box.w_tile = pc_min(b->w_tile, p->w.out - box.w0);
+    return box;
+}
 
 /* panel[k][lane] for the pixels of `segments`; lanes outside them keep what they had, and nobody reads the result. */
 static void NAME(pack_pixels)(const NAME(tile_args) *t, int64_t width, const pc_segment *segments, int n_segments,
@@ -39,20 +65,9 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
     const int64_t max_vectors = panels.rows <= PC_WIDE_ROWS ? PC_WIDE_VECTORS : PC_VECTORS;
     const int64_t width = max_vectors * LANES;
 
-    int64_t rest = task;
-    int64_t m_index = rest % b->n_m_blocks;
-    rest /= b->n_m_blocks;
-    int64_t w_index = rest % b->n_w_tiles;
-    rest /= b->n_w_tiles;
-    int64_t h_index = rest % b->n_h_tiles;
-    rest /= b->n_h_tiles;
-    int64_t d_out = rest % p->d.out;
-    rest /= p->d.out;
-    int64_t g = rest % p->groups, n = rest / p->groups;
-
-    const int64_t h0 = h_index * b->h_tile, w0 = w_index * b->w_tile;
-    const int64_t h_tile = pc_min(b->h_tile, p->h.out - h0), w_tile = pc_min(b->w_tile, p->w.out - w0);
-    const int64_t q0 = m_index * b->m_block, q1 = pc_min(panels.n, q0 + b->m_block);
+    const NAME(dense_task_box) box = NAME(dense_box)(p, task, panels.n);
+    const int64_t n = box.n, g = box.g, d_out = box.d, h0 = box.h0, w0 = box.w0, q0 = box.q0, q1 = box.q1;
+    const int64_t h_tile = box.h_tile, w_tile = box.w_tile;
     const int64_t taps = p->h.k * p->w.k, n_channels = p->c_in * p->d.k, k_all = n_channels * taps;
 
     REAL *scratch = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
@@ -181,7 +196,7 @@ static void NAME(conv_direct_task)(void *ctx, int64_t task, int worker) { NAME(d
 
 static void NAME(conv_direct_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_direct, DTYPE, PC_ISA)));
-    NAME(dense_job) job = {p, arrays, 0};
+    NAME(dense_job) job = {p, arrays};
     pc_parallel(NAME(conv_direct_task), &job, p->blk.n_tasks, threads);
 }
 

@@ -4,7 +4,7 @@ static void NAME(conv_im2col_task)(void *ctx, int64_t task, int worker) { NAME(d
 
 static void NAME(conv_im2col_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_im2col, DTYPE, PC_ISA)));
-    NAME(dense_job) job = {p, arrays, 1};
+    NAME(dense_job) job = {p, arrays};
     pc_parallel(NAME(conv_im2col_task), &job, p->blk.n_tasks, threads);
 }
 

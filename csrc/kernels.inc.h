@@ -4,6 +4,7 @@
 #include "tile.inc.c"
 #include "gemm.inc.c"
 #include "direct.inc.c"
+#include "direct_channels.inc.c"
 #include "im2col.inc.c"
 #include "depthwise.inc.c"
 #include "depthwise_channels.inc.c"

@@ -196,8 +196,8 @@ class CConv:
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if self.family == "depthwise-channels":
-            return f"lanes{self.lanes}"
+        if self.family.endswith("-channels"):
+            return f"{self.family}{self.lanes}"
         return "plain" if self.family == "depthwise" else f"panels{self.rows}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:

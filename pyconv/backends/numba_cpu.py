@@ -153,12 +153,13 @@ class NumbaConv:
         return "plain" if self.family == "depthwise" else f"panels{gemm.max_rows()}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
-        """Return the reordered weights and the bias, as arrays of their own."""
+        """Return the addresses of the reordered weights and the bias (0 for none), and the arrays."""
         if self.family == "depthwise":
             packed = np.array(w, order="C").reshape(-1)
         else:
             packed = gemm.pack_panels(np.require(w, requirements="CA"), problem.groups)
-        return packed, None if bias is None else np.array(bias)
+        bias = None if bias is None else np.array(bias)
+        return _address(packed), _address(bias), (packed, bias)
 
     def compile(self, call: Call) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs.
@@ -179,18 +180,17 @@ class NumbaConv:
         size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
 
         def run(x: Array, packed: Packed, residual: Array | None, out: Array) -> bool:
-            weights, bias = packed
-            addresses = [_address(array) for array in (x, weights, bias, residual, out)]
-            if any(address % item for address in addresses):
+            x_at, residual_at, out_at = _address(x), _address(residual), _address(out)
+            if (x_at | residual_at | out_at) % item:
                 return False
-            # (work holds the arrays: they live until the last thread is done)
+            weights_at, bias_at, _ = packed
             memory = _local.scratch(size * n_threads)
             scratch = _address(memory)
             done = [0] * n_threads
 
             def work(share: int) -> None:
                 first, last = n_tasks * share // n_threads, n_tasks * (share + 1) // n_threads
-                done[share] = function(params, first, last, *addresses, scratch + share * size, slope)
+                done[share] = function(params, first, last, x_at, weights_at, bias_at, residual_at, out_at, scratch + share * size, slope)
 
             threads.run_shares(work, n_threads)
             if sum(done) != n_tasks or not table.size:
