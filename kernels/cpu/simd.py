@@ -32,7 +32,7 @@ __all__ = [
     "exp_series",
     "is_single",
     "load",
-    "load_evens",
+    "load_evens_part",
     "load_part",
     "load_rows",
     "lanes",
@@ -121,11 +121,12 @@ def _fma(b: Any, x: Any, y: Any, z: Any, real: types.Float) -> Any:
     return b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name), [x, y, z])
 
 
-def _part_mask(b: Any, n: Any, count: int) -> Any:
-    """Return the mask of the first n lanes."""
-    integer = ir.IntType(64)
-    vector = ir.VectorType(integer, count)
-    one = b.insert_element(ir.Constant(vector, ir.Undefined), n, INT32(0))
+def _part_mask(b: Any, n: Any, real: types.Float) -> Any:
+    """Return the mask of the first n lanes; integers of the element's size compare one vector at a time."""
+    integer, count = ir.IntType(real.bitwidth), lanes_of(real)
+    vector, most = ir.VectorType(integer, count), n.type(count)
+    capped = b.select(b.icmp_signed("<", n, most), n, most)
+    one = b.insert_element(ir.Constant(vector, ir.Undefined), b.trunc(capped, integer), INT32(0))
     spread = b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, count), None))
     return b.icmp_signed("<", ir.Constant(vector, list(range(count))), spread)
 
@@ -273,20 +274,6 @@ def load(typing: Any, p: Any, i: Any) -> Any:
 
 
 @intrinsic
-def load_evens(typing: Any, p: Any, i: Any) -> Any:
-    """Return the vector p[i], p[i + 2], p[i + 4], ...; p[i + 2 lanes - 1] is read as well."""
-
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        real = _real_of(signature.args[0])
-        count, start = lanes_of(real), _at(b, *arguments)
-        low, high = _load(b, start, real), _load(b, _at(b, start, count), real)
-        from_ = ir.Constant(ir.VectorType(INT32, count), [2 * e for e in range(count)])
-        return cgutils.pack_array(b, [b.shuffle_vector(low, high, from_)])
-
-    return _one_vector(p)(p, types.intp), generate
-
-
-@intrinsic
 def store(typing: Any, p: Any, i: Any, v: Any) -> Any:
     """p[i : i + lanes] = v."""
 
@@ -303,19 +290,34 @@ def _masked(b: Any, real: types.Float, what: str, result: Any, arguments: list[A
     return b.call(cgutils.get_or_insert_function(b.module, kind, name), arguments)
 
 
+def _load_part(b: Any, p: Any, n: Any, real: types.Float) -> Any:
+    vector = _vector(real)
+    mask = _part_mask(b, n, real)
+    where, align = b.bitcast(p, vector.as_pointer()), INT32(real.bitwidth // 8)
+    return _masked(b, real, "load", vector, [where, align, mask, ir.Constant(vector, None)])
+
+
 @intrinsic
 def load_part(typing: Any, p: Any, i: Any, n: Any) -> Any:
-    """Return a vector of p[i : i + n] and zeros; the memory behind is not touched."""
+    """Return a vector of p[i : i + n] and zeros, p[i : i + lanes] for more; the memory behind is not touched."""
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        real = _real_of(signature.args[0])
-        vector = _vector(real)
-        where = b.bitcast(_at(b, *arguments[:2]), vector.as_pointer())
-        mask = _part_mask(b, arguments[2], vector.count)
-        found = _masked(
-            b, real, "load", vector, [where, INT32(real.bitwidth // 8), mask, ir.Constant(vector, None)]
-        )
-        return cgutils.pack_array(b, [found])
+        return cgutils.pack_array(b, [_load_part(b, _at(b, *arguments[:2]), arguments[2], _real_of(signature.args[0]))])
+
+    return _one_vector(p)(p, types.intp, types.intp), generate
+
+
+@intrinsic
+def load_evens_part(typing: Any, p: Any, i: Any, n: Any) -> Any:
+    """Return a vector of p[i : i + n : 2] and zeros, p[i : i + 2 lanes : 2] for more."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real, start = _real_of(signature.args[0]), _at(b, *arguments[:2])
+        count, n = lanes_of(real), arguments[2]
+        low = _load_part(b, start, n, real)
+        high = _load_part(b, _at(b, start, count), b.sub(n, n.type(count)), real)
+        evens = ir.Constant(ir.VectorType(INT32, count), [2 * e for e in range(count)])
+        return cgutils.pack_array(b, [b.shuffle_vector(low, high, evens)])
 
     return _one_vector(p)(p, types.intp, types.intp), generate
 
@@ -328,7 +330,7 @@ def store_part(typing: Any, p: Any, i: Any, v: Any, n: Any) -> Any:
         real = _real_of(signature.args[0])
         where = b.bitcast(_at(b, *arguments[:2]), _vector(real).as_pointer())
         value = b.extract_value(arguments[2], 0)
-        mask = _part_mask(b, arguments[3], lanes_of(real))
+        mask = _part_mask(b, arguments[3], real)
         _masked(b, real, "store", ir.VoidType(), [value, where, INT32(real.bitwidth // 8), mask])
         return context.get_dummy_value()
 

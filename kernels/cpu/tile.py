@@ -26,7 +26,7 @@ from .simd import (
     is_single,
     lanes,
     load,
-    load_evens,
+    load_evens_part,
     load_part,
     power_of_two,
     prefetch,
@@ -205,35 +205,45 @@ def copy(dst: Any, src: Any, n: int) -> None:
 
 
 @word
-def copy_strided(dst: Any, src: Any, step: int, n: int) -> None:
-    """dst[q] = src[q step] for q < n."""
-    q = 0
-    if step == 2:
-        while q + lanes(dst) < n:  # not <=: the element behind the last even one may not exist
-            store(dst, q, load_evens(src, 2 * q))
-            q += lanes(dst)
-    while q < n:
-        dst[q] = src[q * step]
-        q += 1
+def copy_over(dst: Any, src: Any, step: int, n: int) -> None:
+    """dst[q] = src[q step] for q < n; up to lanes - 1 elements more may be written."""
+    many, q = lanes(dst), 0
+    if step == 1:
+        while q + many <= n:
+            store(dst, q, load(src, q))
+            q += many
+        if q < n:
+            store(dst, q, load_part(src, q, n - q))
+    elif step == 2:
+        while q < n:
+            store(dst, q, load_evens_part(src, 2 * q, 2 * (n - q) - 1))
+            q += many
+    else:
+        while q < n:
+            dst[q] = src[q * step]
+            q += 1
 
 
 @word
 def clear_over(dst: Any, n: int) -> None:
     """dst[:n] = 0; up to lanes - 1 elements more may be written."""
     none = splat_tile(dst, 1, 1, zero(dst))
-    for i in range(0, n, lanes(dst)):
+    if n > 0:  # apart from the loop, which LLVM turns into a call of memset: most borders are one vector or none
+        store(dst, 0, none)
+    i = lanes(dst)
+    while i < n:
         store(dst, i, none)
+        i += lanes(dst)
 
 
 @word
-def pad_row(p: Any, row: Any, first: int, stride: int, lo: int, hi: int, n: int, dst: Any) -> None:
-    """dst[q] = row[map(first + q stride)] for q < n outside [lo, hi); what lies inside is to be written afterwards."""
+def pad_row(p: Any, row: Any, first: int, stride: int, q0: int, q1: int, dst: Any) -> None:
+    """dst[q] = row[map(first + q stride)] for q0 <= q < q1, all of them outside the row."""
     if p.padding_mode == ZEROS:
-        clear_over(dst, n)
+        clear_over(advance(dst, q0), q1 - q0)
     else:
-        for q in range(n):
-            if q < lo or q >= hi:
-                dst[q] = row[map_index(first + q * stride, p.w.size, p.padding_mode) * p.ld_x.w]
+        for q in range(q0, q1):
+            dst[q] = row[map_index(first + q * stride, p.w.size, p.padding_mode) * p.ld_x.w]
 
 
 @once
@@ -273,12 +283,9 @@ def _load_tile(
                     else:
                         row = advance(image, h_from * p.ld_x.h)
                         inside = advance(row, (first + lo * gw.stride) * p.ld_x.w)
-                        if lo > 0 or hi < gw.length:
-                            pad_row(p, row, first, gw.stride, lo, hi, gw.length, tile)
-                        if gw.stride * p.ld_x.w == 1:
-                            copy(advance(tile, lo), inside, hi - lo)
-                        else:
-                            copy_strided(advance(tile, lo), inside, gw.stride * p.ld_x.w, hi - lo)
+                        pad_row(p, row, first, gw.stride, 0, lo, tile)
+                        copy_over(advance(tile, lo), inside, gw.stride * p.ld_x.w, hi - lo)
+                        pad_row(p, row, first, gw.stride, hi, gw.length, tile)
                     h_in += gh.stride
                     tile = advance(tile, gw.length)
 
