@@ -50,8 +50,12 @@ class Conv:
 
     def record(self, cut: dict[str, int]) -> Any:
         """Return the array of one CONV that the kernels take."""
-        values = {name: getattr(self, name) for name in self.__slots__} | cut
-        return np.array([tuple(values.get(name, 0) for name in CONV.names or ())], dtype=CONV)
+        params = np.zeros(1, dtype=CONV)
+        for name in self.__slots__:
+            params[name] = getattr(self, name)
+        for name, value in cut.items():
+            params[name] = value
+        return params
 
 
 def _ceil_div(a: int, b: int) -> int:
@@ -88,7 +92,10 @@ def _folded(conv: Conv) -> Conv | None:
 
 
 def _step_cycles(rows: int, vectors: int) -> float:
-    """One step of a register tile: two FMAs a cycle, two loads (those of x cross a line and count twice), or latency."""
+    """One step of a register tile, by its FMAs, its loads or the latency of an accumulator, whichever is longest.
+
+    Two FMAs and two loads a cycle; loads of x cross a line and count twice.
+    """
     return max(rows * vectors / 2, rows / 2 + vectors, 4.0) if vectors else 0.0
 
 

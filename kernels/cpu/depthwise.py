@@ -13,11 +13,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba.core import types
 
 from .jit import c_function, kernel, once
-from .simd import VECTOR_BYTES, add_strided, add_sweep, advance, call, lanes, pointer, relu, splat_tile, store_rows, zero
+from .simd import (
+    VECTOR_BYTES,
+    add_strided,
+    add_sweep,
+    advance,
+    call,
+    lanes,
+    pointer,
+    relu,
+    splat_tile,
+    store_rows,
+    zero,
+)
 from .tile import (
     RELU,
     SEGMENT_INTEGERS,
@@ -69,8 +80,9 @@ def strip(real: types.Float, rows: int, vectors: int, kh_fixed: int) -> int:
 
 @kernel
 def conv_depthwise(
-    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int, slope: Any
-) -> int:
+    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int,
+    slope: Any,
+) -> int:  # fmt: skip
     """Compute tasks first .. last; arrays by address, bias and residual 0 where there is none.
 
     The type of ``slope`` is the element type. Returns how many tasks were done.
@@ -133,7 +145,7 @@ def conv_depthwise(
                         result, ld_c = advance(y, r0 * p.ld_out.h + col), step * p.ld_out.h
                     operand = advance(tile, r0 * gw.length + col)
                     call(
-                        pointer(p.tiles, 0)[vectors - 1],
+                        p.tiles[vectors - 1],
                         (
                             operand, p.d.k, plane, step * gw.length, off, p.h.k, p.w.k, weights, start, result, ld_c,
                             rectify,
@@ -149,18 +161,13 @@ def conv_depthwise(
     return last - first
 
 
-def link_depthwise(p: Any, real: types.Float) -> Any:
-    """Write the functions that a cut calls into its record, compiling what no earlier one needed.
-
-    Returns their table, [vectors - 1], which must live as long as the record.
-    """
+def link_depthwise(p: Any, real: types.Float) -> None:
+    """Write the functions that a cut calls into its record, compiling what no earlier one needed."""
     step = VECTOR_BYTES * 8 // real.bitwidth
     rows, kh = int(p["rows"]), int(p["h"]["k"])
     kind = STRIDED if p["h"]["stride"] != 1 else kh if kh < rows else 0
-    table = np.zeros(VECTORS, dtype=np.int64)
     for w_tile in cut_sizes(int(p["w"]["out"]), int(p["w_tile"])):
         columns = panels_of.py_func(-(-w_tile // step), VECTORS)
         for vectors in {columns.rows, columns.rows - (columns.tall < columns.n)}:
-            table[vectors - 1] = strip(real, rows, vectors, kind)
-    p["tiles"], p["load_tile"], p["finish"] = table.ctypes.data, tile_loader(real), finisher(real)
-    return table
+            p["tiles"][vectors - 1] = strip(real, rows, vectors, kind)
+    p["load_tile"], p["finish"] = tile_loader(real), finisher(real)

@@ -22,7 +22,6 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-import numpy as np
 from numba.core import types
 
 from .gemm import FROM_MEMORY, FROM_ROWS, FROM_ZERO, max_rows, max_vectors, register_tile
@@ -128,10 +127,10 @@ def _reduce(
             if is_last:
                 prefetch_out(p, advance(out, m * p.ld_out.c), rows, segments, n_segments)
             call(
-                pointer(p.tiles, 0)[(rows - 1) * _MAX_VECTORS + vectors - 1],
+                p.tiles[(rows - 1) * _MAX_VECTORS + vectors - 1],
                 (
-                    operand_c, operand_taps, off, operand_plane, operand, a, ld_a, init, start_from, width, result, ld_c,
-                    rectify,
+                    operand_c, operand_taps, off, operand_plane, operand, a, ld_a, init, start_from, width,
+                    result, ld_c, rectify,
                 ),
             )  # fmt: skip
             if is_last and not whole:
@@ -141,8 +140,9 @@ def _reduce(
 
 @kernel
 def conv_dense(
-    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int, slope: Any
-) -> int:
+    params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int,
+    slope: Any,
+) -> int:  # fmt: skip
     """Compute tasks first .. last; arrays by address, bias and residual 0 where there is none.
 
     The type of ``slope`` is the element type. Returns how many tasks were done.
@@ -189,37 +189,30 @@ def conv_dense(
                         call(p.load_tile, (p, image, d, h, w, c0, n_c, n_a, n_b, h_tile, w_tile, tile))
                     is_first = int(c0 == 0 and a0 == 0 and b0 == 0)
                     is_last = int(c0 + n_c >= n_channels and a0 + n_a >= p.h.k and b0 + n_b >= p.w.k)
+                    pitch, k_first = w_tile if p.im2col else gw.length, c0 * taps + a0 * p.w.k + b0
                     call(
                         p.reduce,
                         (
-                            p, source, plane, source_pitch, w_tile if p.im2col else gw.length, h_tile, w_tile, n_c,
-                            n_a * n_b, c0 * taps + a0 * p.w.k + b0, weights, int(bias != 0),
-                            advance(pointer(bias, slope), m0), is_first, is_last, q0, q1, n_channels * taps, y, r, scratch,
-                            slope,
+                            p, source, plane, source_pitch, pitch, h_tile, w_tile, n_c, n_a * n_b, k_first, weights,
+                            int(bias != 0), advance(pointer(bias, slope), m0), is_first, is_last, q0, q1,
+                            n_channels * taps, y, r, scratch, slope,
                         ),
                     )  # fmt: skip
     return last - first
 
 
-def link_dense(p: Any, real: types.Float) -> Any:
-    """Write the functions that a cut calls into its record, compiling what no earlier one needed.
-
-    Returns their table, [rows - 1][vectors - 1], which must live as long as the record.
-    """
+def link_dense(p: Any, real: types.Float) -> None:
+    """Write the functions that a cut calls into its record, compiling what no earlier one needed."""
     step = VECTOR_BYTES * 8 // real.bitwidth
     panels = panels_of.py_func(int(p["c_out"]), _MAX_ROWS)
-    table = np.zeros((_MAX_ROWS, _MAX_VECTORS), dtype=np.int64)
     all_rows = {panels.rows, panels.rows - (panels.tall < panels.n)}
     w = Axis(*p["w"].item())
-    for h_tile, w_tile, n_b in product(
-        cut_sizes(int(p["h"]["out"]), int(p["h_tile"])), cut_sizes(w.out, int(p["w_tile"])), cut_sizes(w.k, int(p["kw_block"]))
-    ):
+    heights, widths = cut_sizes(int(p["h"]["out"]), int(p["h_tile"])), cut_sizes(w.out, int(p["w_tile"]))
+    for h_tile, w_tile, n_b in product(heights, widths, cut_sizes(w.k, int(p["kw_block"]))):
         pitch = w_tile if p["im2col"] else grid_axis.py_func(w, n_b, w_tile).length
         pixels = panels_of.py_func(-(-((h_tile - 1) * pitch + w_tile) // step), int(p["vectors"]))
         for rows, vectors in product(all_rows, {pixels.rows, pixels.rows - (pixels.tall < pixels.n)}):
-            table[rows - 1, vectors - 1] = register_tile(real, rows, vectors)
-    p["tiles"] = table.ctypes.data
+            p["tiles"][(rows - 1) * _MAX_VECTORS + vectors - 1] = register_tile(real, rows, vectors)
     p["load_tile"] = 0 if p["in_place"] else tile_loader(real)
     p["pack_pixels"] = pixel_packer(real) if p["im2col"] else 0
     p["reduce"], p["finish"] = reducer(real), finisher(real)
-    return table

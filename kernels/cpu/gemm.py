@@ -1,4 +1,4 @@
-"""The register tile that every dense kernel is built on:
+"""The register tile that every dense kernel is built on.
 
     c[i][j] = init[i][j] + sum over k = (channel, tap) of a[k][i] x[channel plane + off[tap] + j]
 

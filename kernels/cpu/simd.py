@@ -1,7 +1,7 @@
 """The words that the kernels are written in: typed pointers, vectors, register tiles.
 
-Numba vectorises plain loops to a third of what the processor can do and keeps small arrays on the heap. Here a register
-tile is a *value*: rows x vectors of LLVM's ``<lanes x real>`` in one immutable aggregate, which LLVM keeps in registers.
+Numba vectorises plain loops to a third of what the processor can do and keeps small arrays on the heap. Here a
+register tile is a *value*: rows x vectors of LLVM's ``<lanes x real>`` in one aggregate, which LLVM keeps in registers.
 A single vector is a tile of one row and one vector. Words that change a tile return the new one.
 
 Pointers are Numba's ``CPointer`` (p[i] reads and writes an element): what they point at says the element type, so that
@@ -31,11 +31,11 @@ __all__ = [
     "constant",
     "exp_series",
     "is_single",
+    "lanes",
     "load",
     "load_evens_part",
     "load_part",
     "load_rows",
-    "lanes",
     "pointer",
     "power_of_two",
     "prefetch",
@@ -109,10 +109,10 @@ def _store(b: Any, v: Any, p: Any, real: types.Float) -> None:
     b.store(v, b.bitcast(p, _vector(real).as_pointer()), align=real.bitwidth // 8)
 
 
-def _splat(b: Any, s: Any, real: types.Float) -> Any:
-    vector = _vector(real)
+def _splat(b: Any, s: Any, vector: ir.VectorType) -> Any:
     one = b.insert_element(ir.Constant(vector, ir.Undefined), s, INT32(0))
-    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, vector.count), None))
+    everywhere = ir.Constant(ir.VectorType(INT32, vector.count), None)
+    return b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), everywhere)
 
 
 def _fma(b: Any, x: Any, y: Any, z: Any, real: types.Float) -> Any:
@@ -126,8 +126,7 @@ def _part_mask(b: Any, n: Any, real: types.Float) -> Any:
     integer, count = ir.IntType(real.bitwidth), lanes_of(real)
     vector, most = ir.VectorType(integer, count), n.type(count)
     capped = b.select(b.icmp_signed("<", n, most), n, most)
-    one = b.insert_element(ir.Constant(vector, ir.Undefined), b.trunc(capped, integer), INT32(0))
-    spread = b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT32, count), None))
+    spread = _splat(b, b.trunc(capped, integer), vector)
     return b.icmp_signed("<", ir.Constant(vector, list(range(count))), spread)
 
 
@@ -346,7 +345,7 @@ def splat_tile(typing: Any, p: Any, rows: Any, vectors: Any, value: Any) -> Any:
     tile = Tile(_real_of(p), rows.literal_value, vectors.literal_value)
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        return cgutils.pack_array(b, [_splat(b, arguments[3], tile.real)] * (tile.rows * tile.vectors))
+        return cgutils.pack_array(b, [_splat(b, arguments[3], _vector(tile.real))] * (tile.rows * tile.vectors))
 
     return tile(p, rows, vectors, tile.real), generate
 
@@ -359,7 +358,7 @@ def splat_rows(typing: Any, p: Any, rows: Any, vectors: Any) -> Any:
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         found = []
         for r in range(tile.rows):
-            found += [_splat(b, b.load(_at(b, arguments[0], r)), tile.real)] * tile.vectors
+            found += [_splat(b, b.load(_at(b, arguments[0], r)), _vector(tile.real))] * tile.vectors
         return cgutils.pack_array(b, found)
 
     return tile(p, rows, vectors), generate
@@ -416,7 +415,7 @@ def add_outer(typing: Any, tile: Any, a: Any, ia: Any, x: Any, ix: Any) -> Any:
         a0, x0 = _at(b, *arguments[1:3]), _at(b, *arguments[3:5])
         xs = [_load(b, _at(b, x0, j * tile.lanes), tile.real) for j in range(tile.vectors)]
         for r in range(tile.rows):
-            weight = _splat(b, b.load(_at(b, a0, r)), tile.real)
+            weight = _splat(b, b.load(_at(b, a0, r)), _vector(tile.real))
             for j, v in enumerate(xs):
                 k = r * tile.vectors + j
                 acc[k] = _fma(b, v, weight, acc[k], tile.real)
@@ -431,7 +430,7 @@ def add_strided(typing: Any, tile: Any, weight: Any, x: Any, ld: Any) -> Any:
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         acc, row = cgutils.unpack_tuple(b, arguments[0]), arguments[2]
-        factor = _splat(b, arguments[1], tile.real)
+        factor = _splat(b, arguments[1], _vector(tile.real))
         for r in range(tile.rows):
             for j in range(tile.vectors):
                 k = r * tile.vectors + j
@@ -443,9 +442,7 @@ def add_strided(typing: Any, tile: Any, weight: Any, x: Any, ld: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def add_sweep(
-    typing: Any, tile: Any, w: Any, kh_fixed: Any, kh: Any, kw: Any, x: Any, ld_row: Any, off: Any
-) -> Any:
+def add_sweep(typing: Any, tile: Any, w: Any, kh_fixed: Any, kh: Any, kw: Any, x: Any, ld_row: Any, off: Any) -> Any:
     """Return tile[r][j] + the sum over a < kh, b < kw of w[a kw + b] x[(r + a) ld_row + off[b] + j].
 
     Input rows are the outer loop: row i serves every tile row r with 0 <= i - r < kh, so that each vector is loaded
@@ -467,7 +464,7 @@ def add_sweep(
                 wk = _at(b, taps, loop.index)
                 xs = [_load(b, _at(b, xk, j * tile.lanes), tile.real) for j in range(tile.vectors)]
                 for r in range(low, high + 1):
-                    weight = _splat(b, b.load(_at(b, wk, b.mul(n_w, n_w.type(-r)))), tile.real)
+                    weight = _splat(b, b.load(_at(b, wk, b.mul(n_w, n_w.type(-r)))), _vector(tile.real))
                     for j, v in enumerate(xs):
                         slot = cgutils.gep_inbounds(b, slots, 0, r * tile.vectors + j)
                         b.store(_fma(b, v, weight, b.load(slot), tile.real), slot)

@@ -1,5 +1,7 @@
-"""A few threads that help the caller. Numba's own layers do not fit a library: its workqueue aborts when two Python
-threads call at once, and its OpenMP layer dies in a forked child.
+"""A few threads that help the caller.
+
+Numba's own layers do not fit a library: its workqueue aborts when two Python threads call at once, and its OpenMP layer
+dies in a forked child.
 
 Work is handed out in numbered shares. The caller takes shares like everyone else, so that a call that finds all helpers
 busy does everything itself. A forked child starts with no helpers.

@@ -1,5 +1,6 @@
-"""What lies between arrays of any strides and the register tiles: the input tile on the way in, the epilogue on the way
-out. Both are the same for every convolution kernel.
+"""What lies between arrays of any strides and the register tiles, the same for every convolution kernel.
+
+That is the input tile on the way in, and the epilogue on the way out.
 
 One axis of an input tile, for one block of kernel taps: with stride s and dilation d, tap a of output r reads
 s (r + a d / s) + (a d) % s. The tile keeps each residue ("phase") that a tap asks for as a plane of its own, so that
@@ -109,8 +110,9 @@ CONV = np.dtype(
         *((name, np.int64) for name in ("rows", "vectors", "im2col", "in_place")),
         # scratch of one worker: elements in this order and a register tile, from integers_bytes on integers
         *((name, np.int64) for name in ("tile_elems", "panel_elems", "part_elems", "integers_bytes", "scratch_bytes")),
-        # addresses of the functions that the kernel calls ; tiles is that of a table
-        *((name, np.int64) for name in ("tiles", "load_tile", "pack_pixels", "reduce", "finish", "activate")),
+        # addresses of the functions that the kernel calls
+        ("tiles", np.int64, (48,)),
+        *((name, np.int64) for name in ("load_tile", "pack_pixels", "reduce", "finish", "activate")),
     ]
 )
 

@@ -24,7 +24,7 @@ from ..problem import AXES, ITEM_BYTES, ConvProblem
 __all__ = ["algorithms", "last_kernel", "machine"]
 
 _EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
-_REAL = {"f32": numba.float32, "f64": numba.float64}
+_REAL: dict[str, Any] = {"f32": numba.float32, "f64": numba.float64}
 _SCALAR = {"f32": np.float32, "f64": np.float64}
 #: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
 #: cut, and so every bit of the result, must not depend on them.
@@ -157,7 +157,7 @@ class NumbaConv:
         if self.family == "depthwise":
             packed = np.array(w, order="C").reshape(-1)
         else:
-            packed = gemm.pack_panels(np.require(w, requirements="CA"), problem.groups)
+            packed = gemm.pack_panels(np.require(w, requirements=["C", "A"]), problem.groups)
         bias = None if bias is None else np.array(bias)
         return _address(packed), _address(bias), (packed, bias)
 
@@ -169,9 +169,10 @@ class NumbaConv:
         params = _cut(call, self.family).copy()
         record, real = params[0], _REAL[self.dtype]
         if self.family == "depthwise":
-            function, table = depthwise.conv_depthwise, depthwise.link_depthwise(record, real)
+            function, link = depthwise.conv_depthwise, depthwise.link_depthwise
         else:
-            function, table = direct.conv_dense, direct.link_dense(record, real)
+            function, link = direct.conv_dense, direct.link_dense
+        link(record, real)
         kind = int(record["activation"])
         in_tile = kind == tile.RELU and not record["residual"]
         record["activate"] = tile.activation(real, kind) if kind and not in_tile else 0
@@ -190,10 +191,11 @@ class NumbaConv:
 
             def work(share: int) -> None:
                 first, last = n_tasks * share // n_threads, n_tasks * (share + 1) // n_threads
-                done[share] = function(params, first, last, x_at, weights_at, bias_at, residual_at, out_at, scratch + share * size, slope)
+                where = (x_at, weights_at, bias_at, residual_at, out_at, scratch + share * size)
+                done[share] = function(params, first, last, *where, slope)
 
             threads.run_shares(work, n_threads)
-            if sum(done) != n_tasks or not table.size:
+            if sum(done) != n_tasks:
                 raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
             _local.kernel = name
             return True
