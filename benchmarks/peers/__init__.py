@@ -1,0 +1,128 @@
+"""The libraries that are compared: one file each, named as the peer, with the four functions of :class:`Peer`.
+
+A peer's module imports its library only inside its functions, so that the runner can read this package without any of
+them; the worker process (:mod:`benchmarks.worker`) loads exactly one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy.typing as npt
+
+from benchmarks.shapes import Layer
+
+__all__ = ["OURS", "PEERS", "RIVALS", "Array", "Peer", "Prepared", "fastest", "load"]
+
+Array = npt.NDArray[Any]
+
+OURS = "pyconv"
+RIVALS = (
+    "torch_nchw",
+    "torch_channels_last",
+    "onnxruntime",
+    "openvino",
+    "ncnn",
+    "opencv",
+    "scipy",
+)
+#: Every peer, ourselves first.
+PEERS = (OURS, *RIVALS)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A layer ready to run.
+
+    Parameters
+    ----------
+    run : callable
+        Computes the layer and returns its output, an (n, c_out, ...) array; it may be overwritten by the next call.
+    form : str
+        How the library was called: its best form for this layer, or the algorithm's id.
+    """
+
+    run: Callable[[], Array]
+    form: str
+
+
+class Peer(Protocol):
+    """What a peer's module offers."""
+
+    def available(self) -> str | None:
+        """Return why the library cannot be used here, or None."""
+
+    def version(self) -> str:
+        """Return the library's version."""
+
+    def supports(self, layer: Layer, dtype: str) -> str | None:
+        """Return why the library cannot do the layer, or None."""
+
+    def prepare(
+        self, layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
+    ) -> Prepared:
+        """Bind arrays, pack weights, build graphs: everything that is done once and not timed.
+
+        ``activation`` is None or ``"relu"``; ``dtype`` is ``"float32"`` or ``"float64"``. The caller keeps x, w and
+        bias alive for as long as it keeps the answer.
+        """
+
+
+def load(name: str) -> Peer:
+    """Import the peer called ``name``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such peer.
+    """
+    if name not in PEERS:
+        raise ValueError(f"no peer is called {name!r}; the peers are {', '.join(PEERS)}")
+    return cast(Peer, importlib.import_module(f"{__name__}.{name}"))
+
+
+def missing(module: str) -> str | None:
+    """Return the reason why ``module`` cannot be imported, or None."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        # A broken library fails to import with whatever it likes (OSError, RuntimeError, ...); the rest goes on.
+        return f"{module} cannot be imported: {error}"
+    return None
+
+
+def fastest(candidates: Iterable[Prepared], budget_s: float = 0.06) -> Prepared:
+    """Time each form of the same layer and return the fastest, so that a rival is shown at its best.
+
+    Parameters
+    ----------
+    candidates : iterable of Prepared
+        At least one; only one of them needs to run, a form that raises is left out.
+    budget_s : float
+        Time for each form, after one untimed call.
+    """
+    best, best_s, errors = None, float("inf"), []
+    for candidate in candidates:
+        try:
+            candidate.run()
+        except Exception as error:
+            # Which exception a library raises for a form it cannot do is its own affair.
+            errors.append(f"{candidate.form}: {error}")
+            continue
+        until = time.perf_counter() + budget_s
+        while True:
+            began = time.perf_counter()
+            candidate.run()
+            ended = time.perf_counter()
+            # The minimum: another program on the machine can make any single call slow, and none fast.
+            if ended - began < best_s:
+                best, best_s = candidate, ended - began
+            if ended >= until:
+                break
+    if best is None:
+        raise RuntimeError("no form of the layer runs: " + "; ".join(errors))
+    return best

@@ -1,0 +1,38 @@
+"""A layer as an ONNX model of one Conv node, with constant weights: what three of the rivals read."""
+
+from __future__ import annotations
+
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.peers import Array
+from benchmarks.shapes import Layer
+
+TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
+# Old enough for every reader; Conv has not changed since opset 11.
+OPSET, IR_VERSION = 13, 8
+
+
+def conv_model(layer: Layer, w: Array, bias: Array | None, activation: str | None, dtype: str) -> bytes:
+    """Return the serialised model; its input is called x, its output y."""
+    constants = {"w": w} if bias is None else {"w": w, "bias": bias}
+    conv = helper.make_node(
+        "Conv",
+        ["x", *constants],
+        ["y" if activation is None else "conv"],
+        kernel_shape=layer.kernel,
+        strides=layer.stride,
+        pads=(*layer.padding, *layer.padding),
+        dilations=layer.dilation,
+        group=layer.groups,
+    )
+    nodes = [conv] if activation is None else [conv, helper.make_node("Relu", ["conv"], ["y"])]
+    graph = helper.make_graph(
+        nodes,
+        layer.name,
+        [helper.make_tensor_value_info("x", TYPES[dtype], layer.x_shape)],
+        [helper.make_tensor_value_info("y", TYPES[dtype], layer.out_shape)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    serialised: bytes = model.SerializeToString()
+    return serialised

@@ -1,0 +1,90 @@
+"""OpenCV: ``filter2D`` for the filters of one plane, and its DNN module, whichever is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Array, Prepared, fastest, missing
+from benchmarks.shapes import Layer
+
+
+def available() -> str | None:
+    """Return why OpenCV cannot be used here, or None; the DNN module's model is built with onnx."""
+    return missing("cv2") or missing("onnx")
+
+
+def version() -> str:
+    """Return OpenCV's version."""
+    import cv2
+
+    return str(cv2.__version__)
+
+
+def supports(layer: Layer, dtype: str) -> str | None:
+    """Return why OpenCV cannot do the layer, or None."""
+    if _is_plane_filter(layer):
+        return None
+    return None if dtype == "float32" else "its DNN module computes in float32"
+
+
+def _is_plane_filter(layer: Layer) -> bool:
+    """Say whether ``filter2D`` can do it: planes filtered one by one, sizes kept, stride 1."""
+    one_by_one = layer.rank == 2 and layer.groups == layer.c_in == layer.c_out
+    return one_by_one and max(*layer.stride, *layer.dilation) == 1 and layer.out_spatial == layer.spatial
+
+
+def _forms(
+    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, dtype: str
+) -> Iterator[Prepared]:
+    import cv2
+
+    if "filter" in layer.tags and _is_plane_filter(layer) and bias is None and activation is None:
+        out = np.empty(layer.out_shape, dtype=dtype)
+        planes = [(x[i, c], w[c, 0], out[i, c]) for i in range(layer.n) for c in range(layer.c_in)]
+
+        def filtered() -> Array:
+            for plane, kernel, result in planes:
+                cv2.filter2D(plane, -1, kernel, dst=result, borderType=cv2.BORDER_CONSTANT)
+            return out
+
+        yield Prepared(filtered, "filter2D")
+    if dtype == "float32":
+        from benchmarks.peers._onnx_model import conv_model
+
+        model = np.frombuffer(conv_model(layer, w, bias, activation, dtype), dtype=np.uint8)
+        for engine in ("ENGINE_CLASSIC", "ENGINE_NEW"):
+            net = _read(model, engine)
+            if net is not None:
+                yield Prepared(partial(_infer, net, x), f"dnn {engine.lower()}")
+
+
+def _infer(net: Any, x: Array) -> Array:
+    net.setInput(x)
+    y: Array = net.forward()
+    return y
+
+
+def _read(model: Array, engine: str) -> Any:
+    """Return the network, or None where this version has no such engine or the engine no such layer."""
+    import cv2
+
+    if not hasattr(cv2.dnn, engine):
+        return None
+    try:
+        return cv2.dnn.readNetFromONNX(model, getattr(cv2.dnn, engine))
+    except cv2.error:
+        return None
+
+
+def prepare(
+    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
+) -> Prepared:
+    """Return the fastest of ``filter2D`` and the DNN engines."""
+    import cv2
+
+    cv2.setNumThreads(threads)
+    return fastest(_forms(layer, x, w, bias, activation, dtype))

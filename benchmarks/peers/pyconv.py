@@ -1,0 +1,50 @@
+"""Ourselves: weights packed by ``pyconv.prepare``, the output array reused (as onnxruntime's and OpenVINO's are)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Array, Prepared, missing
+from benchmarks.shapes import Layer
+
+
+def available() -> str | None:
+    """Return why pyconv cannot be used here, or None."""
+    return missing("pyconv")
+
+
+def version() -> str:
+    """Return pyconv's version and the instruction set in use."""
+    import pyconv
+
+    return f"{pyconv.__version__} ({pyconv.info().isa or 'no C kernels'})"
+
+
+def supports(layer: Layer, dtype: str) -> str | None:
+    """Return why pyconv cannot do the layer, or None: every layer and both dtypes are its job."""
+    return None
+
+
+def prepare(
+    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
+) -> Prepared:
+    """Pack the weights for the algorithm that ``pyconv.explain`` names."""
+    import pyconv
+
+    pyconv.set_options(threads=threads)
+    function = getattr(pyconv, f"conv{layer.rank}d")
+    settings: dict[str, Any] = {
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.groups,
+        "activation": activation,
+    }
+    convolve = pyconv.prepare(function, w, bias, **settings)
+    out = np.empty(layer.out_shape, dtype=dtype)
+    return Prepared(
+        run=lambda: convolve(x, out=out),
+        form=pyconv.explain(function, x, w, bias, **settings).algorithm,
+    )
