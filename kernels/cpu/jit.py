@@ -13,13 +13,13 @@ from numba.core import types
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
-__all__ = ["c_function", "kernel", "once", "word"]
+__all__ = ["SOURCES", "c_function", "kernel", "once", "word"]
 
 #: No fast-math but contraction, as the C kernels are built; divisions by zero give IEEE's answer.
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
-def _stamp() -> tuple[tuple[str, int, int], ...]:
+def _sources() -> tuple[tuple[str, int, int], ...]:
     """Time and size of every source file here.
 
     Numba's cache forgets a function when its own file changes; words of the other files are compiled into it as well.
@@ -28,7 +28,7 @@ def _stamp() -> tuple[tuple[str, int, int], ...]:
     return tuple((file.name, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
 
 
-_STAMP = _stamp()
+SOURCES = _sources()
 
 
 def _cached(function: Any) -> Any:
@@ -37,7 +37,7 @@ def _cached(function: Any) -> Any:
         function.enable_caching()
     except RuntimeError:
         return function
-    function._cache._cache_file._source_stamp = _STAMP
+    function._cache._cache_file._source_stamp = SOURCES
     return function
 
 

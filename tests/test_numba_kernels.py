@@ -1,0 +1,220 @@
+"""What only the Numba backend can get wrong; what every backend must do is tested with the operations."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import pyconv
+from pyconv import reference
+from pyconv.problem import ConvProblem
+
+pytest.importorskip("numba")
+
+from pyconv.kernels.cpu import depthwise, direct, jit, simd, threads
+
+from pyconv.backends import numba_cpu
+
+CHECK = """
+import numpy as np, pyconv
+from pyconv import reference
+from pyconv.problem import ConvProblem
+def check(text, threads=2):
+    p = ConvProblem.parse(text)
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, p.x_shape).astype(np.float32)
+    w = rng.integers(-4, 5, p.w_shape).astype(np.float32)
+    with pyconv.options(backend="numba", threads=threads):
+        y = pyconv.conv2d(x, w, stride=p.stride, padding=p.padding, groups=p.groups)
+    assert np.array_equal(y, reference.conv(p, x, w))
+"""
+DENSE = "n2c16h40w41-o20k3s1p1-f32"
+DEPTHWISE = "n1c24h40w41-o24k3s1p1g24-f32"
+
+
+def run_python(code: str, **environment: str) -> str:
+    """Run code in a fresh interpreter, warnings as errors; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error", "-c", CHECK + code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def arrays(text: str):
+    problem = ConvProblem.parse(text)
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, problem.x_shape).astype(np.float32)
+    w = rng.integers(-4, 5, problem.w_shape).astype(np.float32)
+    return problem, x, w
+
+
+@pytest.mark.parametrize("family", ["direct", "im2col", "depthwise"])
+def test_the_compiled_kernel_is_what_runs(family, monkeypatch):
+    problem, x, w = arrays(DEPTHWISE)
+    algorithm = f"{family}.f32@numba"
+    y = pyconv.conv2d(x, w, padding=1, groups=24, algorithm=algorithm)
+    assert np.array_equal(y, reference.conv(problem, x, w))
+    assert numba_cpu.last_kernel() == f"conv_{family}_f32__numba"
+
+    # a kernel that does less than all of it is noticed
+    module, name = (depthwise, "conv_depthwise") if family == "depthwise" else (direct, "conv_dense")
+    monkeypatch.setattr(module, name, lambda *arguments: 0)
+    with pytest.raises(RuntimeError, match="did 0 of"):
+        pyconv.conv2d(x[..., :-1], w, padding=1, groups=24, algorithm=algorithm)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_after_use():
+    run_python(
+        f"""
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that is the point
+check({DENSE!r})
+child = os.fork()
+if child == 0:
+    try:
+        check({DENSE!r})
+        check({DEPTHWISE!r})
+        os._exit(0)
+    finally:
+        os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+check({DENSE!r})
+"""
+    )
+
+
+def test_concurrent_threads():
+    problem, x, w = arrays("n1c16h64w64-o24k3s1p1-f32")
+    expected = reference.conv(problem, x, w)
+    wrong: list[float] = []
+
+    def work() -> None:
+        with pyconv.options(backend="numba", threads=3):
+            for _ in range(30):
+                y = pyconv.conv2d(x, w, padding=1)
+                if not np.array_equal(y, expected):
+                    wrong.append(float(np.abs(y - expected).max()))
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+def test_shares_all_run_and_errors_reach_the_caller():
+    seen = set()
+    threads.run_shares(seen.add, 5)
+    assert seen == set(range(5))
+
+    def fail(share: int) -> None:
+        if share == 3:
+            raise ValueError("share 3")
+
+    with pytest.raises(ValueError, match="share 3"):
+        threads.run_shares(fail, 5)
+
+
+def test_same_bits_for_any_number_of_threads():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2, 32, 50, 47), dtype=np.float32)
+    w = rng.standard_normal((40, 32, 3, 3), dtype=np.float32)
+    results = []
+    for n in (1, 2, 3, 7):
+        with pyconv.options(backend="numba", threads=n):
+            results.append(pyconv.conv2d(x, w, padding=1))
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_no_cache_folder_can_be_written():
+    run_python(
+        f"""
+from numba.core import caching
+caching.CacheImpl._locator_classes = []
+check({DENSE!r})
+from pyconv.backends import numba_cpu
+assert numba_cpu.last_kernel() == "conv_direct_f32__numba"
+"""
+    )
+
+
+def test_cache_forgets_when_any_kernel_file_changes():
+    for function in (direct.conv_dense, depthwise.conv_depthwise):
+        if hasattr(function._cache, "_cache_file"):
+            assert function._cache._cache_file._source_stamp == jit.SOURCES
+    assert {"simd.py", "tile.py", "gemm.py"} <= {name for name, _, _ in jit.SOURCES}
+
+
+def test_without_numba_the_reason_is_given():
+    said = run_python(
+        """
+import sys
+sys.modules["numba"] = None
+print(pyconv.info().backends["numba"])
+x = np.ones((1, 1, 4, 4), dtype=np.float32)
+assert pyconv.conv2d(x, x).shape == (1, 1, 1, 1)
+assert not any("@numba" in id for id in pyconv.algorithms())
+"""
+    )
+    assert "numba is not installed" in said
+
+
+def test_pyconv_does_not_import_numba():
+    run_python("import sys; assert 'numba' not in sys.modules")
+
+
+@pytest.mark.parametrize(
+    ("environment", "vector_bytes"),
+    [
+        ({"NUMBA_ENABLE_AVX": "0"}, 16),
+        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"}, 32),
+    ],
+)
+def test_narrower_vectors(environment, vector_bytes):
+    if vector_bytes > simd.VECTOR_BYTES:
+        pytest.skip(f"this processor has no vectors of {vector_bytes} bytes")
+    said = run_python(
+        f"""
+from pyconv.kernels.cpu import simd
+print(simd.VECTOR_BYTES)
+check({DENSE!r})
+check({DEPTHWISE!r})
+""",
+        **environment,
+    )
+    assert int(said) == vector_bytes
+
+
+@pytest.mark.parametrize("family", ["direct", "im2col"])
+def test_huge_kernels_stay_within_the_workspace(family):
+    # 18000 taps: their offsets alone are more than one worker's share of the smallest workspace
+    _, x, w = arrays("n1c3h64w304-o2k60x300s1p0-f32")
+    with pyconv.options(max_workspace=1 << 20):
+        y = pyconv.conv2d(x, w, algorithm=f"{family}.f32@numba")
+        explanation = pyconv.explain(pyconv.conv2d, x, w, algorithm=f"{family}.f32@numba")
+    assert numba_cpu.last_kernel() == f"conv_{family}_f32__numba"
+    assert explanation.candidates[0].workspace_bytes <= 1 << 20
+    windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(np.float64), (60, 300), axis=(1, 2))
+    assert np.array_equal(y[0], np.tensordot(w.astype(np.float64), windows, axes=((1, 2, 3), (0, 3, 4))))
+
+
+def test_an_odd_address_is_copied():
+    problem, x, w = arrays(DENSE)
+    memory = np.zeros(x.nbytes + 1, dtype=np.uint8)
+    odd = memory[1:].view(np.float32).reshape(x.shape)
+    odd[...] = x
+    y = pyconv.conv2d(odd, w, padding=1, algorithm="direct.f32@numba")
+    assert np.array_equal(y, reference.conv(problem, x, w))
