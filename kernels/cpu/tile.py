@@ -239,12 +239,20 @@ def clear_over(dst: Any, n: int) -> None:
 
 
 @word
-def pad_row(p: Any, row: Any, first: int, stride: int, q0: int, q1: int, dst: Any) -> None:
-    """dst[q] = row[map(first + q stride)] for q0 <= q < q1, all of them outside the row."""
+def pad_row(p: Any, row: Any, first: int, stride: int, lo: int, hi: int, n: int, dst: Any) -> None:
+    """dst[q] = row[map(first + q stride)] for q < lo and hi <= q < n, all of them outside the row.
+
+    Up to lanes - 1 elements more may be written behind dst[n].
+    """
     if p.padding_mode == ZEROS:
-        clear_over(advance(dst, q0), q1 - q0)
+        i = 0
+        while i < lo:
+            store_part(dst, i, splat_tile(dst, 1, 1, zero(dst)), lo - i)
+            i += lanes(dst)
+        clear_over(advance(dst, hi), n - hi)
     else:
-        for q in range(q0, q1):
+        for i in range(lo + n - hi):
+            q = i if i < lo else i - lo + hi
             dst[q] = row[map_index(first + q * stride, p.w.size, p.padding_mode) * p.ld_x.w]
 
 
@@ -285,9 +293,8 @@ def _load_tile(
                     else:
                         row = advance(image, h_from * p.ld_x.h)
                         inside = advance(row, (first + lo * gw.stride) * p.ld_x.w)
-                        pad_row(p, row, first, gw.stride, 0, lo, tile)
                         copy_over(advance(tile, lo), inside, gw.stride * p.ld_x.w, hi - lo)
-                        pad_row(p, row, first, gw.stride, hi, gw.length, tile)
+                        pad_row(p, row, first, gw.stride, lo, hi, gw.length, tile)
                     h_in += gh.stride
                     tile = advance(tile, gw.length)
 
