@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -61,9 +62,12 @@ class _Pool:
         if self.helpers < n:
             with self.lock:
                 while self.helpers < n:
-                    threading.Thread(target=self._serve, args=(self.jobs,), name="pyconv", daemon=True).start()
+                    try:
+                        threading.Thread(target=self._serve, args=(self.jobs,), name="pyconv", daemon=True).start()
+                    except RuntimeError:  # the process may have no more threads: those there are must do
+                        break
                     self.helpers += 1
-        for _ in range(n):
+        for _ in range(min(n, self.helpers)):
             self.jobs.put(job)
 
     @staticmethod
@@ -90,8 +94,14 @@ def run_shares(work: Callable[[int], None], n: int) -> None:
         work(0)
         return
     job = _Job(work, n)
-    _pool.ask(job, n - 1)
-    job.help()
-    job.all_done.acquire()
+    try:
+        _pool.ask(job, n - 1)
+        job.help()
+        job.all_done.acquire()
+    except BaseException:  # an interrupt: the caller's arrays must not go before the helpers are done with them
+        job.help()
+        while job.unfinished:
+            time.sleep(1e-3)
+        raise
     if job.error is not None:
         raise job.error
