@@ -1,7 +1,7 @@
 /* AVX-512 (F, VL, DQ, BW) with FMA: 32 registers of 64 bytes. */
 #include "pyconv.h"
 #if defined(__x86_64__)
-#define PC_TARGET "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512"
+#define PC_TARGET "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"
 #define PC_ISA avx512
 #define PC_VEC_BYTES 64
 /* 8 x 3 = 24 accumulators, 3 vectors of x and a broadcast: a step is 24 FMAs (12 cycles on two ports) against

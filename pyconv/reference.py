@@ -89,7 +89,8 @@ def conv_blocks(
         weights: Any = w[channels].astype(np.float64)
         for block in _blocks(problem.out_spatial, positions):
             shape = tuple(count for _, count in block)
-            total = np.zeros((c_out, int(np.prod(shape))))
+            size = int(np.prod(shape))
+            total = np.zeros((c_out, size))
             for tap in itertools.product(*map(range, problem.kernel)):
                 axes = [
                     _source_rows(problem, axis, tap[axis], first, count) for axis, (first, count) in enumerate(block)
@@ -102,7 +103,7 @@ def conv_blocks(
                     for axis, (_, outside) in enumerate(axes):
                         gathered[(everything,) * (axis + 1) + (outside,)] = 0
                 with np.errstate(invalid="ignore", over="ignore"):
-                    total += weights[(..., *tap)] @ gathered.reshape(c_in, -1)
+                    total += weights[(..., *tap)] @ gathered.reshape(c_in, size)
             where: tuple[Any, ...] = (n, channels, *(slice(first, first + count) for first, count in block))
             with np.errstate(invalid="ignore", over="ignore"):
                 if bias is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .algorithm import Algorithm
 
-__all__ = ["BACKENDS", "algorithms", "available", "candidates", "register", "why_missing"]
+__all__ = ["BACKENDS", "algorithms", "available", "candidates", "find", "matching", "register", "why_missing"]
 
 #: Backends in the order "auto" prefers them, and the module of each.
 BACKENDS = {"c": "pyconv.backends.c", "numba": "pyconv.backends.numba_cpu", "numpy": "pyconv.backends.numpy"}
@@ -32,11 +32,11 @@ def _load(backend: str) -> bool:
     with _lock:
         if backend not in _loaded and backend not in _missing:
             try:
-                module = importlib.import_module(BACKENDS[backend])
+                found = list(importlib.import_module(BACKENDS[backend]).algorithms())
             except ImportError as error:
                 _missing[backend] = str(error)
             else:
-                for algorithm in module.algorithms():
+                for algorithm in found:
                     register(algorithm)
                 _loaded.add(backend)
         return backend in _loaded
@@ -73,6 +73,11 @@ def algorithms(op: str | None = None) -> list[str]:
     for backend in BACKENDS:
         _load(backend)
     return sorted(algorithm.id for algorithm in _algorithms.values() if op in (None, algorithm.op))
+
+
+def find(id: str) -> Algorithm:
+    """Return the algorithm of this id, which must be loaded."""
+    return _algorithms[id]
 
 
 def candidates(op: str, dtype: str, backends: tuple[str, ...]) -> list[Algorithm]:

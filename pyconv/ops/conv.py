@@ -231,7 +231,7 @@ def _exact(value: Any) -> Any:
 def _check_out(out: Array, rank: int) -> None:
     if not out.flags.writeable:
         raise InvalidProblem(f"conv{rank}d: out is read-only; pass a writeable array")
-    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
+    if out.size and any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
         raise InvalidProblem(f"conv{rank}d: out has elements that share memory (a stride of 0); pass a plain array")
 
 

@@ -1,0 +1,123 @@
+"""Problems: the table that every algorithm has to pass, and a strategy that draws more of them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from pyconv import ConvProblem, InvalidProblem
+
+#: One line a corner; a failing id can be pasted into ``ConvProblem.parse``.
+PROBLEMS = (
+    # dense, register tiles full and ragged in channels and pixels
+    "n1c64h14w14-o64k3s1p1-f32-bias-relu",
+    "n2c3h23w37-o17k7s2p3-f32-bias",
+    "n1c5h9w50-o9k3s1p0-f64",
+    "n1c600h7w7-o33k3s1p1-f32",  # several reduction blocks, partial sums in scratch
+    "n1c300h9w9-o50k3s1p1-f64-bias-residual-relu",
+    "n1c16h8w8-o16k3s1p1-f32",
+    # 1x1: in place, with a ragged end, and where rows do not follow each other
+    "n2c12h9w9-o10k1s1p0-f32-bias-residual",
+    "n1c700h5w5-o24k1s1p0-f32-relu6",
+    "n1c8h10w10-o8k1s2p0-f32",
+    "n1c3h4w5-o4k1s1p1-f64",
+    # every stride, dilation, asymmetric padding
+    "n1c5h19w23-o7k3x5s3x2p1:2x4d2x3-f64-symmetric",
+    "n1c4h31w29-o6k4x3s4x5p2:0x0:3-f32",
+    "n1c3h40w41-o8k11s4p0-f32",
+    "n1c4h33w33-o8k3s1p4d4-f32-leaky_relu=0.25",
+    "n1c3h7w9-o2k2s5p0-f32",
+    "n1c2h6w5-o3k2s1p0:1-f32",  # "same" with an even kernel
+    # every padding mode, also wider than the image
+    "n1c3h9w11-o4k5s1p2-f32-reflect",
+    "n1c3h9w11-o4k5s2p3-f64-replicate",
+    "n1c3h9w11-o4k5s1p4-f32-circular",
+    "n1c3h4w3-o4k7s1p6-f32-symmetric",
+    "n1c2h3w2-o3k9s2p7-f64-reflect",
+    "n1c2h1w1-o3k3s1p2-f32-reflect",
+    # grouped and depthwise, multipliers, small maps, large kernels
+    "n1c12h10w11-o18k3s1p1g3-f32-bias",
+    "n1c8h30w30-o8k3s1p1g8-f32",
+    "n1c8h30w31-o16k3s2p1g8-f32-bias",
+    "n2c20h56w56-o20k3s1p1g20-f32-relu",
+    "n2c3h56w57-o3k7s1p3g3-f32-relu",
+    "n1c5h33w70-o5k5s1p2g5-f64-relu",
+    "n1c5h8w20-o5k3s1p1g5-f64-bias-residual-relu",
+    "n1c17h7w7-o34k3s1p1g17-f32-reflect",
+    "n1c33h6w5-o33k5s1p2g33-f32-circular-sigmoid",
+    "n1c20h3w3-o20k3s1p4g20-f32-symmetric",
+    "n1c6h50w50-o6k31s1p15g6-f32",
+    "n1c6h45w47-o12k9s1p8d2g6-f32-replicate",
+    "n1c1h70w90-o1k15s1p7-f32",
+    # every activation
+    "n1c4h9w9-o9k3s1p1-f32-elu",
+    "n1c4h9w9-o9k3s1p1-f64-elu=0.5",
+    "n1c4h9w9-o9k3s1p1-f32-bias-sigmoid",
+    "n1c4h9w9-o9k3s1p1-f64-residual-tanh",
+    "n1c4h9w9-o9k3s1p1-f32-silu",
+    "n1c4h9w9-o9k3s1p1-f64-hardswish",
+    # one and three dimensions
+    "n1c4w100-o6k9s2p4d2-f32-circular",
+    "n2c1w300-o1k64s1p0-f32",
+    "n2c6w33-o6k5s1p2g6-f64-bias",
+    "n2c3d7h8w9-o5k3s1p1-f32-bias",
+    "n1c6d5h9w9-o6k3s2p1g6-f32",
+    "n1c2d4h5w6-o3k2x3x1s1x2x1p1x0x2d1x1x2-f64-replicate",
+    "n1c33d3h5w5-o33k3s1p1g33-f32-reflect",
+    "n1c9d3h5w6-o9k3x3x5s1p1x1x2g9-f64-bias",
+    # channels-last memory
+    "n2c19h9w10-o21k3s1p1-f32-channels_last-bias-relu",
+    "n1c40h8w7-o40k3s1p1g40-f32-channels_last",
+    "n1c3d4h5w6-o4k3s1p1-f64-channels_last-residual",
+    # nothing to do, or next to nothing (hazard 29)
+    "n0c3h8w8-o4k3s1p1-f32",
+    "n1c0h5w5-o4k3s1p1-f32-bias-relu",
+    "n1c2h0w5-o3k3s1p2-f32-bias",
+    "n1c1h1w1-o1k1s1p0-f32",
+    "n1c2h3w3-o2k3s1000000p0-f32",  # hazard 9
+    # float16 storage
+    "n1c3h9w9-o4k3s1p1-f16-bias",
+    "n1c3w9-o4k3s1p1-f16",
+    "n1c3d3h4w4-o2k3s1p1-f16-relu",
+)
+
+
+@st.composite
+def problems(draw: st.DrawFn, dtypes: tuple[str, ...] = ("f32", "f64"), depthwise: bool | None = None) -> ConvProblem:
+    """A valid problem of any rank, small enough for the float64 reference."""
+    rank = draw(st.sampled_from((1, 2, 2, 3)))
+    single = draw(st.booleans()) if depthwise is None else depthwise
+    groups = draw(st.sampled_from((1, 2, 3, 17, 20) if single else (1, 1, 2, 3)))
+    c_in = groups * (1 if single else draw(st.sampled_from((1, 2, 3, 5, 9))))
+    c_out = groups * draw(st.sampled_from((1, 1, 2) if single else (1, 2, 3, 8, 9, 17)))
+    square = draw(st.booleans())
+    size = draw(st.sampled_from((1, 3, 5, 7)))
+    axes = []
+    for _ in range(rank):
+        kernel = size if square else draw(st.integers(1, 9 if rank < 3 else 3))
+        stride, dilation = draw(st.sampled_from((1, 1, 1, 2, 3))), draw(st.sampled_from((1, 1, 1, 2, 3)))
+        padding = (draw(st.integers(0, 5)), draw(st.integers(0, 5)))
+        least = max(1, dilation * (kernel - 1) + 1 - sum(padding))
+        axes.append((least + draw(st.integers(0, 40 if rank < 3 else 7)), kernel, stride, padding, dilation))
+    spatial, kernel_, stride_, padding_, dilation_ = map(tuple, zip(*axes, strict=True))
+    activation = draw(st.sampled_from((None, None, "relu", "relu6", "leaky_relu", "elu", "tanh", "silu")))
+    try:
+        return ConvProblem(
+            n=draw(st.sampled_from((1, 1, 2))),
+            c_in=c_in,
+            c_out=c_out,
+            spatial=spatial,
+            kernel=kernel_,
+            stride=stride_,
+            padding=padding_,
+            dilation=dilation_,
+            groups=groups,
+            padding_mode=draw(st.sampled_from(("zeros", "zeros", "reflect", "replicate", "circular", "symmetric"))),
+            dtype=draw(st.sampled_from(dtypes)),
+            channels_last=draw(st.booleans()) and c_in > 1,
+            bias=draw(st.booleans()),
+            residual=draw(st.booleans()),
+            activation=activation,
+            slope={"leaky_relu": 0.5, "elu": 1.0}.get(activation or "", 0.0),
+        )
+    except InvalidProblem as error:  # the strategy draws valid problems only
+        raise AssertionError(f"the strategy drew an invalid problem: {error}") from error

@@ -1,0 +1,412 @@
+"""Every registered convolution algorithm against the float64 definition, reached by its name."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from cases import PROBLEMS, problems
+from checker import DTYPES, Data, compare, in_memory_order, make_data, tolerance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyconv
+from pyconv import ConvProblem, reference, registry
+from pyconv.algorithm import Algorithm, Call
+
+FUNCTIONS = {1: pyconv.conv1d, 2: pyconv.conv2d, 3: pyconv.conv3d}
+pyconv.algorithms()
+ALGORITHMS = {id: registry.find(id) for id in pyconv.algorithms()}
+#: family.dtype@backend, whatever the operation: what hypothesis draws for
+KINDS = sorted({id.split(".", 1)[1] for id in ALGORITHMS})
+
+
+def last_kernel(algorithm: Algorithm) -> str | None:
+    """What the kernel that ran last calls itself; the reference has no kernel to ask."""
+    if algorithm.backend == "c":
+        from pyconv.backends import c
+
+        return c.last_kernel()
+    if algorithm.backend == "numba":
+        from pyconv.backends import numba_cpu
+
+        return numba_cpu.last_kernel()
+    return None
+
+
+def runs_here(algorithm: Algorithm) -> bool:
+    return getattr(algorithm, "runs_here", True)
+
+
+@pytest.fixture
+def guarded_scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[np.ndarray]]:
+    """C kernels get exactly the scratch they asked for, full of 0xA5, between two guards."""
+    from pyconv.backends import c
+
+    buffers: list[np.ndarray] = []
+    guard = 4096
+
+    def scratch(size: int) -> object:
+        buffer = np.full(size + 2 * guard + 64, 0xA5, dtype=np.uint8)
+        buffer[:] = 0xA5
+        start = guard + -(buffer.ctypes.data + guard) % 64
+        buffer[:start] = 0x5C
+        buffer[start + size :] = 0x5C
+        buffers.append(buffer)
+        buffers.append(buffer[:start])
+        buffers.append(buffer[start + size :])
+        return c.ffi.from_buffer(buffer) + start
+
+    monkeypatch.setattr(c, "scratch", scratch)
+    yield buffers
+    for head, tail in zip(buffers[1::3], buffers[2::3], strict=True):
+        assert (head == 0x5C).all(), "a kernel wrote before its scratch"
+        assert (tail == 0x5C).all(), "a kernel wrote behind its scratch"
+
+
+def settings_of(problem: ConvProblem) -> dict[str, object]:
+    activation = (problem.activation, problem.slope) if problem.slope else problem.activation
+    return {
+        "stride": problem.stride,
+        "padding": problem.padding,
+        "dilation": problem.dilation,
+        "groups": problem.groups,
+        "padding_mode": problem.padding_mode,
+        "activation": activation,
+    }
+
+
+def run(problem: ConvProblem, data: Data, algorithm: str, **more: object) -> np.ndarray:
+    return FUNCTIONS[problem.rank](
+        data.x, data.w, data.bias, residual=data.residual, algorithm=algorithm, **settings_of(problem), **more
+    )
+
+
+def check(problem: ConvProblem, algorithm: Algorithm, integers: bool, seed: int = 0) -> None:
+    """Run into a poisoned output; prove who ran; compare."""
+    data = make_data(problem, integers, seed)
+    expected = reference.conv(problem, data.x, data.w, data.bias, data.residual)
+    out = in_memory_order(np.full(problem.out_shape, np.nan, DTYPES[problem.dtype]), problem.channels_last)
+    before = last_kernel(algorithm)
+    copies = [None if a is None else a.copy() for a in (data.x, data.w, data.bias, data.residual)]
+    result = run(problem, data, algorithm.id, out=out)
+    assert result is out
+    if out.size and before is not None:
+        assert last_kernel(algorithm) == algorithm.kernel_name
+    exact = integers and problem.activation in (None, "relu", "relu6", "leaky_relu") and problem.dtype != "f16"
+    compare(out, expected, 0.0 if exact else tolerance(problem, data, algorithm, expected), out.dtype)
+    for array, copy in zip((data.x, data.w, data.bias, data.residual), copies, strict=True):
+        assert array is None or np.array_equal(array, copy), "an input was changed"
+    fresh = run(problem, data, algorithm.id)
+    np.testing.assert_array_equal(fresh, out)
+    if problem.channels_last and fresh.size and problem.c_out > 1:
+        assert np.moveaxis(fresh, 1, -1).flags.c_contiguous, "channels-last in, channels-last out"
+
+
+def supporting(problem: ConvProblem) -> list[Algorithm]:
+    """Every algorithm that says it can do the problem within the default limit of scratch."""
+    call = Call.typical(problem, threads=2, max_workspace=64 << 20)
+    able = [a for a in ALGORITHMS.values() if a.op == problem.op and a.dtype == problem.dtype and a.supports(problem)]
+    return [a for a in able if a.workspace(call) is not None]
+
+
+@pytest.mark.parametrize("text", PROBLEMS)
+def test_every_algorithm_on_the_table(text: str, guarded_scratch: list[np.ndarray]) -> None:
+    problem = ConvProblem.parse(text)
+    asked = supporting(problem)
+    assert asked
+    for algorithm in asked:
+        check(problem, algorithm, integers=True)
+        check(problem, algorithm, integers=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_algorithm_is_covered(kind: str) -> None:
+    """An algorithm that no problem of the table reaches has not been tested; one this processor lacks says so."""
+    parsed = [ConvProblem.parse(text) for text in PROBLEMS]
+    for op in ("conv1d", "conv2d", "conv3d"):
+        algorithm = ALGORITHMS[f"{op}.{kind}"]
+        if not runs_here(algorithm):
+            pytest.skip(f"this processor does not have {kind.rpartition('-')[2]}")
+        assert any(p.op == op and p.dtype == algorithm.dtype and algorithm.supports(p) for p in parsed), algorithm.id
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "numpy" not in kind])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_drawn_problems(kind: str, data: st.DataObject) -> None:
+    family, dtype = kind.split("@")[0].split(".")
+    problem = data.draw(problems(dtypes=(dtype,), depthwise=True if family.startswith("depthwise") else None))
+    algorithm = ALGORITHMS[f"{problem.op}.{kind}"]
+    if algorithm.supports(problem):
+        check(problem, algorithm, integers=data.draw(st.booleans()))
+
+
+SMALL = [ConvProblem.parse(t) for t in ("n2c6h9w10-o7k3s2p1-f32-bias", "n2c6h9w10-o6k3s1p1g6-f64", "n1c9h8w7-o5k1s1p0-f32")]
+LAYOUTS = {
+    "transposed": lambda a: np.ascontiguousarray(a.transpose()).transpose(),
+    "reversed": lambda a: np.flip(np.ascontiguousarray(np.flip(a))),
+    "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "offset rows": lambda a: np.pad(a, [(0, 0)] * (a.ndim - 1) + [(3, 5)])[..., 3:-5],
+    "read-only": lambda a: (b := a.copy(), b.setflags(write=False), b)[2],
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder("S")),
+    "field of a struct": lambda a: _field(a),
+    "misaligned": lambda a: _misaligned(a),
+    "channels last": lambda a: in_memory_order(a, True) if a.ndim == 4 else a,
+}
+
+
+def _field(a: np.ndarray) -> np.ndarray:
+    records = np.zeros(a.shape, dtype=np.dtype([("tag", np.uint8), ("value", a.dtype)]))
+    records["value"] = a
+    return records["value"]
+
+
+def _misaligned(a: np.ndarray) -> np.ndarray:
+    raw = np.zeros(a.nbytes + 1, dtype=np.uint8)
+    view = raw[1:].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("problem", SMALL, ids=str)
+def test_memory_layouts_of_inputs(problem: ConvProblem, layout: str) -> None:
+    """Hazards 32, 34, 35, 36: any strides, byte order and alignment give the same values."""
+    data = make_data(problem, integers=True)
+    expected = reference.conv(problem, data.x, data.w, data.bias)
+    change = LAYOUTS[layout]
+    moved = Data(change(data.x), change(data.w), None if data.bias is None else change(data.bias), None)
+    for algorithm in supporting(problem):
+        compare(run(problem, moved, algorithm.id), expected, 0.0, data.x.dtype)
+        prepared = pyconv.prepare(
+            FUNCTIONS[problem.rank], moved.w, moved.bias, algorithm=algorithm.id, **settings_of(problem)
+        )
+        compare(prepared(moved.x), expected, 0.0, data.x.dtype)
+
+
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"read-only"}))
+@pytest.mark.parametrize("problem", SMALL, ids=str)
+def test_memory_layouts_of_out_and_residual(problem: ConvProblem, layout: str) -> None:
+    data = make_data(problem, integers=True)
+    rng = np.random.default_rng(5)
+    residual = rng.integers(-4, 5, problem.out_shape).astype(data.x.dtype)
+    with_residual = ConvProblem.parse(f"{problem}-residual")
+    expected = reference.conv(with_residual, data.x, data.w, data.bias, residual)
+    for algorithm in supporting(problem):
+        out = LAYOUTS[layout](np.full(problem.out_shape, np.nan, data.x.dtype))
+        moved = Data(data.x, data.w, data.bias, LAYOUTS[layout](residual))
+        assert run(with_residual, moved, algorithm.id, out=out) is out
+        compare(out.astype(data.x.dtype), expected, 0.0, data.x.dtype)
+
+
+@pytest.mark.parametrize("problem", SMALL, ids=str)
+def test_the_residual_may_be_out(problem: ConvProblem) -> None:
+    data = make_data(problem, integers=True)
+    start = np.random.default_rng(6).integers(-4, 5, problem.out_shape).astype(data.x.dtype)
+    expected = reference.conv(ConvProblem.parse(f"{problem}-residual"), data.x, data.w, data.bias, start)
+    for algorithm in supporting(problem):
+        out = start.copy()
+        run(problem, Data(data.x, data.w, data.bias, out), algorithm.id, out=out)
+        compare(out, expected, 0.0, out.dtype)
+
+
+def test_out_may_overlap_the_inputs() -> None:
+    """Hazard 46: as if it did not."""
+    problem = ConvProblem.parse("n1c3h8w8-o3k3s1p1-f32")
+    data = make_data(problem, integers=True)
+    expected = reference.conv(problem, data.x, data.w)
+    for algorithm in supporting(problem):
+        memory = np.zeros(2 * data.x.size, np.float32)
+        x = memory[: data.x.size].reshape(data.x.shape)
+        x[...] = data.x
+        out = memory[64 : 64 + data.x.size].reshape(data.x.shape)
+        run(problem, Data(x, data.w, None, None), algorithm.id, out=out)
+        compare(out, expected, 0.0, out.dtype)
+        residual_memory = np.ones(2 * data.x.size, np.float32)
+        residual = residual_memory[: data.x.size].reshape(data.x.shape)
+        out = residual_memory[5 : 5 + data.x.size].reshape(data.x.shape)
+        run(problem, Data(data.x, data.w, None, residual), algorithm.id, out=out)
+        compare(out, expected + 1, 0.0, out.dtype)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_broadcast_inputs(axis: int) -> None:
+    """Strides of 0, as expand() and broadcast_to make them."""
+    problem = ConvProblem.parse("n3c6h7w7-o8k3s1p1-f32")
+    data = make_data(problem, integers=True)
+    x = np.broadcast_to(data.x.take([0], axis=axis), data.x.shape)
+    w = np.broadcast_to(data.w.take([0], axis=axis), data.w.shape)
+    expected = reference.conv(problem, x, w)
+    for algorithm in supporting(problem):
+        compare(run(problem, Data(x, w, None, None), algorithm.id), expected, 0.0, x.dtype)
+
+
+def test_size_one_axes_with_odd_strides() -> None:
+    """Hazard 33: an array that is contiguous in both memory orders at once."""
+    for shape, w_shape in (((1, 8, 1, 1), (4, 8, 1, 1)), ((2, 1, 5, 5), (3, 1, 3, 3)), ((1, 1, 1, 9), (2, 1, 1, 3))):
+        rng = np.random.default_rng(7)
+        x = rng.integers(-4, 5, shape).astype(np.float32)
+        w = rng.integers(-4, 5, w_shape).astype(np.float32)
+        expected = pyconv.conv2d(x, w, algorithm="reference")
+        strides = tuple(12345 * 4 if size == 1 else stride for size, stride in zip(shape, x.strides, strict=True))
+        odd = np.lib.stride_tricks.as_strided(x, shape, strides)
+        for id, algorithm in ALGORITHMS.items():
+            if algorithm.op == "conv2d" and algorithm.dtype == "f32":
+                if not algorithm.supports(
+                    ConvProblem(shape[0], shape[1], w_shape[0], shape[2:], w_shape[2:], (1, 1), ((0, 0),) * 2, (1, 1))
+                ):
+                    continue
+                np.testing.assert_array_equal(pyconv.conv2d(odd, w, algorithm=id), expected)
+                np.testing.assert_array_equal(pyconv.conv2d(odd.astype(np.float32), w, algorithm=id), expected)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_unbatched(rank: int) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.integers(-4, 5, (3, *(6,) * rank)).astype(np.float32)
+    w = rng.integers(-4, 5, (4, 3, *(3,) * rank)).astype(np.float32)
+    expected = FUNCTIONS[rank](x[None], w)[0]
+    np.testing.assert_array_equal(FUNCTIONS[rank](x, w), expected)
+    out = np.full(expected.shape, np.nan, np.float32)
+    assert FUNCTIONS[rank](x, w, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(pyconv.prepare(FUNCTIONS[rank], w)(x), expected)
+
+
+def test_every_spelling_of_padding() -> None:
+    rng = np.random.default_rng(9)
+    x = rng.standard_normal((1, 2, 8, 9)).astype(np.float32)
+    w = rng.standard_normal((3, 2, 3, 4)).astype(np.float32)
+    same = pyconv.conv2d(x, w, padding="same")
+    assert same.shape == (1, 3, 8, 9)
+    # an even kernel gets its extra element at the end (hazard 31)
+    np.testing.assert_array_equal(same, pyconv.conv2d(x, w, padding=((1, 1), (1, 2))))
+    np.testing.assert_array_equal(pyconv.conv2d(x, w, padding="valid"), pyconv.conv2d(x, w))
+    np.testing.assert_array_equal(pyconv.conv2d(x, w, padding=2), pyconv.conv2d(x, w, padding=[2, 2]))
+    np.testing.assert_array_equal(pyconv.conv2d(x, w, padding=(1, 2)), pyconv.conv2d(x, w, padding=[[1, 1], [2, 2]]))
+    np.testing.assert_array_equal(
+        pyconv.conv2d(x, w, padding=np.array([1, 2]), stride=np.int64(2)), pyconv.conv2d(x, w, 2 and None, 2, (1, 2))
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "text",
+    ["n1c3h20w21-o4k3s1p1-f32", "n1c20h9w9-o20k3s1p1g20-f32", "n1c3h20w21-o9k5s2p2-f64-reflect", "n2c4h7w7-o3k1s1p0-f32"],
+)
+def test_non_finite_values_stay_in_their_windows(text: str, value: float) -> None:
+    """Hazard 41, in x and in w."""
+    problem = ConvProblem.parse(text)
+    for place in ("x", "w"):
+        data = make_data(problem, integers=True)
+        array = getattr(data, place)
+        array[tuple(size // 2 for size in array.shape)] = value
+        expected = reference.conv(problem, data.x, data.w)
+        assert not np.isfinite(expected).all()
+        if place == "x" or problem.groups > 1:
+            assert np.isfinite(expected).any()
+        for algorithm in supporting(problem):
+            compare(run(problem, data, algorithm.id), expected, 0.0, data.x.dtype)
+
+
+def test_denormals_are_kept() -> None:
+    """Hazard 47."""
+    for dtype in (np.float32, np.float64):
+        tiny = np.finfo(dtype).smallest_subnormal
+        x = np.full((1, 1, 4, 40), tiny, dtype)
+        w = np.ones((1, 1, 1, 1), dtype)
+        problem = ConvProblem.parse("n1c1h4w40-o1k1s1p0-" + ("f32" if dtype is np.float32 else "f64"))
+        for algorithm in supporting(problem):
+            np.testing.assert_array_equal(pyconv.conv2d(x, w, algorithm=algorithm.id), x)
+
+
+ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", ("leaky_relu", 0.3), "elu", ("elu", 2.0), "sigmoid", "tanh", "silu", "hardswish")
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activation_accuracy(activation: object, dtype: type) -> None:
+    """A 1x1 kernel of 1 leaves the activation alone with its argument, special values included."""
+    rng = np.random.default_rng(10)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 3, -3, 6, 100, -100, 1e30, -1e30, 88.7, -87.3, 709.7, -708]
+    values = np.concatenate([rng.standard_normal(3000) * 5, rng.uniform(-0.5, 0.5, 1000), np.array(special)])
+    x = values.astype(dtype).reshape(1, 1, 1, -1)
+    w = np.ones((1, 1, 1, 1), dtype)
+    name, slope = activation if isinstance(activation, tuple) else (activation, {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0))
+    expected = reference.activate(x.astype(np.float64), name, dtype(slope) if slope else slope)
+    problem = ConvProblem.parse(f"n1c1h1w{x.size}-o1k1s1p0-{'f32' if dtype is np.float32 else 'f64'}")
+    ulp = np.abs(np.spacing(np.where(np.isfinite(expected), expected, 0).astype(dtype)).astype(np.float64))
+    for algorithm in supporting(problem):
+        result = pyconv.conv2d(x, w, activation=activation, algorithm=algorithm.id)
+        # results below the smallest normal number may be flushed by exp
+        allowed = 4 * ulp + (np.finfo(dtype).tiny if name in ("sigmoid", "silu", "elu", "tanh") else 0)
+        compare(result, expected, allowed, np.dtype(dtype))
+
+
+def pages_between_guards(array: np.ndarray, at_end: bool) -> tuple[np.ndarray, mmap.mmap]:
+    """A copy of the array that ends exactly where unreadable memory begins (or begins where it ends)."""
+    page = mmap.PAGESIZE
+    pages = -(-array.nbytes // page)
+    memory = mmap.mmap(-1, (pages + 2) * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    protect = ctypes.CDLL(None).mprotect
+    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    start = page + (pages * page - array.nbytes if at_end else 0)
+    copy = np.frombuffer(memory, array.dtype, array.size, start).reshape(array.shape)
+    copy[...] = array
+    for address in (base, base + (pages + 1) * page):
+        assert protect(address, page, 0) == 0
+    return copy, memory
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n1c3h9w11-o5k3s1p1-f32",
+        "n2c5h7w7-o9k1s1p0-f32",
+        "n1c4h9w13-o4k3s2p1-f32",
+        "n1c18h7w7-o18k3s1p1g18-f32",
+        "n1c3h5w57-o3k3s1p1g3-f32",
+        "n1c3h20w20-o3k5s1p0g3-f64",
+        "n1c2w101-o3k7s1p0-f64",
+        "n1c2d3h4w5-o3k2s1p0-f32",
+        "n1c4h11w11-o3k1s2p0-f32",
+    ],
+)
+def test_nothing_is_read_outside_the_arrays(text: str, at_end: bool) -> None:
+    """Hazard 37: a read past either end of x, w, bias or residual, or a write past out, is a segmentation fault."""
+    problem = ConvProblem.parse(f"{text}-bias-residual")
+    data = make_data(problem, integers=True)
+    expected = reference.conv(problem, data.x, data.w, data.bias, data.residual)
+    keep = []
+    arrays = []
+    for array in (data.x, data.w, data.bias, data.residual, np.full(problem.out_shape, np.nan, data.x.dtype)):
+        copy, memory = pages_between_guards(array, at_end)
+        keep.append(memory)
+        arrays.append(copy)
+    *inputs, out = arrays
+    for algorithm in supporting(problem):
+        out[...] = np.nan
+        run(problem, Data(*inputs), algorithm.id, out=out)
+        compare(out, expected, 0.0, out.dtype)
+
+
+def test_float16_is_summed_wide() -> None:
+    """Hazard 40: 4096 ones are 4096, where float16 sums would stop at 2048."""
+    x, w = np.ones((1, 1, 64, 64), np.float16), np.ones((1, 1, 64, 64), np.float16)
+    assert float(pyconv.conv2d(x, w)[0, 0, 0, 0]) == 4096.0
+
+
+def test_sums_beyond_two_to_the_31_elements_are_planned() -> None:
+    """Hazard 22: indices are 64-bit; only the arithmetic can be tested without the memory."""
+    problem = ConvProblem.parse("n1c1h70000w70000-o1k3s1p1-f32")
+    assert np.prod(problem.out_shape) > 2**31
+    for algorithm in supporting(problem):
+        needed = algorithm.workspace(Call.typical(problem, 2, 64 << 20))
+        assert needed is not None
+        assert needed <= 64 << 20

@@ -1,0 +1,142 @@
+"""The house rules that a program can check: who imports whom, names, docstrings, examples."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pyconv
+
+#: Modules of pyconv that each module may import (docs/architecture.md); anything else of pyconv is a breach.
+MAY_IMPORT = {
+    "errors": set(),
+    "options": set(),
+    "problem": {"errors"},
+    "cost": {"problem"},
+    "algorithm": {"cost", "problem"},
+    "registry": {"algorithm", "backends"},
+    "reference": {"algorithm", "problem"},
+    "plan": {"algorithm", "backends", "cost", "errors", "options", "problem", "registry"},
+    "prepare": {"ops", "plan"},
+    "info": {"__init__", "backends", "options", "registry"},
+    "ops.arguments": {"algorithm", "errors", "problem"},
+    "ops.conv": {"algorithm", "errors", "options", "ops", "plan", "problem"},
+    "backends.c": {"_ffi", "algorithm", "cost", "errors", "problem"},
+    "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
+    "backends.numba_cpu": {"algorithm", "cost", "errors", "kernels", "problem"},
+    "__main__": {"cli"},
+}
+#: Third-party packages that `import pyconv` may load, and that kernels may use.
+CORE_PACKAGES = {"numpy", "cffi", "_cffi_backend"}
+
+
+def imports_of(path: Path, package: str) -> set[str]:
+    """Absolute names of everything that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{name}.{alias.name}" for alias in node.names} if not node.module or node.level else {name}
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_modules_import_downwards_only(root: Path, name: str) -> None:
+    path = root / "pyconv" / (name.replace(".", "/") + ".py")
+    if not path.exists():
+        pytest.skip(f"{name} is not part of this version")
+    package = ".".join(["pyconv", *name.split(".")[:-1]])
+    for imported in imports_of(path, package):
+        if not imported.startswith("pyconv."):
+            continue
+        first = imported.split(".")[1]
+        if (root / "pyconv" / f"{first}.py").exists() or (root / "pyconv" / first).is_dir() or first in {"_ffi", "kernels"}:
+            allowed = MAY_IMPORT[name] | {name.split(".")[0]} if "." in name else MAY_IMPORT[name]
+            assert first in allowed, f"pyconv.{name} imports {imported}"
+
+
+def test_every_module_has_a_rule(root: Path) -> None:
+    free = {"__init__", "cli", "demo", "ops.__init__", "backends.__init__"}
+    modules = {
+        ".".join(path.relative_to(root / "pyconv").with_suffix("").parts) for path in (root / "pyconv").rglob("*.py")
+    }
+    assert modules - free <= set(MAY_IMPORT), modules - free - set(MAY_IMPORT)
+
+
+def test_numba_kernels_know_nothing_of_pyconv(root: Path) -> None:
+    standard = set(sys.stdlib_module_names)
+    for path in (root / "kernels").rglob("*.py"):
+        package = ".".join(["kernels", *path.relative_to(root / "kernels").parts[:-1]])
+        for imported in imports_of(path, package):
+            assert imported.split(".")[0] in standard | {"numpy", "numba", "llvmlite", "kernels"}, f"{path.name}: {imported}"
+
+
+def test_import_is_light(subprocess_environment: dict[str, str]) -> None:
+    script = "import sys; before = set(sys.modules); import pyconv; print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    done = subprocess.run([sys.executable, "-c", script], env=subprocess_environment, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert loaded - set(sys.stdlib_module_names) <= CORE_PACKAGES | {"pyconv"}
+    assert not loaded & {"logging", "asyncio", "ctypes", "multiprocessing"} - {"ctypes"}, "import pyconv stays instant"
+
+
+def test_kernels_are_called_by_the_formula(root: Path) -> None:
+    """op_algo_dtype__isa, and the algorithm's id says the same."""
+    for id in pyconv.algorithms():
+        algorithm = importlib.import_module("pyconv.registry").find(id)
+        assert re.fullmatch(r"conv[123]d\.[a-z0-9-]+\.f(16|32|64)@(c-[a-z0-9]+|numba|numpy)", id)
+        if algorithm.backend == "c":
+            family = algorithm.family.replace("-", "_")
+            assert algorithm.kernel_name == f"conv_{family}_{algorithm.dtype}__{algorithm.isa}"
+            assert (root / "csrc" / f"{family}.inc.c").exists(), "the algorithm's name is its file's"
+
+
+def test_c_sources_are_portable(root: Path) -> None:
+    for path in (root / "csrc").iterdir():
+        if path.suffix not in {".c", ".h", ".py"}:
+            continue
+        code = re.sub(r"/\*.*?\*/|#.*?$" if path.suffix == ".py" else r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        assert not re.search(r"\b_mm\d*_|immintrin|-ffast-math|-march=native", code), path.name
+        assert not re.search(r"#if 0|\bTODO\b|\bFIXME\b", path.read_text()), path.name
+
+
+def modules() -> list[str]:
+    found = [name for _, name, _ in pkgutil.walk_packages(pyconv.__path__, "pyconv.")]
+    return ["pyconv", *(name for name in found if ".kernels" not in name and not name.endswith(("_ffi", "__main__")))]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_run(name: str) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(str(error))
+    failed, _ = doctest.testmod(module)
+    assert failed == 0
+
+
+def test_examples_exist() -> None:
+    """Every public function shows at least one call with its result."""
+    for name in pyconv.__all__:
+        documented = getattr(pyconv, name)
+        assert inspect.getdoc(documented), f"pyconv.{name} has no docstring"
+        if inspect.isfunction(documented):
+            assert ">>>" in (inspect.getdoc(documented) or ""), f"pyconv.{name} shows no example"
+
+
+def test_public_names_are_all_there_is() -> None:
+    assert sorted(pyconv.__all__) == pyconv.__all__ or set(pyconv.__all__) == set(dict.fromkeys(pyconv.__all__))
+    for name in pyconv.__all__:
+        assert hasattr(pyconv, name)
