@@ -23,7 +23,7 @@ SHORT = {
     "scipy": "scipy",
 }
 #: A table is printed at least this wide, also into a pipe or a file: rows that wrap cannot be compared.
-MIN_WIDTH = 150
+MIN_WIDTH = 190
 
 
 def _has_rich() -> bool:
@@ -51,10 +51,11 @@ def progress(layers: Sequence[Layer]) -> Iterator[Layer]:
         bar.refresh()
 
 
-def milliseconds(seconds: float) -> str:
-    """Return three significant figures, in ms."""
-    value = seconds * 1e3
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+def milliseconds(measured: dict[str, Any]) -> str:
+    """Return a peer's median in ms, marked where a round was disturbed."""
+    value = measured["median_s"] * 1e3
+    mark = "~" if measured["disturbed_rounds"] else ""
+    return mark + (f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}")
 
 
 def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -70,13 +71,13 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for entry in entries:
         peers, best = entry["peers"], entry["best_rival"]
-        row = [entry["layer"]["name"], f"{entry['flops'] / 1e6:.4g}"]
+        row = [entry["layer"]["name"], f"{entry['flops'] / 1e6:.2f}"]
         if ours:
             mine = peers.get(OURS)
             row += (
                 [
                     mine["form"].split("@")[0],
-                    milliseconds(mine["median_s"]),
+                    milliseconds(mine),
                     f"{mine['gflops']:.0f}",
                     f"{mine['gflops'] / peak:.0%}" if peak else "-",
                 ]
@@ -85,7 +86,7 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             )
         for peer in rivals:
             if peer in peers:
-                row.append(milliseconds(peers[peer]["median_s"]))
+                row.append(milliseconds(peers[peer]))
             else:
                 row.append("WRONG" if entry["absent"].get(peer, "").startswith("wrong") else "-")
         row += [SHORT[best], f"{peers[best]['gflops']:.0f}"] if best else ["-", "-"]
@@ -110,13 +111,8 @@ def _notes(document: dict[str, Any]) -> list[str]:
         notes.append(
             f"threads of {', '.join(sorted(restless))} were still busy after a round and may have slowed others"
         )
-    disturbed = [
-        f"{entry['layer']['name']} ({', '.join(peers)})"
-        for entry in document["layers"]
-        if (peers := [peer for peer, measured in entry["peers"].items() if measured["disturbed_rounds"]])
-    ]
-    if disturbed:
-        notes.append(f"disturbed by other processes: {'; '.join(disturbed)}")
+    if any(measured["disturbed_rounds"] for entry in document["layers"] for measured in entry["peers"].values()):
+        notes.append("~ marks times of which other processes took a part")
     if document.get("others_s"):
         notes.append(f"other processes used {document['others_s']:.0f} s of processor time during the run")
     return notes
@@ -156,7 +152,7 @@ def _table(header: list[str], rows: list[list[str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     words = {"layer", "algorithm", "best rival", "class", "worst layer"}
     for name in header:
-        table.add_column(name, justify="left" if name in words else "right", no_wrap=name in words)
+        table.add_column(name, justify="left" if name in words else "right", no_wrap=True)
     for row in rows:
         cells = [Text(cell) for cell in row]
         for cell, name in zip(cells, header, strict=True):

@@ -27,7 +27,7 @@ from benchmarks.worker import layer_to_json
 __all__ = ["Measured", "Result", "main"]
 
 #: Limits for one answer of a worker.
-HELLO_LIMIT_S, PREPARE_LIMIT_S, ROUND_LIMIT_S = 120.0, 90.0, 60.0
+HELLO_LIMIT_S, PREPARE_LIMIT_S, ROUND_LIMIT_S = 120.0, 45.0, 45.0
 #: A peer so many times slower than the fastest of the first round keeps that round's time and is spared the others.
 HOPELESS = 6.0
 #: A peer whose worker was lost so often is left out of the rest.
