@@ -12,11 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["busy_seconds", "describe", "wait_until_quiet", "waiting_seconds"]
+__all__ = ["busy_seconds", "describe", "spare_seconds", "wait_until_quiet", "waiting_seconds"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _CPUINFO, _CACHES = Path("/proc/cpuinfo"), Path("/sys/devices/system/cpu/cpu0/cache")
 _STAT, _TASKS = Path("/proc/stat"), Path("/proc/self/task")
+_IDLE, _IOWAIT = 3, 4
 #: Quiet is less than this share of one processor over one look, which must span many of Linux's 10 ms ticks.
 LOOK_S, QUIET_SHARE = 0.2, 0.2
 
@@ -39,12 +40,23 @@ def describe() -> dict[str, Any]:
 
 def busy_seconds() -> float | None:
     """Return the processor time that the whole machine has spent on anything since it started, if the system tells."""
+    fields = _stat()
+    return None if fields is None else sum(fields) - fields[_IDLE] - fields[_IOWAIT]
+
+
+def spare_seconds() -> float:
+    """Return the idle time of all processors together; 0 where the system does not tell."""
+    fields = _stat()
+    return 0.0 if fields is None else fields[_IDLE] + fields[_IOWAIT]
+
+
+def _stat() -> list[float] | None:
+    """Return seconds since the start: user, nice, system, idle, iowait, irq, softirq and steal, of all processors."""
     try:
-        fields = [int(field) for field in _STAT.read_text().split("\n", 1)[0].split()[1:9]]
+        ticks = [int(field) for field in _STAT.read_text().split("\n", 1)[0].split()[1:9]]
     except (OSError, ValueError):
         return None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = fields
-    return float(user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return [tick / os.sysconf("SC_CLK_TCK") for tick in ticks]
 
 
 def wait_until_quiet(limit_s: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -52,9 +53,9 @@ def progress(layers: Sequence[Layer]) -> Iterator[Layer]:
 
 
 def milliseconds(measured: dict[str, Any]) -> str:
-    """Return a peer's median in ms, marked where a round was disturbed."""
+    """Return a peer's median in ms, marked where every round was disturbed."""
     value = measured["median_s"] * 1e3
-    mark = "~" if measured["disturbed_rounds"] else ""
+    mark = "~" if measured["only_disturbed"] else ""
     return mark + (f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}")
 
 
@@ -111,8 +112,15 @@ def _notes(document: dict[str, Any]) -> list[str]:
         notes.append(
             f"threads of {', '.join(sorted(restless))} were still busy after a round and may have slowed others"
         )
-    if any(measured["disturbed_rounds"] for entry in document["layers"] for measured in entry["peers"].values()):
+    if any(measured["only_disturbed"] for entry in document["layers"] for measured in entry["peers"].values()):
         notes.append("~ marks times of which other processes took a part")
+    crowded = Counter(
+        peer for entry in document["layers"] for peer, measured in entry["peers"].items() if measured["crowded_rounds"]
+    )
+    notes += [
+        f"{peer}: in {count} layers its threads shared a processor while another had nothing to do"
+        for peer, count in crowded.items()
+    ]
     if document.get("others_s"):
         notes.append(f"other processes used {document['others_s']:.0f} s of processor time during the run")
     return notes

@@ -32,9 +32,12 @@ HELLO_LIMIT_S, PREPARE_LIMIT_S, ROUND_LIMIT_S = 120.0, 45.0, 45.0
 HOPELESS = 6.0
 #: A peer whose worker was lost so often is left out of the rest.
 MAX_LOSSES = 3
-#: A round in which a peer's threads waited this share of the time for a processor was disturbed, and is repeated for as
-#: long as the patience with the layer lasts.
+#: A round in which a peer's threads waited this share of the time for a processor was disturbed by other processes, and
+#: is repeated for as long as the patience with the layer lasts ...
 DISTURBED = 0.03
+#: ... unless processors had nothing to do for at least this part of the waiting: then the peer's threads stood in each
+#: other's way on one processor, which is how they run, and counts.
+SELF_MADE = 0.5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -54,8 +57,10 @@ class Measured:
         Every timed call.
     always_idle : bool
         Whether its threads went to sleep after every round.
-    disturbed : int
-        Rounds that count although other processes took part of the time.
+    disturbed : list of bool
+        Whether other processes took part of the time, one entry a round.
+    crowded : int
+        Rounds in which its threads waited for each other's processor while another had nothing to do.
     """
 
     form: str
@@ -63,12 +68,14 @@ class Measured:
     rounds_s: list[float] = field(default_factory=list)
     calls_s: list[float] = field(default_factory=list)
     always_idle: bool = True
-    disturbed: int = 0
+    disturbed: list[bool] = field(default_factory=list)
+    crowded: int = 0
 
     @property
     def median_s(self) -> float:
-        """Median of the rounds' medians: the number that is compared."""
-        return statistics.median(self.rounds_s)
+        """Median of the medians of the rounds that nobody disturbed, or of all where there are none: what is compared."""
+        pairs = zip(self.rounds_s, self.disturbed, strict=True)
+        return statistics.median([seconds for seconds, disturbed in pairs if not disturbed] or self.rounds_s)
 
     def quantiles_s(self) -> dict[str, float]:
         """Quantiles of the seconds of a call over all rounds (nearest rank)."""
@@ -118,7 +125,9 @@ class Result:
                     "quantiles_s": m.quantiles_s(),
                     "calls": len(m.calls_s),
                     "always_idle": m.always_idle,
-                    "disturbed_rounds": m.disturbed,
+                    "disturbed_rounds": sum(m.disturbed),
+                    "only_disturbed": all(m.disturbed),
+                    "crowded_rounds": m.crowded,
                 }
                 for peer, m in self.measured.items()
             },
@@ -195,6 +204,13 @@ class Settings:
     patience_s: float
 
 
+def _waited(answer: dict[str, Any]) -> str:
+    """Say whose processors a round's threads waited for: "" (none), "others" or "own"."""
+    if answer.get("waited", 0.0) <= DISTURBED:
+        return ""
+    return "own" if answer["spare"] >= SELF_MADE * answer["waited"] else "others"
+
+
 def measure(contest: Field, layer: Layer, settings: Settings) -> Result:
     """Prepare and check one layer in every worker, then time it in interleaved rounds."""
     result = Result(layer)
@@ -220,7 +236,7 @@ def measure(contest: Field, layer: Layer, settings: Settings) -> Result:
     for number in range(settings.rounds):
         for peer in list(running):
             answer = contest.ask(peer, {"do": "time"}, ROUND_LIMIT_S)
-            while answer.get("waited", 0.0) > DISTURBED and patience > 0:
+            while _waited(answer) == "others" and patience > 0:
                 began = time.monotonic()
                 machine.wait_until_quiet(patience)
                 answer = contest.ask(peer, {"do": "time"}, ROUND_LIMIT_S)
@@ -234,7 +250,8 @@ def measure(contest: Field, layer: Layer, settings: Settings) -> Result:
             measured.rounds_s.append(statistics.median(answer["seconds"]))
             measured.calls_s += answer["seconds"]
             measured.always_idle &= answer["idle"]
-            measured.disturbed += answer["waited"] > DISTURBED
+            measured.disturbed.append(_waited(answer) == "others")
+            measured.crowded += _waited(answer) == "own"
         if number == 0 and running:
             fastest = min(result.measured[peer].median_s for peer in running)
             running = [peer for peer in running if result.measured[peer].median_s <= HOPELESS * fastest]

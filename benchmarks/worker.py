@@ -8,8 +8,9 @@ standard error. The requests:
 ``{"do": "prepare", "layer": {...}, "dtype": ..., "bias": ..., "activation": ..., "threads": ...}``
     ``{"refused": reason}``, ``{"wrong": reason}`` or ``{"form": text, "error": relative rms error}``
 ``{"do": "time"}``
-    ``{"seconds": [one a call], "waited": share of the round, "idle": whether its threads went to sleep afterwards}``;
-    ``waited`` counts the time that threads were ready and other processes had the processor
+    ``{"seconds": [one a call], "waited": share, "spare": share, "idle": whether its threads slept afterwards}``;
+    ``waited`` is the time that threads were ready and had no processor, ``spare`` the time that processors had nothing
+    to do, both relative to the round's length
 ``{"do": "forget"}``
     ``{}``: frees the layer
 
@@ -123,11 +124,17 @@ class Worker:
         if self.prepared is None:
             raise RuntimeError("there is nothing to time: send a prepare request first")
         gc.disable()
-        began, waiting = time.perf_counter(), machine.waiting_seconds()
+        before = (time.perf_counter(), machine.waiting_seconds(), machine.spare_seconds())
         times = time_round(self.prepared.run)
-        waited = (machine.waiting_seconds() - waiting) / (time.perf_counter() - began)
+        after = (time.perf_counter(), machine.waiting_seconds(), machine.spare_seconds())
         gc.enable()
-        return {"seconds": times[:MAX_TIMES], "waited": waited, "idle": wait_until_idle()}
+        length, waited, spare = (end - start for start, end in zip(before, after, strict=True))
+        return {
+            "seconds": times[:MAX_TIMES],
+            "waited": waited / length,
+            "spare": spare / length,
+            "idle": wait_until_idle(),
+        }
 
     def forget(self, request: dict[str, Any]) -> dict[str, Any]:
         """Free the layer's arrays and graphs."""
