@@ -73,7 +73,7 @@ class Measured:
 
     @property
     def median_s(self) -> float:
-        """Median of the medians of the rounds that nobody disturbed, or of all where there are none: what is compared."""
+        """Median of the medians of the undisturbed rounds, or of all where there are none: the number that is compared."""
         pairs = zip(self.rounds_s, self.disturbed, strict=True)
         return statistics.median([seconds for seconds, disturbed in pairs if not disturbed] or self.rounds_s)
 
