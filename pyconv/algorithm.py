@@ -1,5 +1,7 @@
-"""What an algorithm is: a constant that says whether, how fast, how exactly and with how much memory it can do a
-problem, and that turns the problem into a function of arrays.
+"""What an algorithm is: a constant that answers for itself.
+
+Whether it can do a problem, how fast, how exactly, with how much memory; and it turns the problem into a function of
+arrays.
 """
 
 from __future__ import annotations

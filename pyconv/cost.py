@@ -112,9 +112,7 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     if family == "im2col":
         fixed += problem.n * problem.groups * problem.reduction * -(-pixels // (3 * lanes)) * 2.5e-9
     overhead = 3e-6 + fixed / NOMINAL_THREADS
-    return roofline(
-        problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered, overhead=overhead
-    )
+    return roofline(problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered, overhead=overhead)
 
 
 def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:

@@ -53,23 +53,25 @@ class Explanation:
     candidates: tuple[Candidate, ...] = field(repr=False)
 
     def __str__(self) -> str:
-        header = ("", "algorithm", "estimate", "measured", "scratch", "error bound", "reason")
-        rows = [header, *map(self._row, self.candidates)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+        rows = [("", "algorithm", "estimate", "measured", "scratch", "error bound", "reason"), *self.rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([f"{self.problem.op} {self.problem}", *lines])
 
-
-    def _row(self, c: Candidate) -> tuple[str, ...]:
-        return (
-            "->" if c.id == self.algorithm else "",
-            c.id,
-            _seconds(c.estimate_s),
-            _seconds(c.measured_s),
-            "" if c.workspace_bytes is None else f"{c.workspace_bytes / 1024:.0f} KB",
-            "" if c.error_bound is None else f"{c.error_bound:.1e}",
-            self.why if c.id == self.algorithm else c.reason,
-        )
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return one row of text for each candidate: mark, id, estimate, measured, scratch, error bound, reason."""
+        return [
+            (
+                "->" if c.id == self.algorithm else "",
+                c.id,
+                _seconds(c.estimate_s),
+                _seconds(c.measured_s),
+                "" if c.workspace_bytes is None else f"{c.workspace_bytes / 1024:.0f} KB",
+                "" if c.error_bound is None else f"{c.error_bound:.1e}",
+                self.why if c.id == self.algorithm else c.reason,
+            )
+            for c in self.candidates
+        ]
 
 
 def _seconds(value: float | None) -> str:

@@ -143,8 +143,10 @@ class ConvProblem:
             if size == 0 and any(padding) and self.padding_mode != "zeros":
                 raise InvalidProblem(f"an empty axis ({axis}) cannot be padded with padding_mode={self.padding_mode!r}")
         channels = self.c_in // self.groups
-        padded_elements = self.n * self.c_in * math.prod(
-            size + sum(padding) for size, padding in zip(self.spatial, self.padding, strict=True)
+        padded_elements = (
+            self.n
+            * self.c_in
+            * math.prod(size + sum(padding) for size, padding in zip(self.spatial, self.padding, strict=True))
         )
         for what, elements in (
             ("the padded input", padded_elements),

@@ -114,9 +114,7 @@ def conv_blocks(
             yield where, activate(values, problem.activation, problem.slope)
 
 
-def conv(
-    problem: ConvProblem, x: Array, w: Array, bias: Array | None = None, residual: Array | None = None
-) -> Array:
+def conv(problem: ConvProblem, x: Array, w: Array, bias: Array | None = None, residual: Array | None = None) -> Array:
     """Return the whole output in float64; shapes are ``problem.x_shape``, ``w_shape``, (c_out,), ``out_shape``."""
     out = np.empty(problem.out_shape)
     for where, values in conv_blocks(problem, x, w, bias, residual, max_bytes=64 << 20):

@@ -6,7 +6,7 @@ Hazards 1-11 and 21.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def read_only() -> np.ndarray:
 
 
 class OnGpu:
-    __cuda_array_interface__: dict[str, Any] = {}
+    __cuda_array_interface__: ClassVar[dict[str, Any]] = {}
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
@@ -42,7 +42,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dilation 0": (lambda: pyconv.conv2d(x(), w(), dilation=0), InvalidProblem, "dilation must be >= 1"),
     "groups 0": (lambda: pyconv.conv2d(x(), w(), groups=0), InvalidProblem, "groups must be >= 1, got 0"),
     "groups -2^63": (lambda: pyconv.conv2d(x(), w(), groups=-(2**63)), InvalidProblem, "groups must be >= 1"),
-    "groups 3": (lambda: pyconv.conv2d(x(1, 12, 8, 8), w(7, 4, 3, 3), groups=3), InvalidProblem, "groups must divide c_out"),
+    "groups 3": (
+        lambda: pyconv.conv2d(x(1, 12, 8, 8), w(7, 4, 3, 3), groups=3),
+        InvalidProblem,
+        "groups must divide c_out",
+    ),
     "channels": (
         lambda: pyconv.conv2d(x(1, 5, 8, 8), w()),
         InvalidProblem,
@@ -62,11 +66,23 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "padding 2^100": (lambda: pyconv.conv2d(x(), w(), padding=2**100), InvalidProblem, r"2\^60"),
     "dilation 2^62": (lambda: pyconv.conv2d(x(), w(), dilation=2**62), InvalidProblem, "larger than the padded input"),
     "stride 2^62": (lambda: pyconv.conv2d(x(), w(), stride=2**62), InvalidProblem, r"2\^60"),
-    "same with stride": (lambda: pyconv.conv2d(x(), w(), padding="same", stride=2), InvalidProblem, '"same" needs stride 1'),
-    "padding word": (lambda: pyconv.conv2d(x(), w(), padding="full"), InvalidProblem, '"same" or "valid", got \'full\''),
+    "same with stride": (
+        lambda: pyconv.conv2d(x(), w(), padding="same", stride=2),
+        InvalidProblem,
+        '"same" needs stride 1',
+    ),
+    "padding word": (
+        lambda: pyconv.conv2d(x(), w(), padding="full"),
+        InvalidProblem,
+        '"same" or "valid", got \'full\'',
+    ),
     "padding of 3": (lambda: pyconv.conv2d(x(), w(), padding=(1, 1, 1)), InvalidProblem, "an integer or 2 of them"),
     "pairs of 3": (lambda: pyconv.conv2d(x(), w(), padding=((1, 1),) * 3), InvalidProblem, "for each of 2 axes"),
-    "padding mode": (lambda: pyconv.conv2d(x(), w(), padding_mode="edge"), InvalidProblem, "padding_mode must be one of"),
+    "padding mode": (
+        lambda: pyconv.conv2d(x(), w(), padding_mode="edge"),
+        InvalidProblem,
+        "padding_mode must be one of",
+    ),
     "padding an empty axis": (
         lambda: pyconv.conv2d(x(1, 4, 0, 8), w(), padding=2, padding_mode="circular"),
         InvalidProblem,
@@ -103,15 +119,25 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "out list": (lambda: pyconv.conv2d(x(), w(), out=[]), TypeError, "out must be a numpy.ndarray"),
     "out read-only": (lambda: pyconv.conv2d(x(), w(), out=read_only()), InvalidProblem, "out is read-only"),
     "out shares memory": (
-        lambda: pyconv.conv2d(x(), w(), out=np.lib.stride_tricks.as_strided(np.ones(6, F32), (1, 6, 6, 6), (0, 4, 0, 4))),
+        lambda: pyconv.conv2d(
+            x(), w(), out=np.lib.stride_tricks.as_strided(np.ones(6, F32), (1, 6, 6, 6), (0, 4, 0, 4))
+        ),
         InvalidProblem,
         "a stride of 0",
     ),
     # words
-    "activation": (lambda: pyconv.conv2d(x(), w(), activation="gelu"), InvalidProblem, "activation must be None, one of"),
+    "activation": (
+        lambda: pyconv.conv2d(x(), w(), activation="gelu"),
+        InvalidProblem,
+        "activation must be None, one of",
+    ),
     "slope of relu": (lambda: pyconv.conv2d(x(), w(), activation=("relu", 0.1)), InvalidProblem, "activation must be"),
     "slope NaN": (lambda: pyconv.conv2d(x(), w(), activation=("elu", np.nan)), InvalidProblem, "finite"),
-    "slope word": (lambda: pyconv.conv2d(x(), w(), activation=("elu", "a")), TypeError, "slope of elu must be a number"),
+    "slope word": (
+        lambda: pyconv.conv2d(x(), w(), activation=("elu", "a")),
+        TypeError,
+        "slope of elu must be a number",
+    ),
     "algorithm": (
         lambda: pyconv.conv2d(x(), w(), algorithm="winograd9"),
         InvalidProblem,
@@ -163,7 +189,14 @@ def test_bad_calls_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"stride": 0}, {"padding": -1}, {"groups": 3}, {"algorithm": "depthwise"}, {"activation": "gelu"}, {"stride": 1.0}],
+    [
+        {"stride": 0},
+        {"padding": -1},
+        {"groups": 3},
+        {"algorithm": "depthwise"},
+        {"activation": "gelu"},
+        {"stride": 1.0},
+    ],
     ids=str,
 )
 def test_a_failed_call_changes_nothing(settings: dict[str, Any]) -> None:

@@ -111,14 +111,24 @@ def test_the_source_distribution_can_be_built_from(checkout: Path, tmp_path: Pat
     done = build(checkout, tmp_path, "sdist")
     assert done.returncode == 0, done.stdout + done.stderr
     (archive,) = tmp_path.iterdir()
-    names = {name.split("/", 1)[1] for name in tarfile.open(archive).getnames() if "/" in name}
-    assert {f"csrc/{path.name}" for path in (checkout / "csrc").iterdir() if path.suffix in {".c", ".h", ".py"}} <= names
+    with tarfile.open(archive) as contents:
+        names = {name.split("/", 1)[1] for name in contents.getnames() if "/" in name}
+    assert {
+        f"csrc/{path.name}" for path in (checkout / "csrc").iterdir() if path.suffix in {".c", ".h", ".py"}
+    } <= names
 
 
 def compile_all(root: Path, compiler: str, tmp_path: Path, *flags: str) -> None:
     for name in C_FILES:
         command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-ffp-contract=fast"]
-        command += ["-fno-math-errno", *flags, "-c", str(root / "csrc" / f"{name}.c"), "-o", str(tmp_path / f"{name}.o")]
+        command += [
+            "-fno-math-errno",
+            *flags,
+            "-c",
+            str(root / "csrc" / f"{name}.c"),
+            "-o",
+            str(tmp_path / f"{name}.o"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[:3000]
 

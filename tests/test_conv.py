@@ -145,7 +145,9 @@ def test_drawn_problems(kind: str, data: st.DataObject) -> None:
         check(problem, algorithm, integers=data.draw(st.booleans()))
 
 
-SMALL = [ConvProblem.parse(t) for t in ("n2c6h9w10-o7k3s2p1-f32-bias", "n2c6h9w10-o6k3s1p1g6-f64", "n1c9h8w7-o5k1s1p0-f32")]
+SMALL = [
+    ConvProblem.parse(t) for t in ("n2c6h9w10-o7k3s2p1-f32-bias", "n2c6h9w10-o6k3s1p1g6-f64", "n1c9h8w7-o5k1s1p0-f32")
+]
 LAYOUTS = {
     "transposed": lambda a: np.ascontiguousarray(a.transpose()).transpose(),
     "reversed": lambda a: np.flip(np.ascontiguousarray(np.flip(a))),
@@ -289,14 +291,19 @@ def test_every_spelling_of_padding() -> None:
     np.testing.assert_array_equal(pyconv.conv2d(x, w, padding=2), pyconv.conv2d(x, w, padding=[2, 2]))
     np.testing.assert_array_equal(pyconv.conv2d(x, w, padding=(1, 2)), pyconv.conv2d(x, w, padding=[[1, 1], [2, 2]]))
     np.testing.assert_array_equal(
-        pyconv.conv2d(x, w, padding=np.array([1, 2]), stride=np.int64(2)), pyconv.conv2d(x, w, 2 and None, 2, (1, 2))
+        pyconv.conv2d(x, w, padding=np.array([1, 2]), stride=np.int64(2)), pyconv.conv2d(x, w, None, 2, (1, 2))
     )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     "text",
-    ["n1c3h20w21-o4k3s1p1-f32", "n1c20h9w9-o20k3s1p1g20-f32", "n1c3h20w21-o9k5s2p2-f64-reflect", "n2c4h7w7-o3k1s1p0-f32"],
+    [
+        "n1c3h20w21-o4k3s1p1-f32",
+        "n1c20h9w9-o20k3s1p1g20-f32",
+        "n1c3h20w21-o9k5s2p2-f64-reflect",
+        "n2c4h7w7-o3k1s1p0-f32",
+    ],
 )
 def test_non_finite_values_stay_in_their_windows(text: str, value: float) -> None:
     """Hazard 41, in x and in w."""
@@ -324,7 +331,19 @@ def test_denormals_are_kept() -> None:
             np.testing.assert_array_equal(pyconv.conv2d(x, w, algorithm=algorithm.id), x)
 
 
-ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", ("leaky_relu", 0.3), "elu", ("elu", 2.0), "sigmoid", "tanh", "silu", "hardswish")
+ACTIVATIONS = (
+    None,
+    "relu",
+    "relu6",
+    "leaky_relu",
+    ("leaky_relu", 0.3),
+    "elu",
+    ("elu", 2.0),
+    "sigmoid",
+    "tanh",
+    "silu",
+    "hardswish",
+)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
@@ -332,11 +351,34 @@ ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", ("leaky_relu", 0.3), "elu", 
 def test_activation_accuracy(activation: object, dtype: type) -> None:
     """A 1x1 kernel of 1 leaves the activation alone with its argument, special values included."""
     rng = np.random.default_rng(10)
-    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 3, -3, 6, 100, -100, 1e30, -1e30, 88.7, -87.3, 709.7, -708]
+    special = [
+        0.0,
+        -0.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1e-30,
+        -1e-30,
+        3,
+        -3,
+        6,
+        100,
+        -100,
+        1e30,
+        -1e30,
+        88.7,
+        -87.3,
+        709.7,
+        -708,
+    ]
     values = np.concatenate([rng.standard_normal(3000) * 5, rng.uniform(-0.5, 0.5, 1000), np.array(special)])
     x = values.astype(dtype).reshape(1, 1, 1, -1)
     w = np.ones((1, 1, 1, 1), dtype)
-    name, slope = activation if isinstance(activation, tuple) else (activation, {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0))
+    name, slope = (
+        activation
+        if isinstance(activation, tuple)
+        else (activation, {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0))
+    )
     expected = reference.activate(x.astype(np.float64), name, dtype(slope) if slope else slope)
     problem = ConvProblem.parse(f"n1c1h1w{x.size}-o1k1s1p0-{'f32' if dtype is np.float32 else 'f64'}")
     ulp = np.abs(np.spacing(np.where(np.isfinite(expected), expected, 0).astype(dtype)).astype(np.float64))

@@ -63,7 +63,9 @@ def test_explain_prints_a_table() -> None:
     assert lines[0] == f"conv2d {LAYER}"
     assert lines[1].split() == ["algorithm", "estimate", "measured", "scratch", "error", "bound", "reason"]
     assert len(lines) == 2 + len(answer.candidates)
-    assert [line for line in lines if line.startswith("->")] == [line for line in lines if f" {answer.algorithm} " in line]
+    assert [line for line in lines if line.startswith("->")] == [
+        line for line in lines if f" {answer.algorithm} " in line
+    ]
     depthwise = next(line for line in lines if "depthwise" in line)
     assert "needs one input channel a group, here 8" in depthwise
 
@@ -101,7 +103,12 @@ def test_the_choice_does_not_depend_on_threads(text: str) -> None:
     for threads in (1, 2, 3, 8):
         with pyconv.options(threads=threads):
             answer = pyconv.explain(
-                FUNCTIONS[problem.rank], data.x, data.w, groups=problem.groups, padding_mode=problem.padding_mode, **settings
+                FUNCTIONS[problem.rank],
+                data.x,
+                data.w,
+                groups=problem.groups,
+                padding_mode=problem.padding_mode,
+                **settings,
             )
             chosen.add(answer.algorithm)
     assert len(chosen) == 1
@@ -311,7 +318,11 @@ SCRIPT = "import pyconv; i = pyconv.info(); print(i.threads, i.isa, i.backends['
 
 def fresh(environment: dict[str, str], expression: str = "0", **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(expression)], env={**environment, **more}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", SCRIPT.format(expression)],
+        env={**environment, **more},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 

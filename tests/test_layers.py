@@ -63,7 +63,11 @@ def test_modules_import_downwards_only(root: Path, name: str) -> None:
         if not imported.startswith("pyconv."):
             continue
         first = imported.split(".")[1]
-        if (root / "pyconv" / f"{first}.py").exists() or (root / "pyconv" / first).is_dir() or first in {"_ffi", "kernels"}:
+        if (
+            (root / "pyconv" / f"{first}.py").exists()
+            or (root / "pyconv" / first).is_dir()
+            or first in {"_ffi", "kernels"}
+        ):
             allowed = MAY_IMPORT[name] | {name.split(".")[0]} if "." in name else MAY_IMPORT[name]
             assert first in allowed, f"pyconv.{name} imports {imported}"
 
@@ -81,13 +85,17 @@ def test_numba_kernels_know_nothing_of_pyconv(root: Path) -> None:
     for path in (root / "kernels").rglob("*.py"):
         package = ".".join(["kernels", *path.relative_to(root / "kernels").parts[:-1]])
         for imported in imports_of(path, package):
-            assert imported.split(".")[0] in standard | {"numpy", "numba", "llvmlite", "kernels"}, f"{path.name}: {imported}"
+            assert imported.split(".")[0] in standard | {"numpy", "numba", "llvmlite", "kernels"}, (
+                f"{path.name}: {imported}"
+            )
 
 
 def test_import_is_light(subprocess_environment: dict[str, str]) -> None:
-    script = "import sys; before = set(sys.modules); import pyconv; print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
-    done = subprocess.run([sys.executable, "-c", script], env=subprocess_environment, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
+    script = "import sys; before = set(sys.modules); import pyconv; print(*(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=subprocess_environment, capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert loaded - set(sys.stdlib_module_names) <= CORE_PACKAGES | {"pyconv"}
     assert not loaded & {"logging", "asyncio", "ctypes", "multiprocessing"} - {"ctypes"}, "import pyconv stays instant"
 
@@ -107,7 +115,12 @@ def test_c_sources_are_portable(root: Path) -> None:
     for path in (root / "csrc").iterdir():
         if path.suffix not in {".c", ".h", ".py"}:
             continue
-        code = re.sub(r"/\*.*?\*/|#.*?$" if path.suffix == ".py" else r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        code = re.sub(
+            r"/\*.*?\*/|#.*?$" if path.suffix == ".py" else r"/\*.*?\*/",
+            "",
+            path.read_text(),
+            flags=re.DOTALL | re.MULTILINE,
+        )
         assert not re.search(r"\b_mm\d*_|immintrin|-ffast-math|-march=native", code), path.name
         assert not re.search(r"#if 0|\bTODO\b|\bFIXME\b", path.read_text()), path.name
 

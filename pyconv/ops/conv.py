@@ -675,8 +675,6 @@ def explain_conv(rank: int, x: Any, w: Any, bias: Any = None, **settings: Any) -
     )
     try:
         options = current()
-        return explain_call(
-            Call.typical(_problem_of(d), options.threads, options.max_workspace), algorithm, options
-        )
+        return explain_call(Call.typical(_problem_of(d), options.threads, options.max_workspace), algorithm, options)
     except (InvalidProblem, Unsupported, TypeError) as error:
         raise _in_context(d, error) from None

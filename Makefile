@@ -1,0 +1,43 @@
+# Everything for a fresh machine with Python 3.11 and gcc. Each target makes .venv and installs what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find csrc kernels pyconv -type f \( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \)) \
+           setup.py pyproject.toml MANIFEST.in README.md LICENSE
+C_FILES := dispatch threadpool blocking isa_baseline isa_avx2 isa_avx512
+
+.PHONY: demo test lint bench clean
+
+# The main job: filters and convnet layers on a real photograph, as a table and out/demo.png.
+demo: $(VENV)/.demo
+	$(BIN)/pyconv demo
+
+# The whole suite, against the package as it is installed (-P keeps the checkout off the import path).
+test: $(VENV)/.test
+	cd tests && ../$(BIN)/python -P -m pytest -c ../pyproject.toml --rootdir ..
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	for file in $(C_FILES); do \
+	    gcc -std=gnu11 -O1 -Wall -Wextra -Wshadow -Werror -c csrc/$$file.c -o /dev/null || exit 1; \
+	done
+
+# Against torch, onnxruntime, OpenVINO, ncnn, OpenCV and SciPy; about 2 GB of rivals.
+bench: $(VENV)/.bench
+	$(BIN)/pyconv bench
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# A wheel is built from scratch, so that no stale file of an earlier build gets into it.
+$(VENV)/.%: $(BIN)/python $(SOURCES)
+	rm -rf build *.egg-info
+	PYCONV_REQUIRE_C=1 $(BIN)/python -m pip install --quiet '.[$*]'
+	PYCONV_REQUIRE_C=1 $(BIN)/python -m pip install --quiet --no-deps --force-reinstall .
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,43 @@
+"""Write the README's table of algorithms from the registry; ``--check`` fails where it is stale instead."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pyconv
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+BACKENDS = {"c": "C", "numba": "Numba CPU", "numpy": "NumPy"}
+
+
+def table() -> str:
+    """Return operation x algorithm x backend; cells list element types."""
+    rows: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for name in pyconv.algorithms():
+        what, _, where = name.partition("@")
+        op, family, dtype = what.split(".")
+        rows.setdefault((op, family), {}).setdefault(where.split("-")[0], set()).add(dtype)
+    lines = [f"| operation | algorithm | {' | '.join(BACKENDS.values())} |", "|---|---|" + "---|" * len(BACKENDS)]
+    for (op, family), backends in sorted(rows.items()):
+        cells = (", ".join(sorted(backends.get(name, set()))) or "-" for name in BACKENDS)
+        lines.append(f"| {op} | {family} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Rewrite or check the table."""
+    text = README.read_text()
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    wanted = f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+    if "--check" in sys.argv[1:]:
+        if text != wanted:
+            raise SystemExit("the README's table is stale; run python docs/make_tables.py")
+    else:
+        README.write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
