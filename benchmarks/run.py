@@ -73,7 +73,7 @@ class Measured:
 
     @property
     def median_s(self) -> float:
-        """Median of the medians of the undisturbed rounds, or of all where there are none: the number that is compared."""
+        """Median over the undisturbed rounds, or over all where there are none: the number that is compared."""
         pairs = zip(self.rounds_s, self.disturbed, strict=True)
         return statistics.median([seconds for seconds, disturbed in pairs if not disturbed] or self.rounds_s)
 
