@@ -4,6 +4,9 @@
  * done, helps with what is left of the others' shares. Tasks are cut by the problem, never by the number of threads,
  * and each output element belongs to one task, so neither the number of threads nor who ran what can change a bit.
  *
+ * A woken worker is often put on the very processor that its caller keeps busy, while another idles; such a worker moves
+ * away by leaving that processor out of its affinity mask for a moment. Nothing is pinned.
+ *
  * One caller owns the pool at a time; a caller that finds it taken does the work on its own thread. Workers wait for
  * the next job by a short spin and then on a condition variable. After fork() the child starts with an empty pool.
  */
@@ -33,6 +36,7 @@ static struct {
     _Atomic int pending;       /* workers of this job that have not finished */
     _Atomic int sleepers;
     int n_workers;
+    int caller_cpu;            /* where the job was started */
     pthread_mutex_t mutex;
     pthread_cond_t wake, done;
     pc_task run;
@@ -77,6 +81,31 @@ static uint64_t wait_for_job(uint64_t seen) {
     return now;
 }
 
+/* The processor that this thread is on; -1 where the system does not say. */
+static int this_cpu(void) {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+/* To any permitted processor but this one. The mask is put back at once; the system leaves a running thread where it
+ * is. */
+static void move_away_from(int cpu) {
+#if defined(__linux__)
+    cpu_set_t allowed, others;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2)
+        return;
+    others = allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
+#else
+    (void)cpu;
+#endif
+}
+
 typedef struct birth {
     int self;
     uint64_t seen;
@@ -95,6 +124,9 @@ static void *worker(void *arg) {
         int threads = (int)(seen & 0xffff);
         if (b.self >= threads)
             continue;
+        int cpu = this_cpu();
+        if (cpu >= 0 && cpu == pool.caller_cpu)
+            move_away_from(cpu);
         work(b.self, threads);
         if (atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_acq_rel) == 1) {
             pthread_mutex_lock(&pool.mutex);
@@ -162,6 +194,7 @@ void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
     }
     pool.run = run;
     pool.ctx = ctx;
+    pool.caller_cpu = this_cpu();
     for (int t = 0; t < threads; t++) {
         atomic_store_explicit(&pool.shares[t].next, n_tasks * t / threads, memory_order_relaxed);
         pool.shares[t].end = n_tasks * (t + 1) / threads;

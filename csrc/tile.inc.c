@@ -62,6 +62,31 @@ INLINE NAME(tile_row) NAME(tile_row_of)(const pc_conv *p, int64_t first, pc_grid
     return (NAME(tile_row)){first, gw.stride, lo, hi, gw.length};
 }
 
+/* The common case of a whole phase in a tight loop: zeros around rows that are copied as they are, all but the last
+ * ones, behind which x may end. Returns how many rows of the phase are done, and moves *tile on. */
+INLINE int64_t NAME(load_rows)(const pc_conv *p, NAME(tile_row) t, const REAL *slice, int64_t h_in, pc_grid_axis gh,
+                               REAL **tile) {
+    const int64_t above = h_in >= 0 ? 0 : pc_min(gh.length, pc_ceil_div(-h_in, gh.stride));
+    const int64_t left = t.lo, n = t.hi - t.lo, right = t.n - t.hi, ld = gh.stride * p->ld_x.h;
+    NAME(clear_over)(*tile, above * t.n);
+    REAL *dst = *tile + above * t.n;
+    const int64_t h0 = h_in + above * gh.stride;
+    const REAL *src = slice + h0 * p->ld_x.h + t.first + t.lo;
+    /* row h may be read over while (h_in - 1 - h) rows and what is left of its own lie behind it */
+    const int64_t spare = pc_max(0, t.first + t.hi + LANES - p->w.in);
+    const int64_t last = p->h.in - 1 - pc_ceil_div(spare, p->ld_x.h);
+    const int64_t rows = h0 > last ? 0 : pc_min(gh.length - above, (last - h0) / gh.stride + 1);
+    for (int64_t q = 0; q < rows; q++, src += ld, dst += t.n) {
+        if (left)
+            NAME(clear_over)(dst, left);
+        NAME(copy_over)(dst + left, src, n);
+        if (right)
+            NAME(clear_over)(dst + t.hi, right);
+    }
+    *tile = dst;
+    return above + rows;
+}
+
 /* Copies x into tile[c][h phase][w phase][h][w], padding included; the layout is pc_grid_axis's. */
 static __attribute__((noinline)) void NAME(load_tile)(const pc_conv *p, const NAME(tile_origin) *o, pc_grid_axis gh,
                                                       pc_grid_axis gw, REAL *tile) {
@@ -84,7 +109,11 @@ static __attribute__((noinline)) void NAME(load_tile)(const pc_conv *p, const NA
             for (int64_t fw = 0; fw < gw.phases; fw++) {
                 const NAME(tile_row) row = NAME(tile_row_of)(p, o->w + fw * gw.dilation % gw.stride, gw);
                 int64_t h_in = o->h + fh * gh.dilation % gh.stride;
-                for (int64_t q = 0; q < gh.length; q++, h_in += gh.stride, tile += gw.length) {
+                int64_t q = 0;
+                if (p->padding_mode == PC_PAD_ZEROS && gw.stride * p->ld_x.w == 1 && p->ld_x.h > 0)
+                    q = NAME(load_rows)(p, row, slice, h_in, gh, &tile);
+                h_in += q * gh.stride;
+                for (; q < gh.length; q++, h_in += gh.stride, tile += gw.length) {
                     const int64_t h = pc_map_index(h_in, p->h.in, p->padding_mode);
                     if (h < 0) {
                         NAME(clear_over)(tile, gw.length);
