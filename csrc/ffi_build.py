@@ -14,7 +14,6 @@ SOURCES = ["dispatch.c", "threadpool.c", "blocking.c", "isa_baseline.c", "isa_av
 FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 # short loops over a few vectors stay loops: a call of memset or memcpy costs more than they do
 FLAGS += ["-fno-tree-loop-distribute-patterns"]
-WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
 
 
 def declarations() -> str:
