@@ -4,8 +4,9 @@
  * done, helps with what is left of the others' shares. Tasks are cut by the problem, never by the number of threads,
  * and each output element belongs to one task, so neither the number of threads nor who ran what can change a bit.
  *
- * A woken worker is often put on the very processor that its caller keeps busy, while another idles; such a worker moves
- * away by leaving that processor out of its affinity mask for a moment. Nothing is pinned.
+ * A woken worker is often put on the very processor that its caller keeps busy, and waits there while another idles, for
+ * longer than most calls last. On machines of few processors the caller therefore takes its own one out of the workers'
+ * affinity masks, and puts it back when it is met on another; within what the caller may use, nothing else is pinned.
  *
  * One caller owns the pool at a time; a caller that finds it taken does the work on its own thread. Workers wait for
  * the next job by a short spin and then on a condition variable. After fork() the child starts with an empty pool.
@@ -21,6 +22,7 @@
 
 enum {
     MAX_THREADS = 256,
+    FEW_PROCESSORS = 16,
     SPINS = 1500,              /* some 20 us: longer than the gap between two layers, shorter than a time slice */
     STACK_BYTES = 1 << 20,     /* the same everywhere (musl's default is 128 KiB); kernels use less than 64 KiB */
 };
@@ -36,13 +38,15 @@ static struct {
     _Atomic int pending;       /* workers of this job that have not finished */
     _Atomic int sleepers;
     int n_workers;
-    int caller_cpu;            /* where the job was started */
+    pthread_t workers[MAX_THREADS];
+    int caller_cpu;            /* the processor that the workers keep off; -1: none */
     pthread_mutex_t mutex;
     pthread_cond_t wake, done;
     pc_task run;
     void *ctx;
     share shares[MAX_THREADS];
-} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+} pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER,
+          .caller_cpu = -1};
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -90,19 +94,25 @@ static int this_cpu(void) {
 #endif
 }
 
-/* To any permitted processor but this one. The mask is put back at once; the system leaves a running thread where it
- * is. */
-static void move_away_from(int cpu) {
-#if defined(__linux__)
-    cpu_set_t allowed, others;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2)
+/* Keeps the workers off the processor that the caller is on; called by the owner of the pool. */
+static void leave_caller_alone(int threads) {
+    int cpu = this_cpu();
+    if (cpu < 0 || cpu == pool.caller_cpu)
         return;
-    others = allowed;
-    CPU_CLR(cpu, &others);
-    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
-        sched_setaffinity(0, sizeof allowed, &allowed);
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) != 0)
+        return;
+    int n = CPU_COUNT(&allowed);
+    /* more threads than processors have to share them; among many the system finds an idle one by itself */
+    if (threads > n || n < 2 || n > FEW_PROCESSORS)
+        return;
+    CPU_CLR(cpu, &allowed);
+    for (int w = 0; w < pool.n_workers; w++)
+        pthread_setaffinity_np(pool.workers[w], sizeof allowed, &allowed);
+    pool.caller_cpu = cpu;
 #else
-    (void)cpu;
+    (void)threads;
 #endif
 }
 
@@ -124,9 +134,6 @@ static void *worker(void *arg) {
         int threads = (int)(seen & 0xffff);
         if (b.self >= threads)
             continue;
-        int cpu = this_cpu();
-        if (cpu >= 0 && cpu == pool.caller_cpu)
-            move_away_from(cpu);
         work(b.self, threads);
         if (atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_acq_rel) == 1) {
             pthread_mutex_lock(&pool.mutex);
@@ -139,6 +146,7 @@ static void *worker(void *arg) {
 
 static void forget_workers_in_child(void) {
     pool.n_workers = 0;
+    pool.caller_cpu = -1;
     atomic_store(&pool.busy, 0);
     atomic_store(&pool.pending, 0);
     atomic_store(&pool.sleepers, 0);
@@ -170,7 +178,8 @@ static int grow(int threads) {
             break;
         while (!atomic_load_explicit(&born, memory_order_acquire))
             sched_yield();
-        pool.n_workers++;
+        pool.workers[pool.n_workers++] = id;
+        pool.caller_cpu = -1; /* the new worker has not heard of it */
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
@@ -194,7 +203,7 @@ void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
     }
     pool.run = run;
     pool.ctx = ctx;
-    pool.caller_cpu = this_cpu();
+    leave_caller_alone(threads);
     for (int t = 0; t < threads; t++) {
         atomic_store_explicit(&pool.shares[t].next, n_tasks * t / threads, memory_order_relaxed);
         pool.shares[t].end = n_tasks * (t + 1) / threads;
