@@ -27,6 +27,15 @@ PROBLEMS = (
     "n1c4h33w33-o8k3s1p4d4-f32-leaky_relu=0.25",
     "n1c3h7w9-o2k2s5p0-f32",
     "n1c2h6w5-o3k2s1p0:1-f32",  # "same" with an even kernel
+    "n1c2h25w27-o3k5x4s4x6p3d6x4-f32",  # stride and dilation share a factor, and neither is the other's multiple
+    "n1c4h5w5-o4k2s1p7-f32-bias",  # whole windows in the padding
+    # single rows, columns, pixels and channels
+    "n1c3h1w50-o5k1x7s1p0x3-f32",
+    "n1c3h50w1-o5k7x1s1p3x0-f64",
+    "n3c5h17w1-o13k3x1s2x1p1x0-f64",
+    "n1c40h1w1-o70k1s1p0-f32-bias",
+    "n1c2h13w29-o1k3s1p1-f32",
+    "n1c1h13w17-o48k3s1p1-f32",
     # every padding mode, also wider than the image
     "n1c3h9w11-o4k5s1p2-f32-reflect",
     "n1c3h9w11-o4k5s2p3-f64-replicate",
@@ -36,6 +45,9 @@ PROBLEMS = (
     "n1c2h1w1-o3k3s1p2-f32-reflect",
     # grouped and depthwise, multipliers, small maps, large kernels
     "n1c12h10w11-o18k3s1p1g3-f32-bias",
+    "n2c12h6w7-o8k1s1p0g4-f32-bias-residual",
+    "n1c4h17w18-o8k3s2p2d4g4-f32",
+    "n1c8h20w21-o8k5s1p4d2g8-f64-circular-residual-tanh",
     "n1c8h30w30-o8k3s1p1g8-f32",
     "n1c8h30w31-o16k3s2p1g8-f32-bias",
     "n2c20h56w56-o20k3s1p1g20-f32-relu",
@@ -58,6 +70,7 @@ PROBLEMS = (
     # one and three dimensions
     "n1c4w100-o6k9s2p4d2-f32-circular",
     "n2c1w300-o1k64s1p0-f32",
+    "n1c24w50-o24k5s2p2d3g24-f32-symmetric",
     "n2c6w33-o6k5s1p2g6-f64-bias",
     "n2c3d7h8w9-o5k3s1p1-f32-bias",
     "n1c6d5h9w9-o6k3s2p1g6-f32",
@@ -67,10 +80,17 @@ PROBLEMS = (
     # channels-last memory
     "n2c19h9w10-o21k3s1p1-f32-channels_last-bias-relu",
     "n1c40h8w7-o40k3s1p1g40-f32-channels_last",
+    "n2c16h9w11-o32k3s2p1g16-f64-channels_last-bias-residual-silu",
+    "n1c6w20-o8k3s1p1-f32-channels_last-bias",
+    "n1c16d4h5w6-o16k3s1p1g16-f32-channels_last",
     "n1c3d4h5w6-o4k3s1p1-f64-channels_last-residual",
     # nothing to do, or next to nothing (hazard 29)
     "n0c3h8w8-o4k3s1p1-f32",
+    "n0c4w8-o4k3s1p1g4-f64-bias",
     "n1c0h5w5-o4k3s1p1-f32-bias-relu",
+    "n2c0h5w5-o4k3s1p1g2-f64-bias-residual",
+    "n1c0d2h3w4-o3k2s1p0-f32",
+    "n1c2d0h3w4-o3k2s1p1-f32-bias",
     "n1c2h0w5-o3k3s1p2-f32-bias",
     "n1c1h1w1-o1k1s1p0-f32",
     "n1c2h3w3-o2k3s1000000p0-f32",  # hazard 9

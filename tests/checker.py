@@ -10,9 +10,9 @@ from pyconv import ConvProblem, reference
 from pyconv.algorithm import Algorithm
 
 DTYPES = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
-#: How much a change of the argument can change the activation (largest derivative), and its own rounding in units of
-#: the last place of the result (tests/test_conv.py::test_activation_accuracy measures it).
-LIPSCHITZ = {None: 1.0, "silu": 1.1, "hardswish": 1.5}
+#: How much a change of the argument can change the activation (largest derivative; 1 where not listed), and its own
+#: rounding in units of the last place of the result (tests/test_conv.py::test_activation_accuracy measures it).
+LIPSCHITZ = {"silu": 1.1, "hardswish": 1.5}
 ACTIVATION_ULPS = 4
 EPSILON = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}
 
@@ -62,9 +62,14 @@ def magnitude(problem: ConvProblem, data: Data) -> np.ndarray:
     return reference.conv(plain, np.abs(data.x), np.abs(data.w), size(data.bias), size(data.residual))
 
 
+def lipschitz(problem: ConvProblem) -> float:
+    """Largest derivative of the problem's activation."""
+    return max(abs(problem.slope), LIPSCHITZ.get(problem.activation or "", 1.0))
+
+
 def tolerance(problem: ConvProblem, data: Data, algorithm: Algorithm, expected: np.ndarray) -> np.ndarray:
     """Largest permitted difference of each output: the algorithm's own bound, through the activation."""
-    bound = algorithm.error_bound(problem) * magnitude(problem, data) * LIPSCHITZ.get(problem.activation, 1.0)
+    bound = algorithm.error_bound(problem) * magnitude(problem, data) * lipschitz(problem)
     if problem.activation is not None:
         bound = bound + ACTIVATION_ULPS * EPSILON[problem.dtype] * (np.abs(expected) + 2.0**-100)
     # the result is rounded to its type once more

@@ -1,12 +1,19 @@
-"""The checker itself: it has to catch what it is there for."""
+"""The checker and the guards themselves: they have to catch what they are there for."""
 
 from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from checker import compare, make_data, tolerance
+from guards import forget_last_kernel, guarded_scratch, last_kernel
 
 from pyconv import ConvProblem, reference, registry
+from pyconv.algorithm import Algorithm
 
 
 @pytest.fixture
@@ -68,3 +75,53 @@ def test_the_bound_is_tight_enough_to_notice(dtype: str) -> None:
     result[0, 2, 3, 3] += data.x.dtype.type(2.5 * allowed[0, 2, 3, 3] + 2 * np.spacing(result[0, 2, 3, 3]))
     with pytest.raises(AssertionError, match=r"worst at \(0, 2, 3, 3\)"):
         compare(result, expected, allowed, data.x.dtype)
+
+
+def write_to_scratch(algorithm: Algorithm, where: int) -> None:
+    """What a kernel with a bug would do: ask for 100 bytes, write byte ``where``."""
+    if algorithm.backend == "c":
+        from pyconv.backends import c
+
+        memory = c.ffi.cast("unsigned char *", c.scratch(100))
+        assert [memory[0], memory[99]] == [0xA5, 0xA5]
+        memory[where] = 0
+    else:
+        from pyconv.backends import numba_cpu
+
+        array = numba_cpu._local.scratch(100)
+        assert array.tolist() == [0xA5] * 100
+        array.base[array.ctypes.data - array.base.ctypes.data + where] = 0
+
+
+@pytest.mark.parametrize(("where", "message"), [(-1, "before its scratch"), (100, "behind its scratch of 100 bytes")])
+@pytest.mark.parametrize("backend", ["c", "numba"])
+def test_a_write_outside_scratch_is_caught(backend: str, where: int, message: str) -> None:
+    if registry.why_missing(backend):
+        pytest.skip(f"{backend}: {registry.why_missing(backend)}")
+    algorithm = next(a for a in map(registry.find, registry.algorithms()) if a.backend == backend)
+    with pytest.raises(AssertionError, match=message), guarded_scratch(algorithm, fill=0xA5):
+        write_to_scratch(algorithm, where)
+    with guarded_scratch(algorithm, fill=0xA5):
+        write_to_scratch(algorithm, 99)
+
+
+def test_guard_pages_are_unreadable() -> None:
+    """One element past either end ends the process; both are tried in a child."""
+    for at_end, past in ((True, "4 * 5"), (False, "-1")):
+        script = (
+            "import ctypes, numpy as np; from guards import pages_between_guards as pages\n"
+            f"a, keep = pages(np.ones(5, np.float32), {at_end}); ctypes.string_at(a.ctypes.data, 20); print('inside')\n"
+            f"ctypes.string_at(a.ctypes.data + {past}, 1)"
+        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+        assert done.stdout == "inside\n", done.stderr
+        assert done.returncode == -signal.SIGSEGV
+
+
+def test_an_earlier_kernels_name_is_not_taken_for_this_ones() -> None:
+    for id in registry.algorithms("conv2d"):
+        algorithm = registry.find(id)
+        if algorithm.backend != "numpy":
+            forget_last_kernel(algorithm)
+            assert last_kernel(algorithm) != algorithm.kernel_name

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from cases import PROBLEMS, problems
-from checker import DTYPES, Data, compare, in_memory_order, make_data, tolerance
+from checker import ACTIVATION_ULPS, DTYPES, Data, compare, in_memory_order, make_data, tolerance
+from guards import forget_last_kernel, guarded_scratch, last_kernel, pages_between_guards, untouched_memory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,47 +23,8 @@ ALGORITHMS = {id: registry.find(id) for id in pyconv.algorithms()}
 KINDS = sorted({id.split(".", 1)[1] for id in ALGORITHMS})
 
 
-def last_kernel(algorithm: Algorithm) -> str | None:
-    """What the kernel that ran last calls itself; the reference has no kernel to ask."""
-    if algorithm.backend == "c":
-        from pyconv.backends import c
-
-        return c.last_kernel()
-    if algorithm.backend == "numba":
-        from pyconv.backends import numba_cpu
-
-        return numba_cpu.last_kernel()
-    return None
-
-
 def runs_here(algorithm: Algorithm) -> bool:
     return getattr(algorithm, "runs_here", True)
-
-
-@pytest.fixture
-def guarded_scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[np.ndarray]]:
-    """C kernels get exactly the scratch they asked for, full of 0xA5, between two guards."""
-    from pyconv.backends import c
-
-    buffers: list[np.ndarray] = []
-    guard = 4096
-
-    def scratch(size: int) -> object:
-        buffer = np.full(size + 2 * guard + 64, 0xA5, dtype=np.uint8)
-        buffer[:] = 0xA5
-        start = guard + -(buffer.ctypes.data + guard) % 64
-        buffer[:start] = 0x5C
-        buffer[start + size :] = 0x5C
-        buffers.append(buffer)
-        buffers.append(buffer[:start])
-        buffers.append(buffer[start + size :])
-        return c.ffi.from_buffer(buffer) + start
-
-    monkeypatch.setattr(c, "scratch", scratch)
-    yield buffers
-    for head, tail in zip(buffers[1::3], buffers[2::3], strict=True):
-        assert (head == 0x5C).all(), "a kernel wrote before its scratch"
-        assert (tail == 0x5C).all(), "a kernel wrote behind its scratch"
 
 
 def settings_of(problem: ConvProblem) -> dict[str, object]:
@@ -86,21 +46,23 @@ def run(problem: ConvProblem, data: Data, algorithm: str, **more: object) -> np.
 
 
 def check(problem: ConvProblem, algorithm: Algorithm, integers: bool, seed: int = 0) -> None:
-    """Run into a poisoned output; prove who ran; compare."""
+    """Run into a poisoned output, in guarded scratch; prove who ran; compare."""
     data = make_data(problem, integers, seed)
     expected = reference.conv(problem, data.x, data.w, data.bias, data.residual)
     out = in_memory_order(np.full(problem.out_shape, np.nan, DTYPES[problem.dtype]), problem.channels_last)
-    before = last_kernel(algorithm)
     copies = [None if a is None else a.copy() for a in (data.x, data.w, data.bias, data.residual)]
-    result = run(problem, data, algorithm.id, out=out)
+    forget_last_kernel(algorithm)
+    with guarded_scratch(algorithm, fill=0xA5):
+        result = run(problem, data, algorithm.id, out=out)
     assert result is out
-    if out.size and before is not None:
+    if out.size and algorithm.backend != "numpy":
         assert last_kernel(algorithm) == algorithm.kernel_name
     exact = integers and problem.activation in (None, "relu", "relu6", "leaky_relu") and problem.dtype != "f16"
     compare(out, expected, 0.0 if exact else tolerance(problem, data, algorithm, expected), out.dtype)
     for array, copy in zip((data.x, data.w, data.bias, data.residual), copies, strict=True):
         assert array is None or np.array_equal(array, copy), "an input was changed"
-    fresh = run(problem, data, algorithm.id)
+    with guarded_scratch(algorithm, fill=0xFF):
+        fresh = run(problem, data, algorithm.id)
     np.testing.assert_array_equal(fresh, out)
     if problem.channels_last and fresh.size and problem.c_out > 1:
         assert np.moveaxis(fresh, 1, -1).flags.c_contiguous, "channels-last in, channels-last out"
@@ -114,7 +76,7 @@ def supporting(problem: ConvProblem) -> list[Algorithm]:
 
 
 @pytest.mark.parametrize("text", PROBLEMS)
-def test_every_algorithm_on_the_table(text: str, guarded_scratch: list[np.ndarray]) -> None:
+def test_every_algorithm_on_the_table(text: str) -> None:
     problem = ConvProblem.parse(text)
     asked = supporting(problem)
     assert asked
@@ -216,23 +178,36 @@ def test_the_residual_may_be_out(problem: ConvProblem) -> None:
         compare(out, expected, 0.0, out.dtype)
 
 
-def test_out_may_overlap_the_inputs() -> None:
+#: Where out lies: elements between its start and the start of the array that it overlaps.
+OVERLAPS = {"x": (0, 64, -5), "w": (0, 40, -3), "bias": (0, 1, -150), "residual": (5, 64, -5)}
+
+
+@pytest.mark.parametrize("name", OVERLAPS)
+def test_out_may_overlap_the_inputs(name: str) -> None:
     """Hazard 46: as if it did not."""
+    problem = ConvProblem.parse("n1c3h8w8-o3k3s1p1-f32-bias-residual")
+    data = make_data(problem, integers=True)
+    arrays = {"x": data.x, "w": data.w, "bias": data.bias, "residual": data.residual}
+    expected = reference.conv(problem, **arrays)
+    for algorithm in supporting(problem):
+        for shift in OVERLAPS[name]:
+            memory = np.zeros(1000, np.float32)
+            array = memory[200 : 200 + arrays[name].size].reshape(arrays[name].shape)
+            array[...] = arrays[name]
+            out = memory[200 + shift : 200 + shift + expected.size].reshape(expected.shape)
+            run(problem, Data(**{**arrays, name: array}), algorithm.id, out=out)
+            compare(out, expected, 0.0, out.dtype)
+
+
+def test_out_may_be_the_input_backwards() -> None:
     problem = ConvProblem.parse("n1c3h8w8-o3k3s1p1-f32")
     data = make_data(problem, integers=True)
     expected = reference.conv(problem, data.x, data.w)
     for algorithm in supporting(problem):
-        memory = np.zeros(2 * data.x.size, np.float32)
-        x = memory[: data.x.size].reshape(data.x.shape)
-        x[...] = data.x
-        out = memory[64 : 64 + data.x.size].reshape(data.x.shape)
-        run(problem, Data(x, data.w, None, None), algorithm.id, out=out)
+        x = data.x.copy()
+        out = x[:, ::-1, :, ::-1]
+        assert run(problem, Data(x, data.w, None, None), algorithm.id, out=out) is out
         compare(out, expected, 0.0, out.dtype)
-        residual_memory = np.ones(2 * data.x.size, np.float32)
-        residual = residual_memory[: data.x.size].reshape(data.x.shape)
-        out = residual_memory[5 : 5 + data.x.size].reshape(data.x.shape)
-        run(problem, Data(data.x, data.w, None, residual), algorithm.id, out=out)
-        compare(out, expected + 1, 0.0, out.dtype)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, 3])
@@ -242,9 +217,18 @@ def test_broadcast_inputs(axis: int) -> None:
     data = make_data(problem, integers=True)
     x = np.broadcast_to(data.x.take([0], axis=axis), data.x.shape)
     w = np.broadcast_to(data.w.take([0], axis=axis), data.w.shape)
-    expected = reference.conv(problem, x, w)
+    bias = np.broadcast_to(np.float32(3), (8,))
+    residual = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None, None], problem.out_shape)
+    expected = reference.conv(problem, x, w, bias, residual)
+    with_both = ConvProblem.parse(f"{problem}-bias-residual")
     for algorithm in supporting(problem):
-        compare(run(problem, Data(x, w, None, None), algorithm.id), expected, 0.0, x.dtype)
+        compare(run(with_both, Data(x, w, bias, residual), algorithm.id), expected, 0.0, x.dtype)
+
+
+def odd_strides(a: np.ndarray) -> np.ndarray:
+    """The same elements, with nonsense for the strides that nobody takes."""
+    strides = tuple(12345 * 4 if size == 1 else stride for size, stride in zip(a.shape, a.strides, strict=True))
+    return np.lib.stride_tricks.as_strided(a, a.shape, strides)
 
 
 def test_size_one_axes_with_odd_strides() -> None:
@@ -254,8 +238,7 @@ def test_size_one_axes_with_odd_strides() -> None:
         x = rng.integers(-4, 5, shape).astype(np.float32)
         w = rng.integers(-4, 5, w_shape).astype(np.float32)
         expected = pyconv.conv2d(x, w, algorithm="reference")
-        strides = tuple(12345 * 4 if size == 1 else stride for size, stride in zip(shape, x.strides, strict=True))
-        odd = np.lib.stride_tricks.as_strided(x, shape, strides)
+        odd = odd_strides(x)
         for id, algorithm in ALGORITHMS.items():
             if algorithm.op == "conv2d" and algorithm.dtype == "f32":
                 if not algorithm.supports(
@@ -264,6 +247,10 @@ def test_size_one_axes_with_odd_strides() -> None:
                     continue
                 np.testing.assert_array_equal(pyconv.conv2d(odd, w, algorithm=id), expected)
                 np.testing.assert_array_equal(pyconv.conv2d(odd.astype(np.float32), w, algorithm=id), expected)
+                np.testing.assert_array_equal(pyconv.conv2d(odd, odd_strides(w), algorithm=id), expected)
+                out = np.full(expected.shape, np.nan, np.float32)
+                pyconv.conv2d(odd, w, out=odd_strides(out), residual=odd_strides(expected), algorithm=id)
+                np.testing.assert_array_equal(out, 2 * expected)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -277,6 +264,10 @@ def test_unbatched(rank: int) -> None:
     assert FUNCTIONS[rank](x, w, out=out) is out
     np.testing.assert_array_equal(out, expected)
     np.testing.assert_array_equal(pyconv.prepare(FUNCTIONS[rank], w)(x), expected)
+    bias, residual = np.arange(4, dtype=np.float32), expected[..., ::-1]
+    plus = expected + bias.reshape(4, *(1,) * rank) + residual
+    np.testing.assert_array_equal(FUNCTIONS[rank](x, w, bias, residual=residual), plus)
+    np.testing.assert_array_equal(FUNCTIONS[rank](x, w, bias, residual=residual, out=out.T.copy().T), plus)
 
 
 def test_every_spelling_of_padding() -> None:
@@ -295,6 +286,7 @@ def test_every_spelling_of_padding() -> None:
     )
 
 
+@pytest.mark.parametrize("where", ["middle", "first", "last"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(
     "text",
@@ -305,13 +297,14 @@ def test_every_spelling_of_padding() -> None:
         "n2c4h7w7-o3k1s1p0-f32",
     ],
 )
-def test_non_finite_values_stay_in_their_windows(text: str, value: float) -> None:
-    """Hazard 41, in x and in w."""
+def test_non_finite_values_stay_in_their_windows(text: str, value: float, where: str) -> None:
+    """Hazard 41, in x and in w; a first or last tap also meets padded zeros, and 0 * Inf is NaN."""
     problem = ConvProblem.parse(text)
     for place in ("x", "w"):
         data = make_data(problem, integers=True)
         array = getattr(data, place)
-        array[tuple(size // 2 for size in array.shape)] = value
+        at = tuple({"middle": size // 2, "first": 0, "last": size - 1}[where] for size in array.shape)
+        array[at] = value
         expected = reference.conv(problem, data.x, data.w)
         assert not np.isfinite(expected).all()
         if place == "x" or problem.groups > 1:
@@ -320,15 +313,17 @@ def test_non_finite_values_stay_in_their_windows(text: str, value: float) -> Non
             compare(run(problem, data, algorithm.id), expected, 0.0, data.x.dtype)
 
 
-def test_denormals_are_kept() -> None:
-    """Hazard 47."""
-    for dtype in (np.float32, np.float64):
-        tiny = np.finfo(dtype).smallest_subnormal
-        x = np.full((1, 1, 4, 40), tiny, dtype)
-        w = np.ones((1, 1, 1, 1), dtype)
-        problem = ConvProblem.parse("n1c1h4w40-o1k1s1p0-" + ("f32" if dtype is np.float32 else "f64"))
-        for algorithm in supporting(problem):
-            np.testing.assert_array_equal(pyconv.conv2d(x, w, algorithm=algorithm.id), x)
+@pytest.mark.parametrize("text", ["n1c1h4w40-o1k1s1p0", "n1c4h9w40-o4k3s1p1g4", "n1c3h9w40-o9k3s1p1"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_denormals_are_kept(text: str, dtype: str) -> None:
+    """Hazard 47: sums of small multiples of the smallest number are exact."""
+    problem = ConvProblem.parse(f"{text}-{dtype}")
+    data = make_data(problem, integers=True)
+    tiny = np.finfo(data.x.dtype).smallest_subnormal
+    expected = reference.conv(problem, data.x, data.w) * float(tiny)
+    assert np.count_nonzero(expected)
+    for algorithm in supporting(problem):
+        compare(run(problem, Data(data.x * tiny, data.w, None, None), algorithm.id), expected, 0.0, data.x.dtype)
 
 
 ACTIVATIONS = (
@@ -385,24 +380,8 @@ def test_activation_accuracy(activation: object, dtype: type) -> None:
     for algorithm in supporting(problem):
         result = pyconv.conv2d(x, w, activation=activation, algorithm=algorithm.id)
         # results below the smallest normal number may be flushed by exp
-        allowed = 4 * ulp + (np.finfo(dtype).tiny if name in ("sigmoid", "silu", "elu", "tanh") else 0)
+        allowed = ACTIVATION_ULPS * ulp + (np.finfo(dtype).tiny if name in ("sigmoid", "silu", "elu", "tanh") else 0)
         compare(result, expected, allowed, np.dtype(dtype))
-
-
-def pages_between_guards(array: np.ndarray, at_end: bool) -> tuple[np.ndarray, mmap.mmap]:
-    """A copy of the array that ends exactly where unreadable memory begins (or begins where it ends)."""
-    page = mmap.PAGESIZE
-    pages = -(-array.nbytes // page)
-    memory = mmap.mmap(-1, (pages + 2) * page)
-    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    protect = ctypes.CDLL(None).mprotect
-    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    start = page + (pages * page - array.nbytes if at_end else 0)
-    copy = np.frombuffer(memory, array.dtype, array.size, start).reshape(array.shape)
-    copy[...] = array
-    for address in (base, base + (pages + 1) * page):
-        assert protect(address, page, 0) == 0
-    return copy, memory
 
 
 @pytest.mark.parametrize("at_end", [True, False])
@@ -425,7 +404,7 @@ def test_nothing_is_read_outside_the_arrays(text: str, at_end: bool) -> None:
     problem = ConvProblem.parse(f"{text}-bias-residual")
     data = make_data(problem, integers=True)
     expected = reference.conv(problem, data.x, data.w, data.bias, data.residual)
-    keep = []
+    keep: list[mmap.mmap] = []
     arrays = []
     for array in (data.x, data.w, data.bias, data.residual, np.full(problem.out_shape, np.nan, data.x.dtype)):
         copy, memory = pages_between_guards(array, at_end)
@@ -452,3 +431,80 @@ def test_sums_beyond_two_to_the_31_elements_are_planned() -> None:
         needed = algorithm.workspace(Call.typical(problem, 2, 64 << 20))
         assert needed is not None
         assert needed <= 64 << 20
+
+
+def huge_problem(text: str) -> tuple[ConvProblem, np.ndarray, np.ndarray]:
+    """A problem over memory that exists only where it is written, far beyond 2^31 elements."""
+    problem = ConvProblem.parse(text)
+    try:
+        x = untouched_memory(int(np.prod(problem.x_shape)), np.float32).reshape(problem.x_shape)
+    except OSError as error:
+        pytest.skip(f"this machine does not promise so much memory: {error}")
+    return problem, x, np.arange(1, 1 + np.prod(problem.w_shape), dtype=np.float32).reshape(problem.w_shape)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n1c1w2147483700-o3k2s2147483659p0-f32",  # the second window begins beyond 2^31
+        "n2c1w1073741900-o2k3s1073741890p0-f32",  # the second image ends there
+        "n1c1h3w1073741900-o2k1s1x1073741890p0-f32",  # rows
+    ],
+)
+def test_indices_beyond_two_to_the_31(text: str) -> None:
+    """Hazard 22, for real: only the pages that the windows touch are ever there."""
+    problem, x, w = huge_problem(text)
+    starts = [range(0, out * stride, stride) for out, stride in zip(problem.out_spatial, problem.stride, strict=True)]
+    windows = np.zeros((problem.n, *problem.out_spatial, *problem.kernel), np.float32)
+    for n, *p in np.ndindex(problem.n, *problem.out_spatial):
+        for tap in np.ndindex(*problem.kernel):
+            at = tuple(start[q] + a for start, q, a in zip(starts, p, tap, strict=True))
+            x[(n, 0, *at)] = windows[(n, *p, *tap)] = 1 + len(p) * n + sum(p) + sum(tap)
+    taps = tuple(range(-problem.rank, 0))
+    expected = np.moveaxis(np.tensordot(windows, w[:, 0], axes=(taps, taps)), -1, 1).astype(np.float64)
+    asked = [a for a in supporting(problem) if a.backend != "numpy"]
+    assert asked or registry.why_missing("c")
+    for algorithm in asked:
+        compare(run(problem, Data(x, w, None, None), algorithm.id), expected, 0.0, np.dtype(np.float32))
+
+
+def test_results_beyond_two_to_the_31() -> None:
+    """Hazard 22: out and residual whose images lie further apart than that."""
+    problem = ConvProblem.parse("n2c3h5w6-o4k3s1p1-f32")
+    data = make_data(problem, integers=True)
+    distance = 2**31 + 4096
+    try:
+        memory = untouched_memory(distance + 4096, np.float32)
+    except OSError as error:
+        pytest.skip(f"this machine does not promise so much memory: {error}")
+    strides = tuple(4 * step for step in (distance, 30, 6, 1))
+    out = np.lib.stride_tricks.as_strided(memory, problem.out_shape, strides, writeable=True)
+    expected = reference.conv(problem, data.x, data.w)
+    residual = np.random.default_rng(11).integers(-4, 5, problem.out_shape).astype(np.float32)
+    for algorithm in supporting(problem):
+        out[...] = np.nan
+        run(problem, Data(data.x, data.w, None, None), algorithm.id, out=out)
+        compare(out, expected, 0.0, out.dtype)
+        out[...] = residual
+        run(problem, Data(data.x, data.w, None, out), algorithm.id, out=out)
+        compare(out, expected + residual, 0.0, out.dtype)
+
+
+@pytest.mark.parametrize("backend", ["c", "numba"])
+def test_a_kernel_of_a_million_taps_runs_in_two_megabytes(backend: str) -> None:
+    """Hazard 23: scratch is bounded whatever the kernel's size."""
+    problem = ConvProblem.parse("n1c1h1003w1005-o1k1001s1p0-f32")
+    data = make_data(problem, integers=True)
+    windows = np.lib.stride_tricks.sliding_window_view(data.x[0, 0].astype(np.float64), problem.kernel)
+    expected = np.array([[np.vdot(window, data.w) for window in row] for row in windows])[None, None]
+    assert np.abs(expected).max() < 2**24, "float32 sums of these integers are exact"
+    with pyconv.options(max_workspace="2MB"):
+        call = Call.typical(problem, pyconv.info().threads, 2 << 20)
+        asked = [a for a in supporting(problem) if a.backend == backend and a.preferred]
+        asked = [a for a in asked if a.workspace(call) is not None]
+        if not asked and registry.why_missing(backend):
+            pytest.skip(f"{backend}: {registry.why_missing(backend)}")
+        assert asked
+        for algorithm in asked:
+            with guarded_scratch(algorithm, fill=0xFF):
+                compare(run(problem, data, algorithm.id), expected, 0.0, data.x.dtype)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from cases import PROBLEMS
 from checker import make_data
-from test_conv import ALGORITHMS, FUNCTIONS, last_kernel, run, supporting
+from guards import last_kernel
+from test_conv import ALGORITHMS, FUNCTIONS, run, supporting
 
 import pyconv
 from pyconv import ConvProblem, registry
