@@ -13,16 +13,31 @@ import pytest
 
 import pyconv
 from pyconv import InvalidProblem, Unsupported
+from pyconv.options import current
 
 F32 = np.float32
 
 
+#: Every array that a row of the table made, to be looked at when its call has failed.
+MADE: list[np.ndarray] = []
+
+
+def ones(*shape: int) -> np.ndarray:
+    MADE.append(np.ones(shape, F32))
+    return MADE[-1]
+
+
 def x(*shape: int) -> np.ndarray:
-    return np.ones(shape or (1, 4, 8, 8), F32)
+    return ones(*(shape or (1, 4, 8, 8)))
 
 
 def w(*shape: int) -> np.ndarray:
-    return np.ones(shape or (6, 4, 3, 3), F32)
+    return ones(*(shape or (6, 4, 3, 3)))
+
+
+def vast(*shape: int) -> np.ndarray:
+    """An array of any size that takes up one element."""
+    return np.broadcast_to(np.ones((), F32), shape)
 
 
 def read_only() -> np.ndarray:
@@ -35,7 +50,7 @@ class OnGpu:
     __cuda_array_interface__: ClassVar[dict[str, Any]] = {}
 
 
-REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+REFUSED: dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type[Exception], ...], str]] = {
     # hazards 1-5
     "stride 0": (lambda: pyconv.conv2d(x(), w(), stride=0), InvalidProblem, "stride must be >= 1, got 0"),
     "stride -1": (lambda: pyconv.conv2d(x(), w(), stride=(1, -1)), InvalidProblem, "stride must be >= 1"),
@@ -61,7 +76,27 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     # hazards 7, 8, 10, 11
     "padding -1": (lambda: pyconv.conv2d(x(), w(), padding=-1), InvalidProblem, "padding must be >= 0"),
-    "padding 2^31-1": (lambda: pyconv.conv2d(x(), w(), padding=2**31 - 1), (InvalidProblem, MemoryError), "."),
+    "padding 2^31-1": (lambda: pyconv.conv2d(x(), w(), padding=2**31 - 1), InvalidProblem, r"2\^60"),
+    "x of 2^60 and more": (
+        lambda: pyconv.conv2d(vast(1, 1, 2**30, 2**30 + 1), vast(1, 1, 1, 1)),
+        InvalidProblem,
+        r"the padded input would have 1152921505680588800 elements; at most 2\^60",
+    ),
+    "y of 2^61": (
+        lambda: pyconv.conv1d(vast(1, 1, 2**31), vast(2**30, 1, 1)),
+        InvalidProblem,
+        r"the output would have 2305843009213693952 elements",
+    ),
+    "y of 2^58": (
+        lambda: pyconv.conv1d(vast(1, 1, 2**30), vast(2**28, 1, 1), stride=1),
+        MemoryError,
+        r"no memory for an output of 1152921504606846976 bytes \(shape \(1, 268435456, 1073741824\)\)",
+    ),
+    "w of 2^60 and more": (
+        lambda: pyconv.conv1d(vast(1, 1, 2**30 + 1), vast(2**30, 1, 2**30 + 1)),
+        InvalidProblem,
+        r"the weights would have 1152921505680588800 elements",
+    ),
     "padding 2^62": (lambda: pyconv.conv2d(x(), w(), padding=2**62), InvalidProblem, r"2\^60"),
     "padding 2^100": (lambda: pyconv.conv2d(x(), w(), padding=2**100), InvalidProblem, r"2\^60"),
     "dilation 2^62": (lambda: pyconv.conv2d(x(), w(), dilation=2**62), InvalidProblem, "larger than the padded input"),
@@ -93,18 +128,58 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "stride (1.0, 1)": (lambda: pyconv.conv2d(x(), w(), stride=(1.0, 1)), TypeError, "integer"),
     "stride None": (lambda: pyconv.conv2d(x(), w(), stride=None), TypeError, "integer"),
     "padding 0.5": (lambda: pyconv.conv2d(x(), w(), padding=0.5), TypeError, "integer"),
+    "stride ''": (lambda: pyconv.conv2d(x(), w(), stride=""), TypeError, "integer"),
+    "stride '2'": (lambda: pyconv.conv2d(x(), w(), stride="2"), TypeError, "integer"),
+    "stride of none": (lambda: pyconv.conv2d(x(), w(), stride=()), InvalidProblem, "stride must be an integer or 2"),
+    "stride of 3": (lambda: pyconv.conv2d(x(), w(), stride=(1, 1, 1)), InvalidProblem, "stride must be .* 2 of them"),
+    "dilation 1.5": (lambda: pyconv.conv2d(x(), w(), dilation=1.5), TypeError, "integer"),
+    "dilation NaN": (lambda: pyconv.conv2d(x(), w(), dilation=np.nan), TypeError, "integer"),
+    "groups 1.0": (lambda: pyconv.conv2d(x(), w(), groups=1.0), TypeError, "integer"),
+    "groups of 2": (lambda: pyconv.conv2d(x(), w(), groups=(1, 1)), InvalidProblem, "groups"),
+    "groups None": (lambda: pyconv.conv2d(x(), w(), groups=None), TypeError, "integer"),
     "groups '1'": (lambda: pyconv.conv2d(x(), w(), groups="1"), TypeError, "integer"),
     # arrays
     "list": (lambda: pyconv.conv2d([[1.0]], w()), TypeError, "x must be an array, got list"),
     "none": (lambda: pyconv.conv2d(x(), None), TypeError, "w must be an array, got NoneType"),
+    "list of w": (lambda: pyconv.conv2d(x(), [[[[1.0]]]]), TypeError, "w must be an array, got list"),
+    "number": (lambda: pyconv.conv2d(1.0, w()), TypeError, "x must be an array, got float"),
+    "string": (lambda: pyconv.conv2d("image.png", w()), TypeError, "x must be an array, got str"),
+    "list of bias": (lambda: pyconv.conv2d(x(), w(), [0.0] * 6), TypeError, "bias must be an array, got list"),
+    "list of residual": (lambda: pyconv.conv2d(x(), w(), residual=[]), TypeError, "residual must be an array"),
     "gpu": (lambda: pyconv.conv2d(OnGpu(), w()), TypeError, "lives on a GPU"),
     "masked": (lambda: pyconv.conv2d(np.ma.masked_array(x()), w()), TypeError, "masked array"),
     "int32": (lambda: pyconv.conv2d(x().astype(np.int32), w()), TypeError, "x must be float16, .* got int32"),
     "complex": (lambda: pyconv.conv2d(x().astype(np.complex64), w()), TypeError, "got complex64"),
     "bool": (lambda: pyconv.conv2d(x().astype(bool), w()), TypeError, "got bool"),
     "object": (lambda: pyconv.conv2d(x().astype(object), w()), TypeError, "got object"),
+    "uint8": (lambda: pyconv.conv2d(np.ones((1, 4, 8, 8), np.uint8), w()), TypeError, "got uint8; convert it"),
+    "int8 both": (
+        lambda: pyconv.conv2d(np.ones((1, 4, 8, 8), np.int8), np.ones((6, 4, 3, 3), np.int8)),
+        TypeError,
+        "x must be float16, float32, float64, got int8",
+    ),
+    "long double": (lambda: pyconv.conv2d(x().astype(np.longdouble), w()), TypeError, "x must be float16"),
+    "text": (lambda: pyconv.conv2d(x().astype(str), w()), TypeError, "x must be float16"),
+    "dates": (lambda: pyconv.conv2d(np.zeros((1, 4, 8, 8), "M8[s]"), w()), TypeError, "x must be float16"),
+    "records": (lambda: pyconv.conv2d(np.zeros((1, 4, 8, 8), "f4,f4"), w()), TypeError, "x must be float16"),
+    "masked w": (lambda: pyconv.conv2d(x(), np.ma.masked_array(w())), TypeError, "w is a masked array"),
+    "mixed f16": (lambda: pyconv.conv2d(x().astype(np.float16), w()), TypeError, "x is float16, w is float32"),
+    "mixed residual": (
+        lambda: pyconv.conv2d(x(), w(), residual=np.ones((1, 6, 6, 6))),
+        TypeError,
+        "residual is float64",
+    ),
     "mixed": (lambda: pyconv.conv2d(x(), w().astype(np.float64)), TypeError, "one dtype: x is float32, w is float64"),
     "mixed bias": (lambda: pyconv.conv2d(x(), w(), np.ones(6)), TypeError, "bias is float64"),
+    "rank 0": (lambda: pyconv.conv2d(np.ones((), F32), w()), InvalidProblem, r"x must have axes .* got shape \(\)"),
+    "rank 5": (lambda: pyconv.conv2d(x(1, 1, 4, 8, 8), w()), InvalidProblem, "x must have axes"),
+    "rank of bias": (lambda: pyconv.conv2d(x(), w(), ones(6, 1)), InvalidProblem, r"bias must have shape \(6,\)"),
+    "rank of out": (lambda: pyconv.conv2d(x(), w(), out=ones(6, 6, 6)), InvalidProblem, "out must have the output's"),
+    "out of an unbatched call": (
+        lambda: pyconv.conv2d(x(4, 8, 8), w(), out=ones(1, 6, 6, 6)),
+        InvalidProblem,
+        "out must have the output's shape",
+    ),
     "rank of x": (lambda: pyconv.conv2d(x(8, 8), w()), InvalidProblem, r"x must have axes \(n, c_in, h, w\)"),
     "rank of w": (lambda: pyconv.conv2d(x(), w(6, 4, 3)), InvalidProblem, "w must have 4 axes"),
     "rank of both": (lambda: pyconv.conv1d(x(), w()), InvalidProblem, "x must have axes"),
@@ -138,6 +213,14 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "slope of elu must be a number",
     ),
+    "activation list": (lambda: pyconv.conv2d(x(), w(), activation=["elu"]), InvalidProblem, "activation must be"),
+    "activation number": (lambda: pyconv.conv2d(x(), w(), activation=1), InvalidProblem, "activation must be"),
+    "padding mode list": (
+        lambda: pyconv.conv2d(x(), w(), padding_mode=["zeros"]),
+        (InvalidProblem, TypeError),
+        "padding_mode",
+    ),
+    "algorithm list": (lambda: pyconv.conv2d(x(), w(), algorithm=["direct"]), TypeError, "algorithm must be"),
     "algorithm": (
         lambda: pyconv.conv2d(x(), w(), algorithm="winograd9"),
         InvalidProblem,
@@ -181,10 +264,12 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_calls_are_refused(name: str) -> None:
     call, error, message = REFUSED[name]
-    before = pyconv.options
+    before = current()
+    MADE.clear()
     with pytest.raises(error, match=message):
         call()
-    assert pyconv.options is before
+    assert current() is before, "a refused option changed another"
+    assert all((array == 1).all() for array in MADE), "a failed call wrote to an array"
 
 
 @pytest.mark.parametrize(
@@ -192,12 +277,19 @@ def test_bad_calls_are_refused(name: str) -> None:
     [
         {"stride": 0},
         {"padding": -1},
+        {"padding": 1},  # out has another shape then
+        {"padding": "full"},
+        {"dilation": 4},
         {"groups": 3},
+        {"padding_mode": "edge"},
         {"algorithm": "depthwise"},
+        {"algorithm": "nothing"},
         {"activation": "gelu"},
+        {"residual": np.zeros((1, 6, 5, 5), F32)},
+        {"residual": np.zeros((1, 6, 6, 6))},
         {"stride": 1.0},
     ],
-    ids=str,
+    ids=lambda settings: "-".join(f"{key}={np.shape(value) or value}" for key, value in settings.items()),
 )
 def test_a_failed_call_changes_nothing(settings: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
@@ -254,3 +346,21 @@ def test_no_memory_names_the_size() -> None:
     with pytest.raises(MemoryError, match=r"no memory for an output of \d+ bytes"):
         pyconv.conv2d(small, small, padding=2**27)
     assert pyconv.conv2d(small, small).item() == 1.0
+
+
+def test_a_list_says_what_a_tuple_says() -> None:
+    """Every sequence that is taken may be a list, also the activation's."""
+    expected = pyconv.conv2d(x(), w(), stride=(2, 1), padding=((1, 0), (0, 1)), activation=("leaky_relu", 0.5))
+    settings: dict[str, Any] = {"stride": [2, 1], "padding": [[1, 0], [0, 1]], "activation": ["leaky_relu", 0.5]}
+    np.testing.assert_array_equal(pyconv.prepare(pyconv.conv2d, w(), **settings)(x()), expected)
+    np.testing.assert_array_equal(pyconv.conv2d(x(), w(), **settings), expected)
+
+
+def test_the_table_of_reasons_comes_with_unsupported() -> None:
+    """A forced algorithm never falls back: each candidate of the name says why not."""
+    with pytest.raises(Unsupported) as caught:
+        pyconv.conv2d(x(), w(), algorithm="depthwise")
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("conv2d(x (1, 4, 8, 8), w (6, 4, 3, 3)): no permitted algorithm can do conv2d n1c4h8w8")
+    assert lines[1:]
+    assert all("conv2d.depthwise.f32@" in line and ": needs one input channel" in line for line in lines[1:])
