@@ -480,7 +480,7 @@ def conv2d(
     groups : int
         Blocks that the channels are cut into; each output block sees its own input block.
     padding_mode : {"zeros", "reflect", "replicate", "circular", "symmetric"}
-        What lies outside: ``'zeros': 0000|1234|0000``, ``'reflect': 1432|1234|3212`` (edge not repeated),
+        What lies outside: ``'zeros': 0000|1234|0000``, ``'reflect': 3432|1234|3212`` (edge not repeated),
         ``'symmetric': 4321|1234|4321`` (edge repeated), ``'replicate': 1111|1234|4444``,
         ``'circular': 1234|1234|1234``.
     residual : (n, c_out, h_out, w_out), optional
