@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 
 SOURCES = ("csrc", "kernels", "pyconv", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
-C_FILES = ("dispatch", "threadpool", "blocking", "isa_baseline", "isa_avx2", "isa_avx512")
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +29,14 @@ def checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def build(checkout: Path, target: Path, what: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def build(checkout: Path, target: Path, *what: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYCONV_")}
     for leftover in (*checkout.glob("build"), *checkout.glob("*.egg-info")):
         shutil.rmtree(leftover)
     for leftover in (*checkout.rglob("*.so"), *checkout.rglob("_ffi.c")):
         leftover.unlink()
     return subprocess.run(
-        [sys.executable, "-m", "build", f"--{what}", "--no-isolation", "--outdir", str(target), str(checkout)],
+        [sys.executable, "-m", "build", *what, "--no-isolation", "--outdir", str(target), str(checkout)],
         env={**clean, **environment}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
 
@@ -66,11 +66,17 @@ print(pyconv.explain(pyconv.conv2d, x, w).algorithm)
 
 
 @pytest.fixture(scope="module")
-def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("wheel")
-    done = build(checkout, target, "wheel", PYCONV_REQUIRE_C="1")
+def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution and the wheel that was built from it, and from nothing else."""
+    target = tmp_path_factory.mktemp("dist")
+    done = build(checkout, target, PYCONV_REQUIRE_C="1")
     assert done.returncode == 0, done.stdout + done.stderr
-    (found,) = target.iterdir()
+    return target
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (found,) = built.glob("*.whl")
     return found
 
 
@@ -93,7 +99,7 @@ def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> No
 
 def test_without_a_compiler(checkout: Path, tmp_path: Path) -> None:
     """Hazard 62: it installs, it says so, and it computes."""
-    done = build(checkout, tmp_path / "dist", "wheel", CC="/bin/false")
+    done = build(checkout, tmp_path / "dist", "--wheel", CC="/bin/false")
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = (tmp_path / "dist").iterdir()
     _, c, algorithm = run_installed(wheel, tmp_path / "site", SCRIPT).splitlines()
@@ -102,32 +108,40 @@ def test_without_a_compiler(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_c_can_be_required(checkout: Path, tmp_path: Path) -> None:
-    done = build(checkout, tmp_path, "wheel", CC="/bin/false", PYCONV_REQUIRE_C="1")
+    done = build(checkout, tmp_path, "--wheel", CC="/bin/false", PYCONV_REQUIRE_C="1")
     assert done.returncode != 0
     assert not list(tmp_path.iterdir())
 
 
-def test_the_source_distribution_can_be_built_from(checkout: Path, tmp_path: Path) -> None:
-    done = build(checkout, tmp_path, "sdist")
-    assert done.returncode == 0, done.stdout + done.stderr
-    (archive,) = tmp_path.iterdir()
+def test_the_source_distribution_is_complete(built: Path, checkout: Path) -> None:
+    (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as contents:
         names = {name.split("/", 1)[1] for name in contents.getnames() if "/" in name}
-    assert {
-        f"csrc/{path.name}" for path in (checkout / "csrc").iterdir() if path.suffix in {".c", ".h", ".py"}
-    } <= names
+    wanted = {
+        str(path.relative_to(checkout))
+        for folder in ("csrc", "kernels", "pyconv")
+        for path in (checkout / folder).rglob("*")
+        if path.suffix in {".c", ".h", ".py", ".pyi", ".typed"} and path.name != "_ffi.c"
+    }
+    assert wanted - names == set()
+    assert [name for name in names if name.endswith((".so", ".o", ".pyc"))] == []
+
+
+def test_every_c_file_is_built(root: Path) -> None:
+    named = re.findall(r'"(\w+\.c)"', (root / "csrc" / "ffi_build.py").read_text())
+    assert sorted(named) == sorted(path.name for path in (root / "csrc").glob("*.c") if not path.match("*.inc.c"))
 
 
 def compile_all(root: Path, compiler: str, tmp_path: Path, *flags: str) -> None:
-    for name in C_FILES:
+    for source in sorted(path for path in (root / "csrc").glob("*.c") if not path.match("*.inc.c")):
         command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-ffp-contract=fast"]
         command += [
             "-fno-math-errno",
             *flags,
             "-c",
-            str(root / "csrc" / f"{name}.c"),
+            str(source),
             "-o",
-            str(tmp_path / f"{name}.o"),
+            str(tmp_path / f"{source.stem}.o"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[:3000]

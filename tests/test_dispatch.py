@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from cases import PROBLEMS
 from checker import make_data
-from guards import last_kernel
-from test_conv import ALGORITHMS, FUNCTIONS, run, supporting
+from guards import forget_last_kernel, last_kernel
+from test_conv import ALGORITHMS, FUNCTIONS, run, settings_of, supporting
 
 import pyconv
 from pyconv import ConvProblem, registry
@@ -58,6 +58,29 @@ def test_explain_says_what_runs() -> None:
             assert 0 < candidate.error_bound < 1
 
 
+@pytest.mark.parametrize("backend", ["auto", "c", "numba", "numpy"])
+def test_what_explain_says_is_what_runs(backend: str) -> None:
+    """On the whole table; the kernel's own word for it."""
+    if backend != "auto" and registry.why_missing(backend):
+        pytest.skip(f"{backend}: {registry.why_missing(backend)}")
+    with pyconv.options(backend=backend):
+        for text in PROBLEMS:
+            problem = ConvProblem.parse(text)
+            data = make_data(problem, integers=True)
+            answer = pyconv.explain(
+                FUNCTIONS[problem.rank], data.x, data.w, data.bias, residual=data.residual, **settings_of(problem)
+            )
+            assert str(answer.problem).replace("-channels_last", "") == text.replace("-channels_last", "")
+            chosen = ALGORITHMS[answer.algorithm]
+            if problem.dtype != "f16" and backend != "auto":
+                assert chosen.backend == backend
+            if chosen.backend == "numpy" or 0 in problem.out_shape:
+                continue
+            forget_last_kernel(chosen)
+            run(problem, data, "auto")
+            assert last_kernel(chosen) == chosen.kernel_name, text
+
+
 def test_explain_prints_a_table() -> None:
     answer = pyconv.explain(pyconv.conv2d, (1, 8, 12, 12), (6, 8, 3, 3), (6,), padding=1)
     lines = str(answer).splitlines()
@@ -81,11 +104,22 @@ def test_unbatched_shapes_can_be_explained() -> None:
     assert pyconv.explain(pyconv.conv1d, (8, 100), (6, 8, 3)).problem.n == 1
 
 
-def test_plans_are_cached() -> None:
+def test_plans_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w, bias = layer()
     conv_module._plan.cache_clear()
+    seen: list[object] = []
+    cached = conv_module._plan
+
+    def watched(*call: object) -> object:
+        seen.append(cached(*call))
+        return seen[-1]
+
+    monkeypatch.setattr(conv_module, "_plan", watched)
     for _ in range(3):
         pyconv.conv2d(x, w, bias, padding=1)
+    monkeypatch.undo()
+    assert len(seen) == 3
+    assert all(plan is seen[0] for plan in seen)
     info = conv_module._plan.cache_info()
     assert (info.misses, info.hits) == (1, 2)
     assert info.maxsize is not None
@@ -332,6 +366,10 @@ def test_environment_variables(subprocess_environment: dict[str, str]) -> None:
     bad = fresh(subprocess_environment, PYCONV_NUM_THREADS="many")
     assert bad.returncode != 0
     assert "threads must be an integer, got 'many'" in bad.stderr
+    for value in ("0", "-1", "257"):
+        bad = fresh(subprocess_environment, PYCONV_NUM_THREADS=value)
+        assert bad.returncode != 0
+        assert f"threads must be between 1 and 256, got {value}" in bad.stderr
     bad = fresh(subprocess_environment, PYCONV_BACKEND="gpu")
     assert "PYCONV_BACKEND must be one of" in bad.stderr
     ask = "pyconv.explain(pyconv.conv2d, (1, 8, 9, 9), (8, 8, 3, 3)).algorithm"
@@ -346,9 +384,66 @@ def test_an_instruction_set_can_be_forced(subprocess_environment: dict[str, str]
         if here:
             assert done.stdout.split()[1] == isa
             assert done.stdout.split()[-1].endswith(f"@c-{isa}")
+            call = "pyconv.conv2d(*[__import__('numpy').ones((1, 3, 3, 3))] * 2)"
+            name = "__import__('pyconv.backends.c', fromlist=['c']).last_kernel()"
+            ran = fresh(subprocess_environment, f"({call}, {name})[1]", PYCONV_FORCE_ISA=isa)
+            assert ran.stdout.split()[-1].endswith(f"_f64__{isa}"), ran.stderr
         else:
             assert "does not have it" in done.stdout
     assert "this build has" in fresh(subprocess_environment, ask, PYCONV_FORCE_ISA="avx1024").stdout
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        (("pyconv._ffi",), "numba" if registry.why_missing("numba") is None else "numpy"),
+        (("pyconv._ffi", "numba"), "numpy"),
+        (("numba",), "c"),
+    ],
+    ids=str,
+)
+def test_without_a_backend_the_next_one_computes(
+    subprocess_environment: dict[str, str], missing: tuple[str, ...], expected: str
+) -> None:
+    """Hazard 62: info says why, nothing is printed, conv2d works."""
+    if expected == "c" and registry.why_missing("c"):
+        pytest.skip(f"c: {registry.why_missing('c')}")
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
+        "import numpy as np, pyconv\n"
+        "x, w = np.arange(32, dtype='f4').reshape(1, 2, 4, 4), np.ones((3, 2, 3, 3), 'f4')\n"
+        "assert (pyconv.conv2d(x, w) == pyconv.conv2d(x, w, algorithm='reference')).all()\n"
+        "print(pyconv.explain(pyconv.conv2d, x, w).algorithm)\n"
+        "print(*(f'{k}={v}' for k, v in pyconv.info().backends.items()), sep='\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env=subprocess_environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.stderr == ""
+    algorithm, *states = done.stdout.splitlines()
+    assert algorithm.split("@")[1].split("-")[0] == expected
+    assert ("c=yes" in states) == ("pyconv._ffi" not in missing and registry.why_missing("c") is None)
+    for name in missing:
+        backend = {"pyconv._ffi": "c"}.get(name, name)
+        (state,) = (line for line in states if line.startswith(f"{backend}="))
+        assert name in state, "the reason names what is missing"
+
+
+def test_a_backend_that_is_missing_says_so_when_it_is_asked_for(subprocess_environment: dict[str, str]) -> None:
+    """A backend asked for by name is never replaced in silence: explain shows the reference."""
+    script = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import pyconv\n"
+        "with pyconv.options(backend='numba'):\n"
+        "    print(pyconv.explain(pyconv.conv2d, (1, 2, 4, 4), (3, 2, 3, 3)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=subprocess_environment, capture_output=True, text=True, timeout=120
+    )
+    assert "-> " in done.stdout, done.stderr
+    assert "conv2d.reference.f32@numpy" in done.stdout
+    assert "no other algorithm can do it" in done.stdout
 
 
 def test_prepared_and_plain_agree_on_the_whole_table() -> None:

@@ -10,11 +10,14 @@ import threading
 import time
 
 import pytest
+from cases import PROBLEMS
 from checker import make_data
 from test_conv import run, supporting
 
 import pyconv
-from pyconv import ConvProblem
+from pyconv import ConvProblem, registry
+from pyconv.algorithm import Call
+from pyconv.ops import conv as conv_module
 
 #: Large enough to be cut into many tasks.
 LARGE = [
@@ -48,6 +51,40 @@ def test_same_bits_for_any_number_of_threads(problem: ConvProblem) -> None:
             with pyconv.options(threads=threads):
                 results.append(run(problem, data, algorithm.id).tobytes())
         assert len(set(results)) == 1, algorithm.id
+
+
+@pytest.mark.parametrize("text", PROBLEMS)
+def test_same_bits_on_the_whole_table(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the work is too little for a second thread: here every task may have a thread of its own."""
+    problem = ConvProblem.parse(text)
+    data = make_data(problem, integers=False)
+    compiled = [a for a in supporting(problem) if a.backend != "numpy"]
+    for backend in {a.backend for a in compiled}:
+        module = {"c": "pyconv.backends.c", "numba": "pyconv.backends.numba_cpu"}[backend]
+        monkeypatch.setattr(f"{module}._FLOPS_PER_THREAD", 1)
+    conv_module._plan.cache_clear()
+    try:
+        results: dict[str, set[bytes]] = {a.id: set() for a in compiled}
+        for threads in (1, 2, 3, 5, 8):
+            with pyconv.options(threads=threads):
+                for algorithm in compiled:
+                    results[algorithm.id].add(run(problem, data, algorithm.id).tobytes())
+    finally:
+        conv_module._plan.cache_clear()
+    assert [id for id, bits in results.items() if len(bits) != 1] == []
+
+
+def test_most_of_the_table_is_cut_into_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above needs problems that eight threads can share: these ask for more scratch, one part a thread."""
+    if registry.why_missing("c"):
+        pytest.skip(f"c: {registry.why_missing('c')}")
+    monkeypatch.setattr("pyconv.backends.c._FLOPS_PER_THREAD", 1)
+    shared = 0
+    for problem in map(ConvProblem.parse, PROBLEMS):
+        calls = [Call.typical(problem, threads, 64 << 20) for threads in (1, 8)]
+        asked = [a for a in supporting(problem) if a.backend == "c"]
+        shared += any(a.workspace(calls[1]) > a.workspace(calls[0]) for a in asked)
+    assert shared > len(PROBLEMS) // 2
 
 
 def test_runs_are_repeatable() -> None:
