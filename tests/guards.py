@@ -84,20 +84,38 @@ def guarded_scratch(algorithm: Algorithm, fill: int) -> Iterator[None]:
         assert (buffer[start + size :] == _GUARD).all(), f"{algorithm.id} wrote behind its scratch of {size} bytes"
 
 
-def pages_between_guards(array: np.ndarray, at_end: bool) -> tuple[np.ndarray, mmap.mmap]:
-    """A copy of the array that ends exactly where unreadable memory begins (or begins where it ends)."""
+def between_guards(elements: int, dtype: np.dtype, at_end: bool) -> np.ndarray:
+    """Memory for so many elements that ends exactly where unreadable memory begins (or begins where it ends)."""
     page = mmap.PAGESIZE
-    pages = -(-array.nbytes // page)
+    n_bytes = elements * dtype.itemsize
+    pages = -(-n_bytes // page)
     memory = mmap.mmap(-1, (pages + 2) * page)
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     protect = ctypes.CDLL(None).mprotect
     protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    start = page + (pages * page - array.nbytes if at_end else 0)
-    copy = np.frombuffer(memory, array.dtype, array.size, start).reshape(array.shape)
-    copy[...] = array
+    start = page + (pages * page - n_bytes if at_end else 0)
+    inside = np.frombuffer(memory, dtype, elements, start)
     for address in (base, base + (pages + 1) * page):
         assert protect(address, page, 0) == 0
-    return copy, memory
+    return inside
+
+
+def copy_between_guards(array: np.ndarray, at_end: bool) -> np.ndarray:
+    """A contiguous copy of the array in such memory."""
+    copy = between_guards(array.size, array.dtype, at_end).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def view_between_guards(
+    shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype, at_end: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """A view with these strides, in elements and of any sign, whose outermost elements touch the guards; its memory."""
+    reach = [stride * (size - 1) for size, stride in zip(shape, strides, strict=True)]
+    before = -sum(r for r in reach if r < 0)
+    memory = between_guards(before + sum(r for r in reach if r > 0) + 1, dtype, at_end)
+    byte_strides = tuple(stride * dtype.itemsize for stride in strides)
+    return np.lib.stride_tricks.as_strided(memory[before:], shape, byte_strides), memory
 
 
 def untouched_memory(elements: int, dtype: type) -> np.ndarray:

@@ -109,8 +109,8 @@ def test_guard_pages_are_unreadable() -> None:
     """One element past either end ends the process; both are tried in a child."""
     for at_end, past in ((True, "4 * 5"), (False, "-1")):
         script = (
-            "import ctypes, numpy as np; from guards import pages_between_guards as pages\n"
-            f"a, keep = pages(np.ones(5, np.float32), {at_end}); ctypes.string_at(a.ctypes.data, 20); print('inside')\n"
+            "import ctypes, numpy as np; from guards import copy_between_guards as guarded\n"
+            f"a = guarded(np.ones(5, np.float32), {at_end}); ctypes.string_at(a.ctypes.data, 20); print('inside')\n"
             f"ctypes.string_at(a.ctypes.data + {past}, 1)"
         )
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

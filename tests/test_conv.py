@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
-
 import numpy as np
 import pytest
 from cases import PROBLEMS, problems
 from checker import ACTIVATION_ULPS, DTYPES, Data, compare, in_memory_order, make_data, tolerance
-from guards import forget_last_kernel, guarded_scratch, last_kernel, pages_between_guards, untouched_memory
+from guards import (
+    copy_between_guards,
+    forget_last_kernel,
+    guarded_scratch,
+    last_kernel,
+    untouched_memory,
+    view_between_guards,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -397,6 +402,10 @@ def test_activation_accuracy(activation: object, dtype: type) -> None:
         "n1c2w101-o3k7s1p0-f64",
         "n1c2d3h4w5-o3k2s1p0-f32",
         "n1c4h11w11-o3k1s2p0-f32",
+        "n1c3h4w5-o4k3s1p40-f32",  # whole tiles of padding
+        "n1c2h5w90-o2k3s1p0x200g2-f64",
+        "n1c20h6w5-o20k3s2p1g20-f32-channels_last",
+        "n1c19h6w5-o21k3s1p1-f32-channels_last",
     ],
 )
 def test_nothing_is_read_outside_the_arrays(text: str, at_end: bool) -> None:
@@ -404,17 +413,63 @@ def test_nothing_is_read_outside_the_arrays(text: str, at_end: bool) -> None:
     problem = ConvProblem.parse(f"{text}-bias-residual")
     data = make_data(problem, integers=True)
     expected = reference.conv(problem, data.x, data.w, data.bias, data.residual)
-    keep: list[mmap.mmap] = []
-    arrays = []
-    for array in (data.x, data.w, data.bias, data.residual, np.full(problem.out_shape, np.nan, data.x.dtype)):
-        copy, memory = pages_between_guards(array, at_end)
-        keep.append(memory)
-        arrays.append(copy)
-    *inputs, out = arrays
+    out = np.full(problem.out_shape, np.nan, data.x.dtype)
+    *inputs, out = (copy_between_guards(a, at_end) for a in (data.x, data.w, data.bias, data.residual, out))
     for algorithm in supporting(problem):
         out[...] = np.nan
         run(problem, Data(*inputs), algorithm.id, out=out)
         compare(out, expected, 0.0, out.dtype)
+
+
+#: Strides of (n, c, h, w), in elements, from the shape.
+VIEWS = {
+    "every third column": lambda n, c, h, w: (c * h * 3 * w, h * 3 * w, 3 * w, 3),
+    "every second column": lambda n, c, h, w: (c * h * 2 * w, h * 2 * w, 2 * w, 2),
+    "rows upwards": lambda n, c, h, w: (c * h * w, h * w, -w, 1),
+    "everything backwards": lambda n, c, h, w: (-c * h * w, -h * w, -w, -1),
+    "columns down": lambda n, c, h, w: (c * h * w, h * w, 1, h),
+    "channels last": lambda n, c, h, w: (c * h * w, 1, w * c, c),
+    "images fastest": lambda n, c, h, w: (1, n * h * w, n * w, n),
+    # these elements share memory: inputs only
+    "one row for all": lambda n, c, h, w: (c * w, w, 0, 1),
+    "windows of a signal": lambda n, c, h, w: (c * (h + w), h + w, 1, 1),
+}
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n2c3h9w21-o5k3s1p1-f32",
+        "n2c3h9w37-o5k3s2p1-f32",
+        "n2c5h7w8-o9k1s1p0-f32",
+        "n2c18h7w9-o18k3s1p1g18-f32",
+        "n2c3h7w40-o3k3s1p2g3-f32-reflect",
+        "n2c3h9w19-o3k5s2p0g3-f64",
+    ],
+)
+def test_nothing_is_read_outside_views(text: str, view: str, at_end: bool) -> None:
+    """Hazards 32 and 37 together: first and last element of a view with gaps are the first and last in its memory."""
+    problem = ConvProblem.parse(f"{text}-bias-residual")
+    dtype, rng = np.dtype(DTYPES[problem.dtype]), np.random.default_rng(12)
+    x, memory = view_between_guards(problem.x_shape, VIEWS[view](*problem.x_shape), dtype, at_end)
+    memory[...] = rng.integers(-4, 5, memory.size)
+    shared = view in ("one row for all", "windows of a signal")
+    of_outputs = VIEWS["rows upwards" if shared else view](*problem.out_shape)
+    residual, memory = view_between_guards(problem.out_shape, of_outputs, dtype, at_end)
+    memory[...] = rng.integers(-4, 5, memory.size)
+    out, memory = view_between_guards(problem.out_shape, of_outputs, dtype, at_end)
+    w, bias = (rng.integers(-4, 5, shape).astype(dtype) for shape in (problem.w_shape, problem.c_out))
+    expected = reference.conv(problem, x, w, bias, residual)
+    first = (out.__array_interface__["data"][0] - memory.__array_interface__["data"][0]) // memory.itemsize
+    written = np.zeros(memory.size, bool)
+    np.lib.stride_tricks.as_strided(written[first:], out.shape, of_outputs)[...] = True  # a bool is one byte
+    for algorithm in supporting(problem):
+        memory[...] = np.nan
+        run(problem, Data(x, w, bias, residual), algorithm.id, out=out)
+        compare(out, expected, 0.0, out.dtype)
+        assert np.isnan(memory[~written]).all(), f"{algorithm.id} wrote between the elements of out"
 
 
 def test_float16_is_summed_wide() -> None:
