@@ -32,9 +32,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-# A wheel is built from scratch, so that no stale file of an earlier build gets into it.
+# A wheel is built from scratch, so that no stale file of an earlier build gets into it. Of build/ only the wheel's own
+# folders go: an editable install in strict mode lives in build/__editable__*, and would be lost.
 $(VENV)/.%: $(BIN)/python $(SOURCES)
-	rm -rf build *.egg-info
+	rm -rf build/lib* build/bdist* build/temp* *.egg-info
 	PYCONV_REQUIRE_C=1 $(BIN)/python -m pip install --quiet '.[$*]'
 	PYCONV_REQUIRE_C=1 $(BIN)/python -m pip install --quiet --no-deps --force-reinstall .
 	touch $@

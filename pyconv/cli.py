@@ -1,8 +1,11 @@
 """The command ``pyconv``: demo, explain, algorithms, info, bench."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+
+import numpy as np
 
 import pyconv
 
@@ -11,9 +14,15 @@ __all__ = ["main"]
 FUNCTIONS = {"conv1d": pyconv.conv1d, "conv2d": pyconv.conv2d, "conv3d": pyconv.conv3d}
 
 
+DTYPES = ("float16", "float32", "float64")
+
+
 def _sizes(text: str) -> tuple[int, ...]:
     """Return ``1x64x56x56`` as a tuple."""
-    return tuple(int(part) for part in text.split("x"))
+    try:
+        return tuple(int(part) for part in text.split("x"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a list of sizes; one looks like 1x64x56x56") from None
 
 
 def _numbers(text: str) -> int | str | tuple[int, ...]:
@@ -24,23 +33,34 @@ def _numbers(text: str) -> int | str | tuple[int, ...]:
     return sizes[0] if len(sizes) == 1 else sizes
 
 
-def _explain(op: str, x: str, w: str | None, settings: dict[str, Any]) -> Any:
-    if w is None:
-        problem = pyconv.ConvProblem.parse(x)
-        activation: Any = (problem.activation, problem.slope) if problem.slope else problem.activation
-        return pyconv.explain(
-            FUNCTIONS[problem.op],
-            problem.x_shape,
-            problem.w_shape,
-            (problem.c_out,) if problem.bias else None,
-            stride=problem.stride,
-            padding=problem.padding,
-            dilation=problem.dilation,
-            groups=problem.groups,
-            padding_mode=problem.padding_mode,
-            activation=activation,
-        )
-    return pyconv.explain(FUNCTIONS[op], _sizes(x), _sizes(w), **settings)
+def _array(shape: tuple[int, ...], dtype: str, channels_last: bool = False) -> Any:
+    """Return what explain takes for an array: the shape where that says all, else an array nobody reads or writes."""
+    if dtype == "float32" and not channels_last:
+        return shape
+    if channels_last:
+        return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
+    return np.empty(shape, dtype)
+
+
+def _explain_problem(op: str, text: str) -> Any:
+    problem = pyconv.ConvProblem.parse(text)
+    if problem.op != op:
+        raise ValueError(f"{text} is a problem of {problem.op}, not of {op}")
+    dtype = f"float{problem.dtype[1:]}"
+    activation: Any = (problem.activation, problem.slope) if problem.slope else problem.activation
+    return pyconv.explain(
+        FUNCTIONS[op],
+        _array(problem.x_shape, dtype, problem.channels_last),
+        _array(problem.w_shape, dtype),
+        _array((problem.c_out,), dtype) if problem.bias else None,
+        stride=problem.stride,
+        padding=problem.padding,
+        dilation=problem.dilation,
+        groups=problem.groups,
+        padding_mode=problem.padding_mode,
+        activation=activation,
+        residual=_array(problem.out_shape, dtype, problem.channels_last) if problem.residual else None,
+    )
 
 
 def _application() -> Any:
@@ -50,12 +70,14 @@ def _application() -> Any:
     from rich.table import Table
 
     app = typer.Typer(no_args_is_help=True, add_completion=False, help="Convolution kernels for NumPy arrays.")
-    console = Console()
+    # a pipe has no width of its own; rich's 80 columns would break every line of a table
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+    threads_option = typer.Option(min=1, max=256, help="Threads; default: the processors available.")
 
     @app.command()
     def demo(
         out: Annotated[Path, typer.Option(help="Folder for demo.png.")] = Path("out"),
-        threads: Annotated[int | None, typer.Option(help="Threads; default: the processors available.")] = None,
+        threads: Annotated[int | None, threads_option] = None,
         quick: Annotated[bool, typer.Option(help="Fewer kernel sizes and repetitions.")] = False,
     ) -> None:
         """Filter a photograph and run the first layers of convnets on it; print a table, draw a picture."""
@@ -74,9 +96,14 @@ def _application() -> Any:
         groups: int = 1,
         padding_mode: str = "zeros",
         activation: str | None = None,
+        dtype: Annotated[str, typer.Option(help="float16, float32 or float64.")] = "float32",
         algorithm: str = "auto",
+        threads: Annotated[int | None, threads_option] = None,
     ) -> None:
-        """Say which algorithm a call would take, and what every candidate answered."""
+        """Say which algorithm a call would take, and what every candidate answered.
+
+        A problem string says everything itself: the options other than --threads are for shapes.
+        """
         if op not in FUNCTIONS:
             raise typer.BadParameter(f"{op!r} is none of {', '.join(FUNCTIONS)}", param_hint="OP")
         settings = {
@@ -89,8 +116,15 @@ def _application() -> Any:
             "algorithm": algorithm,
         }
         try:
-            answer = _explain(op, x, w, settings)
-        except (ValueError, TypeError, NotImplementedError) as error:
+            if dtype not in DTYPES:
+                raise ValueError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+            with pyconv.options(threads=threads) if threads else pyconv.options():
+                if w is None:
+                    answer = _explain_problem(op, x)
+                else:
+                    arrays = (_array(_sizes(shape), dtype) for shape in (x, w))
+                    answer = pyconv.explain(FUNCTIONS[op], *arrays, **settings)
+        except (ValueError, TypeError, NotImplementedError, MemoryError) as error:
             raise typer.BadParameter(str(error)) from None
         table = Table(title=f"{answer.problem.op} {answer.problem}")
         for heading in ("", "algorithm", "estimate", "measured", "scratch", "error bound", "reason"):
@@ -102,6 +136,8 @@ def _application() -> Any:
     @app.command()
     def algorithms(op: Annotated[str | None, typer.Argument(help="Only those of one operation.")] = None) -> None:
         """List every registered algorithm."""
+        if op is not None and op not in FUNCTIONS:
+            raise typer.BadParameter(f"{op!r} is none of {', '.join(FUNCTIONS)}", param_hint="OP")
         for name in pyconv.algorithms(op):
             console.print(name, highlight=False)
 
@@ -126,7 +162,11 @@ def _application() -> Any:
         try:
             from benchmarks import run
         except ImportError as error:
-            console.print(f"benchmarks run from a checkout of pyconv: change into it first ({error})")
+            console.print(
+                "benchmarks run from a checkout: git clone the repository of pyconv, then pyconv bench inside it "
+                f"({error})",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
             raise typer.Exit(2) from None
         run.main(
             classes=classes, names=names, peers=peers, threads=threads, dtype=dtype, rounds=rounds, full=full,

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+import pyconv
 
 pytest.importorskip("typer")
 
@@ -47,9 +53,41 @@ def test_explain_by_shapes_and_by_problem(subprocess_environment: dict[str, str]
 
 
 @pytest.mark.parametrize(
+    "problem",
+    [
+        "n1c8h12w12-o6k3s1p1-f64",
+        "n1c8h12w12-o6k3s1p1-f16-bias",
+        "n1c8h12w12-o6k3s1x2p1:0x1d2-f32-reflect-channels_last-bias-residual-leaky_relu=0.2",
+        "n1c8h12w12-o8k3s1p1g8-f64-channels_last-residual-relu",
+    ],
+)
+def test_explain_answers_for_the_whole_problem(problem: str, subprocess_environment: dict[str, str]) -> None:
+    """Element type, memory order, bias, residual and slope too: each may change the choice."""
+    done = pyconv_command(subprocess_environment, "explain", "conv2d", problem)
+    assert done.returncode == 0, done.stderr
+    assert problem in done.stdout.split()
+    dtype = pyconv.ConvProblem.parse(problem).dtype
+    assert f".{dtype}@" in next(line for line in done.stdout.splitlines() if "->" in line)
+
+
+def test_explain_takes_a_dtype(subprocess_environment: dict[str, str]) -> None:
+    done = pyconv_command(
+        subprocess_environment, "explain", "conv2d", "1x8x12x12", "6x8x3x3", "--padding", "1", "--dtype", "float64",
+        "--threads", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "n1c8h12w12-o6k3s1p1-f64" in done.stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("explain", "conv4d", "1x1", "1x1"), "conv4d"),
+        (("explain", "conv1d", "n1c8h12w12-o6k3s1p1-f32"), "a problem of conv2d, not of conv1d"),
+        (("explain", "conv2d", "1xax3x3", "1x1x1x1"), "is not a list of sizes"),
+        (("explain", "conv2d", "1x8x12x12", "6x8x3x3", "--dtype", "int8"), "--dtype must be one of"),
+        (("demo", "--threads", "0"), "--threads"),
+        (("algorithms", "conv4d"), "conv4d"),
         (("explain", "conv2d", "1x9x12x12", "6x8x3x3"), "channels disagree"),
         (("explain", "conv2d", "n1c8"), "is not a problem"),
         (("nothing",), "nothing"),
@@ -85,6 +123,83 @@ def test_demo_without_its_extras(tmp_path: Path, subprocess_environment: dict[st
     assert "no picture is drawn" in done.stdout
     assert "blur 15x15" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_demo_without_scipy(tmp_path: Path, subprocess_environment: dict[str, str]) -> None:
+    """SciPy gone, and scikit-learn's and scikit-image's pictures with it: matplotlib's serves."""
+    pytest.importorskip("matplotlib")
+    done = pyconv_command(
+        subprocess_environment, "demo", "--quick", "--out", str(tmp_path), before=without("scipy", "sklearn", "skimage")
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no SciPy times" in done.stdout
+    assert "grace_hopper.jpg of matplotlib" in done.stdout
+    assert (tmp_path / "demo.png").exists()
+
+
+def test_demo_without_a_photograph(subprocess_environment: dict[str, str]) -> None:
+    done = pyconv_command(
+        subprocess_environment,
+        "demo",
+        "--quick",
+        before=without("sklearn", "skimage", "matplotlib", "matplotlib.cbook"),
+    )
+    assert done.returncode == 1
+    assert 'pip install "pyconv-kernels[images]"' in done.stderr
+
+
+def test_demo_leaves_out_what_takes_too_long() -> None:
+    demo: Any = importlib.import_module("pyconv.demo")
+    gray = np.ones((427, 640), dtype=np.float32)
+    small, large = demo.blur_jobs(gray, (3, 63))
+    with pyconv.options(backend="numpy"):
+        assert demo._served(small)
+        assert not demo._served(large)
+
+
+def demo_jobs() -> list[Any]:
+    demo: Any = importlib.import_module("pyconv.demo")
+    picture = np.random.default_rng(3).random((40, 48, 3)).astype(np.float32)
+    return [
+        *demo.blur_jobs(picture[..., 0].copy(), (1, 7, 15)),
+        *demo.colour_jobs(picture, True),
+        *demo.layer_jobs(picture),
+    ]
+
+
+def test_scipy_does_the_same_work() -> None:
+    """A time beside ours is worth something only where the values are the same."""
+    pytest.importorskip("scipy")
+    demo: Any = importlib.import_module("pyconv.demo")
+    for job in demo_jobs():
+        ways, factor = demo.scipy_ways(job)
+        linear = replace(job, problem=replace(job.problem, activation=None))
+        ours = linear.prepared()()[0]
+        assert {"fftconvolve", "oaconvolve"} <= set(ways)
+        for name, way in ways.items():
+            theirs = way()
+            assert len(theirs) * factor == job.problem.c_out
+            np.testing.assert_allclose(theirs, ours[: len(theirs)], atol=1e-4, err_msg=f"{job.name} {name}")
+
+
+@pytest.mark.parametrize("limit", [1e12, 2e5], ids=["whole", "windows"])
+def test_demo_sees_a_wrong_output(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right results stay within the bound; an error in any corner or in the middle does not."""
+    demo: Any = importlib.import_module("pyconv.demo")
+    monkeypatch.setattr(demo, "REFERENCE_FLOPS", limit)
+    for job in demo_jobs():
+        explained = pyconv.explain(pyconv.conv2d, job.x, job.w, **job.settings)
+        bound = next(c.error_bound for c in explained.candidates if c.id == explained.algorithm)
+        result = job.prepared()()
+        demo.compare(job, result, bound)
+        assert job.of_bound <= 1, job.name
+        height, width = result.shape[2:]
+        for row, column in ((0, 0), (0, -1), (-1, 0), (-1, -1), (height // 2, width // 2)):
+            wrong = result.copy()
+            wrong[0, -1, row, column] += 1
+            again = replace(job, difference=0.0, of_bound=0.0)
+            demo.compare(again, wrong, bound)
+            assert again.of_bound > 1, f"{job.name} {row} {column}"
 
 
 def test_without_typer(subprocess_environment: dict[str, str]) -> None:
