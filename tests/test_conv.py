@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import PROBLEMS, problems
@@ -502,21 +504,26 @@ def huge_problem(text: str) -> tuple[ConvProblem, np.ndarray, np.ndarray]:
     "text",
     [
         "n1c1w2147483700-o3k2s2147483659p0-f32",  # the second window begins beyond 2^31
-        "n2c1w1073741900-o2k3s1073741890p0-f32",  # the second image ends there
+        "n3c1w1073741900-o2k3s1073741890p0-f32",  # the third image
+        "n1c3w1073741900-o2k3s1073741890p0-f32",  # the third channel
+        "n1c3w1073741900-o3k3s1073741890p0g3-f32",  # also as a group
         "n1c1h3w1073741900-o2k1s1x1073741890p0-f32",  # rows
     ],
 )
 def test_indices_beyond_two_to_the_31(text: str) -> None:
     """Hazard 22, for real: only the pages that the windows touch are ever there."""
     problem, x, w = huge_problem(text)
-    starts = [range(0, out * stride, stride) for out, stride in zip(problem.out_spatial, problem.stride, strict=True)]
-    windows = np.zeros((problem.n, *problem.out_spatial, *problem.kernel), np.float32)
-    for n, *p in np.ndindex(problem.n, *problem.out_spatial):
-        for tap in np.ndindex(*problem.kernel):
-            at = tuple(start[q] + a for start, q, a in zip(starts, p, tap, strict=True))
-            x[(n, 0, *at)] = windows[(n, *p, *tap)] = 1 + len(p) * n + sum(p) + sum(tap)
-    taps = tuple(range(-problem.rank, 0))
-    expected = np.moveaxis(np.tensordot(windows, w[:, 0], axes=(taps, taps)), -1, 1).astype(np.float64)
+    # only what the windows touch is written; the same windows packed together are a problem that can be computed
+    small = replace(problem, spatial=tuple(o * k for o, k in zip(problem.out_spatial, problem.kernel, strict=True)))
+    small = replace(small, stride=problem.kernel)
+    packed = np.random.default_rng(13).integers(1, 5, small.x_shape).astype(np.float32)
+    for p in np.ndindex(*problem.out_spatial):
+        there, here = (
+            (..., *(slice(q * step, q * step + k) for q, step, k in zip(p, steps, problem.kernel, strict=True)))
+            for steps in (problem.stride, problem.kernel)
+        )
+        x[there] = packed[here]
+    expected = reference.conv(small, packed, w)
     asked = [a for a in supporting(problem) if a.backend != "numpy"]
     assert asked or registry.why_missing("c")
     for algorithm in asked:

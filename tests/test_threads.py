@@ -222,6 +222,28 @@ def test_affinity_is_honoured(subprocess_environment: dict[str, str]) -> None:
     assert done.stdout.strip() == "1"
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="no list of this process's threads")
+def test_no_thread_stays_pinned(subprocess_environment: dict[str, str]) -> None:
+    """Workers step aside for a moment (csrc/threadpool.c): afterwards each may run wherever the process may."""
+    script = """
+import os
+import numpy as np, pyconv
+x, w = np.ones((1, 32, 56, 56), np.float32), np.ones((32, 32, 3, 3), np.float32)
+with pyconv.options(threads=5):
+    for _ in range(200):
+        pyconv.conv2d(x, w)
+allowed = [os.sched_getaffinity(int(thread)) for thread in os.listdir("/proc/self/task")]
+assert pyconv.info().pool_workers == 4 and len(allowed) >= 5
+assert all(mask == os.sched_getaffinity(0) for mask in allowed), allowed
+"""
+    if registry.why_missing("c"):
+        pytest.skip(f"c: {registry.why_missing('c')}")
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=subprocess_environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_gil_is_released() -> None:
     """Another Python thread gets on while a kernel runs."""
     problem = ConvProblem.parse("n1c64h224w224-o128k3s1p1-f32")
