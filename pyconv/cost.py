@@ -90,7 +90,7 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     if family == "direct-channels":
         # channels in the lanes, up to 8 pixels of a row at a time; the results are turned on their way out
         use = c_out / (-(-c_out // lanes) * lanes) * min(1.0, w_out / -(-w_out // 8) / 4)
-        efficiency *= 0.85 if pointwise else 1.0
+        efficiency *= 0.7 if pointwise else 0.93 if problem.stride[-1] != 1 else 1.0
     elif problem.c_out * problem.reduction * item > 4 << 20:
         # every tile of pixels streams the weights, faster than the last cache gives them
         efficiency *= 0.85
