@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import numpy as np
 
 import pyconv
+from pyconv.problem import PADDING_MODES
 
 __all__ = ["main"]
 
 FUNCTIONS = {"conv1d": pyconv.conv1d, "conv2d": pyconv.conv2d, "conv3d": pyconv.conv3d}
-
 
 DTYPES = ("float16", "float32", "float64")
 
@@ -25,12 +25,35 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise ValueError(f"{text!r} is not a list of sizes; one looks like 1x64x56x56") from None
 
 
-def _numbers(text: str) -> int | str | tuple[int, ...]:
-    """Return ``2``, ``2x1`` or a word such as ``same`` as the functions take it."""
-    if not text[:1].isdigit():
-        return text
+def _numbers(text: str) -> int | tuple[int, ...]:
+    """Return ``2`` or ``2x1`` as the functions take it."""
     sizes = _sizes(text)
     return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _padding(text: str, rank: int) -> Any:
+    """Return ``1``, ``2x1``, ``same`` or, as problem strings have it, ``1:0x2`` as the functions take it."""
+    if ":" not in text:
+        return _numbers(text) if text[:1].isdigit() else text
+    axes = [part.split(":") for part in text.split("x")]
+    try:
+        pads = tuple((int(axis[0]), int(axis[-1])) for axis in axes if len(axis) < 3)
+    except ValueError:
+        pads = ()
+    if len(pads) != len(axes):
+        raise ValueError(f"{text!r} is no padding; one looks like 1, 2x1, 1:0x2 (before:after), same or valid")
+    return pads * rank if len(pads) == 1 else pads
+
+
+def _activation(text: str | None) -> Any:
+    """Return ``relu``, or ``leaky_relu=0.2`` as a pair."""
+    if text is None or "=" not in text:
+        return text
+    name, _, slope = text.partition("=")
+    try:
+        return name, float(slope)
+    except ValueError:
+        raise ValueError(f"{text!r} is no activation; one looks like relu or leaky_relu=0.2") from None
 
 
 def _array(shape: tuple[int, ...], dtype: str, channels_last: bool = False) -> Any:
@@ -90,12 +113,12 @@ def _application() -> Any:
         op: Annotated[str, typer.Argument(help="conv1d, conv2d or conv3d.")],
         x: Annotated[str, typer.Argument(help="Shape of x, for example 1x64x56x56; or a whole problem string.")],
         w: Annotated[str | None, typer.Argument(help="Shape of w, for example 128x64x3x3.")] = None,
-        stride: str = "1",
-        padding: str = "0",
-        dilation: str = "1",
+        stride: Annotated[str, typer.Option(help="2, or 2x1 by axis.")] = "1",
+        padding: Annotated[str, typer.Option(help="1, 2x1, 1:0x2 (before:after), same or valid.")] = "0",
+        dilation: Annotated[str, typer.Option(help="2, or 2x1 by axis.")] = "1",
         groups: int = 1,
-        padding_mode: str = "zeros",
-        activation: str | None = None,
+        padding_mode: Annotated[str, typer.Option(help=f"{', '.join(PADDING_MODES)}.")] = "zeros",
+        activation: Annotated[str | None, typer.Option(help="For example relu or leaky_relu=0.2.")] = None,
         dtype: Annotated[str, typer.Option(help="float16, float32 or float64.")] = "float32",
         algorithm: str = "auto",
         threads: Annotated[int | None, threads_option] = None,
@@ -106,16 +129,16 @@ def _application() -> Any:
         """
         if op not in FUNCTIONS:
             raise typer.BadParameter(f"{op!r} is none of {', '.join(FUNCTIONS)}", param_hint="OP")
-        settings = {
-            "stride": _numbers(stride),
-            "padding": _numbers(padding),
-            "dilation": _numbers(dilation),
-            "groups": groups,
-            "padding_mode": padding_mode,
-            "activation": activation,
-            "algorithm": algorithm,
-        }
         try:
+            settings = {
+                "stride": _numbers(stride),
+                "padding": _padding(padding, int(op[4])),
+                "dilation": _numbers(dilation),
+                "groups": groups,
+                "padding_mode": padding_mode,
+                "activation": _activation(activation),
+                "algorithm": algorithm,
+            }
             if dtype not in DTYPES:
                 raise ValueError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
             with pyconv.options(threads=threads) if threads else pyconv.options():
@@ -151,10 +174,14 @@ def _application() -> Any:
         classes: Annotated[list[str] | None, typer.Option("--class", help="Benchmark class; repeatable.")] = None,
         names: Annotated[list[str] | None, typer.Option("--layer", help="Layer name or pattern; repeatable.")] = None,
         peers: Annotated[list[str] | None, typer.Option("--peer", help="Rival library; repeatable.")] = None,
-        threads: int = 2,
-        dtype: str = "float32",
-        rounds: int = 5,
-        full: Annotated[bool, typer.Option(help="All layers, not only each class's default ones.")] = False,
+        threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of every library.")] = 2,
+        dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+        rounds: Annotated[int, typer.Option(min=1, help="Turns of every library.")] = 5,
+        quick: Annotated[bool, typer.Option("--quick", help="A few layers of each class.")] = False,
+        full: Annotated[bool, typer.Option("--full", help="All layers, not only each class's default ones.")] = False,
+        bias: Annotated[bool, typer.Option(help="Add a bias.")] = True,
+        activation: Annotated[str | None, typer.Option(help="relu.")] = None,
+        patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a quiet machine, a layer.")] = 20.0,
         json: Annotated[Path | None, typer.Option(help="Where to write the results.")] = None,
     ) -> None:
         """Compare with other libraries, each in its own process; runs from a checkout."""
@@ -162,16 +189,20 @@ def _application() -> Any:
         try:
             from benchmarks import run
         except ImportError as error:
-            console.print(
+            print(
                 "benchmarks run from a checkout: git clone the repository of pyconv, then pyconv bench inside it "
                 f"({error})",
-                highlight=False, markup=False, soft_wrap=True,
-            )  # fmt: skip
+                file=sys.stderr,
+            )
             raise typer.Exit(2) from None
-        run.main(
-            classes=classes, names=names, peers=peers, threads=threads, dtype=dtype, rounds=rounds, full=full,
-            json_path=json,
-        )  # fmt: skip
+        try:
+            run.main(
+                classes=classes or None, names=names or None, peers=peers or None, threads=threads, dtype=dtype,
+                rounds=rounds, quick=quick, full=full, bias=bias, activation=activation, patience_s=patience,
+                json_path=json,
+            )  # fmt: skip
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
 
     return app
 

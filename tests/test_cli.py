@@ -79,6 +79,19 @@ def test_explain_takes_a_dtype(subprocess_environment: dict[str, str]) -> None:
     assert "n1c8h12w12-o6k3s1p1-f64" in done.stdout
 
 
+def test_explain_takes_paddings_and_slopes(subprocess_environment: dict[str, str]) -> None:
+    """Spelled as problem strings spell them."""
+    done = pyconv_command(
+        subprocess_environment, "explain", "conv2d", "1x8x12x12", "6x8x3x3", "--padding", "1:0x2", "--stride", "1x2",
+        "--activation", "leaky_relu=0.2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    problem = pyconv.ConvProblem(
+        1, 8, 6, (12, 12), (3, 3), (1, 2), ((1, 0), (2, 2)), (1, 1), activation="leaky_relu", slope=0.2
+    )
+    assert str(problem) in done.stdout.split()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -86,6 +99,9 @@ def test_explain_takes_a_dtype(subprocess_environment: dict[str, str]) -> None:
         (("explain", "conv1d", "n1c8h12w12-o6k3s1p1-f32"), "a problem of conv2d, not of conv1d"),
         (("explain", "conv2d", "1xax3x3", "1x1x1x1"), "is not a list of sizes"),
         (("explain", "conv2d", "1x8x12x12", "6x8x3x3", "--dtype", "int8"), "--dtype must be one of"),
+        (("explain", "conv2d", "1x8x12x12", "6x8x3x3", "--stride", "1y2"), "is not a list of sizes"),
+        (("explain", "conv2d", "1x8x12x12", "6x8x3x3", "--padding", "1:2:3"), "is no padding"),
+        (("explain", "conv2d", "1x8x12x12", "6x8x3x3", "--activation", "elu=x"), "is no activation"),
         (("demo", "--threads", "0"), "--threads"),
         (("algorithms", "conv4d"), "conv4d"),
         (("explain", "conv2d", "1x9x12x12", "6x8x3x3"), "channels disagree"),
@@ -172,10 +188,10 @@ def test_scipy_does_the_same_work() -> None:
     pytest.importorskip("scipy")
     demo: Any = importlib.import_module("pyconv.demo")
     for job in demo_jobs():
-        ways, factor = demo.scipy_ways(job)
+        ways, factor = demo.scipy_ways(job, 2)
         linear = replace(job, problem=replace(job.problem, activation=None))
         ours = linear.prepared()()[0]
-        assert {"fftconvolve", "oaconvolve"} <= set(ways)
+        assert {"fftconvolve 1", "fftconvolve 2", "oaconvolve 1", "oaconvolve 2"} <= set(ways)
         for name, way in ways.items():
             theirs = way()
             assert len(theirs) * factor == job.problem.c_out
@@ -211,4 +227,28 @@ def test_without_typer(subprocess_environment: dict[str, str]) -> None:
 def test_bench_needs_a_checkout(tmp_path: Path, subprocess_environment: dict[str, str]) -> None:
     done = pyconv_command(subprocess_environment, "bench", cwd=tmp_path, before=without("benchmarks"))
     assert done.returncode == 2
-    assert "checkout" in done.stdout
+    assert "checkout" in done.stderr
+
+
+def test_bench_passes_its_options_on(tmp_path: Path, subprocess_environment: dict[str, str]) -> None:
+    """The benchmarks of the folder it runs in; a mistake there is told without a traceback."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text("")
+    (tmp_path / "benchmarks" / "run.py").write_text(
+        "def main(**options):\n"
+        "    if options['peers'] == ['nothing']:\n"
+        "        raise ValueError('unknown peer nothing')\n"
+        "    print(sorted((name, value) for name, value in options.items() if value not in (None, False)))\n"
+    )
+    fresh = "import sys; sys.modules.pop('benchmarks', None); sys.path.insert(0, '.')"
+    done = pyconv_command(
+        subprocess_environment, "bench", "--class", "dense", "--quick", "--no-bias", "--patience", "0", cwd=tmp_path,
+        before=fresh,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = "[('classes', ['dense']), ('dtype', 'float32'), ('quick', True), ('rounds', 5), ('threads', 2)]"
+    assert done.stdout.strip() == told
+    done = pyconv_command(subprocess_environment, "bench", "--peer", "nothing", cwd=tmp_path, before=fresh)
+    assert done.returncode == 2
+    assert "unknown peer nothing" in done.stderr
+    assert "Traceback" not in done.stderr
