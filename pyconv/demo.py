@@ -6,6 +6,7 @@ One table (problem, algorithm chosen, time, SciPy's time, difference from the fl
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import itertools
 import math
@@ -13,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +200,19 @@ def layer_jobs(picture: Array) -> Iterator[Job]:
         x = job.prepared()()
 
 
+def _keep_memory() -> None:
+    """Ask glibc to keep freed memory, where the C library has such a wish.
+
+    Otherwise large temporaries may be returned and mapped anew in every call, or not, as the heap happens to lie:
+    SciPy's FFTs of one plane then take 2 ms in one process and 5 ms in another, most of it page faults.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(mmap_threshold, 32 << 20)
+        library.mallopt(trim_threshold, 1 << 30)
+
+
 def _waited() -> float:
     """Seconds that this process's threads have stood ready without a processor; 0 where the system does not say."""
     total = 0
@@ -247,13 +262,14 @@ def contest(calls: dict[str, Callable[[], object]], budget: float) -> dict[str, 
     return found
 
 
-def scipy_ways(job: Job) -> tuple[dict[str, Callable[[], Array]], float]:
+def scipy_ways(job: Job, threads: int = 1) -> tuple[dict[str, Callable[[], Array]], float]:
     """Return SciPy's ways to compute some channels of the output (before its activation), and the factor to all.
 
     SciPy filters planes: a layer is a sum over the input channels for each output channel, and computes every
     position where a stride keeps some. Of a plain layer one output channel is computed, of a depthwise one eight.
+    The FFTs run with one worker and with ``threads``: which is faster depends on the size and on the machine.
     """
-    signal, ndimage = _module("scipy.signal"), _module("scipy.ndimage")
+    signal, ndimage, fft = _module("scipy.signal"), _module("scipy.ndimage"), _module("scipy.fft")
     p = job.problem
     depthwise = p.groups > 1
     count = min(8, p.c_out) if depthwise else 1
@@ -270,9 +286,14 @@ def scipy_ways(job: Job) -> tuple[dict[str, Callable[[], Array]], float]:
     def each(one: Callable[[Array, Array], Array], inputs: Array) -> Array:
         return finish(np.stack([one(plane, kernel) for plane, kernel in zip(inputs, kernels, strict=True)]))
 
+    def transformed(function: Callable[..., Array], workers: int) -> Array:
+        with fft.set_workers(workers):
+            return finish(function(padded, flipped, "valid", axes=(1, 2)))
+
     ways: dict[str, Callable[[], Array]] = {
-        "fftconvolve": lambda: finish(signal.fftconvolve(padded, flipped, "valid", axes=(1, 2))),
-        "oaconvolve": lambda: finish(signal.oaconvolve(padded, flipped, "valid", axes=(1, 2))),
+        f"{function.__name__} {workers}": partial(transformed, function, workers)
+        for function in (signal.fftconvolve, signal.oaconvolve)
+        for workers in {1, threads}
     }
     if kernels[0].size <= 121:  # the sums over taps are far behind beyond
         ways["ndimage"] = lambda: each(lambda x, w: ndimage.correlate(x, w, mode="constant"), planes)
@@ -295,9 +316,8 @@ def measure(job: Job, threads: int, budget: float, has_scipy: bool, every: bool)
     if not has_scipy:
         job.timings = contest(calls, budget)
     else:
-        ways, factor = scipy_ways(job)
-        with _module("scipy.fft").set_workers(threads):
-            job.timings = contest(calls | {f"SciPy {name}": way for name, way in ways.items()}, budget)
+        ways, factor = scipy_ways(job, threads)
+        job.timings = contest(calls | {f"SciPy {name}": way for name, way in ways.items()}, budget)
         best = min((job.timings.pop(f"SciPy {name}") for name in ways), key=lambda timing: timing.seconds)
         job.timings[SCIPY] = best.times(factor)
         job.scipy_part = factor > 1
@@ -434,7 +454,8 @@ def run(console: Console, out: Path, threads: int | None, quick: bool) -> None:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SystemExit(f"cannot make the folder for demo.png: {error}") from None
-    budget = 0.02 if quick else 0.1
+    _keep_memory()
+    budget = 0.02 if quick else 0.07
     with pyconv.options(threads=threads) if threads else pyconv.options() as options:
         blurs = blur_jobs(gray, QUICK_SIZES if quick else KERNEL_SIZES)
         others = [*colour_jobs(picture, quick), *layer_jobs(picture)]
@@ -453,13 +474,20 @@ def run(console: Console, out: Path, threads: int | None, quick: bool) -> None:
     where = sorted({job.algorithm.split("@")[1] for job in jobs})
     setting = f"{', '.join(where)}, {options.threads} thread{'s' if options.threads > 1 else ''}"
     console.print(_table(jobs, f"{source}, {picture.shape[1]} x {picture.shape[0]}; {setting}", no_scipy is None))
+    console.print(
+        "ms: median of interleaved rounds in one process, which keeps the memory it frees (that helps SciPy most)"
+    )
     console.print("of bound: the largest share, at any output, of the difference that the algorithm is permitted there")
     if no_scipy is None:
-        console.print("SciPy: the best of its ways. ~: some output channels were timed, and scaled to all")
+        console.print(
+            "SciPy: the best of its ways, with one worker or all. ~: some output channels were timed, and scaled to all"
+        )
     else:
         console.print(f"no SciPy times: {no_scipy}", highlight=False)
     if any(timing.busy for job in jobs for timing in job.timings.values()):
-        console.print("*: other programs held the processors in nearly every block of calls; the time may be too long")
+        console.print(
+            "*: threads waited for processors that others held in nearly every block of calls; the time may be too long"
+        )
     if left_out:
         console.print(f"left out, for {where[0]} would take seconds a call: {', '.join(left_out)}", highlight=False)
     if no_plot is not None:
