@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc kernels pyconv -type f \( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \)) \
            setup.py pyproject.toml MANIFEST.in README.md LICENSE
-C_FILES := dispatch threadpool blocking isa_baseline isa_avx2 isa_avx512
+# *.inc.c are parts of the others; the AVX files are for x86-64 only.
+C_FILES := $(filter-out %.inc.c $(if $(filter-out x86_64 amd64,$(shell uname -m)),csrc/isa_avx%),$(wildcard csrc/*.c))
 
 .PHONY: demo test lint bench clean
 
@@ -14,6 +15,7 @@ demo: $(VENV)/.demo
 
 # The whole suite, against the package as it is installed (-P keeps the checkout off the import path).
 test: $(VENV)/.test
+	cd tests && ../$(BIN)/python -P -c 'import pyconv; assert "site-packages" in pyconv.__file__, pyconv.__file__'
 	cd tests && ../$(BIN)/python -P -m pytest -c ../pyproject.toml --rootdir ..
 
 lint: $(VENV)/.test
@@ -21,7 +23,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	for file in $(C_FILES); do \
-	    gcc -std=gnu11 -O1 -Wall -Wextra -Wshadow -Werror -c csrc/$$file.c -o /dev/null || exit 1; \
+	    gcc -std=gnu11 -O1 -Wall -Wextra -Wshadow -Werror -c $$file -o /dev/null || exit 1; \
 	done
 
 # Against torch, onnxruntime, OpenVINO, ncnn, OpenCV and SciPy; about 2 GB of rivals.
