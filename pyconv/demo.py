@@ -38,6 +38,10 @@ BLOCK_S = 0.002
 BUSY_SHARE = 0.05
 #: The float64 definition takes about a second for so many operations; beyond, windows of the output are compared.
 REFERENCE_FLOPS = 3e8
+#: The same for ``--quick``.
+QUICK_FLOPS = 2e7
+#: The table leaves out the problems' strings on narrower terminals; they would break every line.
+WIDE = 140
 #: The reference is a definition: its curve stops at this kernel size.
 REFERENCE_SIZE = 5
 SCIPY = "SciPy's best"
@@ -74,6 +78,8 @@ class Job:
     scipy_part: bool = False
     difference: float = 0.0
     of_bound: float = 0.0
+    #: whether only windows of the output were compared
+    in_part: bool = False
 
     @property
     def family(self) -> str:
@@ -136,8 +142,8 @@ def gaussian(size: int) -> Array:
 
 
 def laplacian() -> Array:
-    """Return the eight-neighbour Laplacian."""
-    return np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=np.float32)
+    """Return the eight-neighbour Laplacian, of a strength that suits the eye."""
+    return np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]], dtype=np.float32) / 2
 
 
 def motion(size: int) -> Array:
@@ -301,8 +307,9 @@ def scipy_ways(job: Job, threads: int = 1) -> tuple[dict[str, Callable[[], Array
     return ways, p.c_out / count
 
 
-def measure(job: Job, threads: int, budget: float, has_scipy: bool, every: bool) -> Array:
+def measure(job: Job, threads: int, quick: bool, has_scipy: bool, every: bool) -> Array:
     """Fill in a line of the table, with the times of every algorithm where they are wanted; return the result."""
+    budget = 0.02 if quick else 0.07
     explained = pyconv.explain(pyconv.conv2d, job.x, job.w, **job.settings)
     job.algorithm = explained.algorithm
     calls: dict[str, Callable[[], object]] = {}
@@ -323,20 +330,20 @@ def measure(job: Job, threads: int, budget: float, has_scipy: bool, every: bool)
         job.scipy_part = factor > 1
     result = job.prepared()()
     bound = next(c.error_bound for c in explained.candidates if c.id == job.algorithm)
-    compare(job, result, bound or 0.0)
+    compare(job, result, bound or 0.0, QUICK_FLOPS if quick else REFERENCE_FLOPS)
     return result
 
 
-def windows(problem: ConvProblem) -> tuple[list[int], list[tuple[slice, ...]]]:
+def windows(problem: ConvProblem, limit: float) -> tuple[list[int], list[tuple[slice, ...]]]:
     """Return the channels and the boxes of the output to compare: all, or some channels of the corners and the middle.
 
-    Each box is small enough that all of them together stay within :data:`REFERENCE_FLOPS`.
+    Each box is small enough that all of them together stay within ``limit`` operations.
     """
     sizes = problem.out_spatial
-    if problem.flops <= REFERENCE_FLOPS:
+    if problem.flops <= limit:
         return list(range(problem.c_out)), [tuple(slice(0, size) for size in sizes)]
     channels = sorted({round(o) for o in np.linspace(0, problem.c_out - 1, min(8, problem.c_out))})
-    side = max(1, math.isqrt(int(REFERENCE_FLOPS / (5 * 2 * problem.reduction * len(channels)))))
+    side = max(1, math.isqrt(int(limit / (5 * 2 * problem.reduction * len(channels)))))
     counts = [min(side, size) for size in sizes]
     shares = [*itertools.product((0.0, 1.0), repeat=len(sizes)), (0.5,) * len(sizes)]
     boxes = []
@@ -346,13 +353,14 @@ def windows(problem: ConvProblem) -> tuple[list[int], list[tuple[slice, ...]]]:
     return channels, boxes
 
 
-def compare(job: Job, result: Array, bound: float) -> None:
+def compare(job: Job, result: Array, bound: float, limit: float) -> None:
     """Note the largest difference from the float64 definition, and the largest share of what is permitted there.
 
     An output may differ by ``bound`` times its own sum of |x| |w|; relu, of slope 0 or 1, makes no difference larger.
     """
     p = job.problem
-    channels, boxes = windows(p)
+    channels, boxes = windows(p, limit)
+    job.in_part = p.flops > limit
     depthwise = p.groups > 1
     for box in boxes:
         cuts, padding = [], []
@@ -394,6 +402,12 @@ def draw(path: Path, images: list[tuple[str, Array]], jobs: list[Job], title: st
         points = [(job.problem.kernel[0], job.timings[name].seconds * 1e3) for job in jobs if name in job.timings]
         style = {"color": "0.35", "linestyle": "--"} if name == SCIPY else {}
         axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name, **style)
+    busy = [
+        (job.problem.kernel[0], timing.seconds * 1e3) for job in jobs for timing in job.timings.values() if timing.busy
+    ]
+    if busy:  # over the lines' own marks
+        label = "disturbed by other programs"
+        axes.plot(*zip(*busy, strict=True), "x", color="black", markersize=6, zorder=3, label=label)
     chosen = [job.timings[job.family].seconds * 1e3 for job in jobs]
     axes.plot(sizes, chosen, "o", markersize=12, fillstyle="none", color="black", label="chosen", linestyle="none")
     axes.set_xscale("log")
@@ -410,26 +424,28 @@ def draw(path: Path, images: list[tuple[str, Array]], jobs: list[Job], title: st
     plt.close(figure)
 
 
-def _table(jobs: list[Job], title: str, has_scipy: bool) -> Any:
+def _table(jobs: list[Job], title: str, has_scipy: bool, wide: bool) -> Any:
     from rich.table import Table
 
     table = Table(title=title)
     table.add_column("what")
-    table.add_column("problem", overflow="fold")
+    if wide:
+        table.add_column("problem", overflow="fold")
     table.add_column("algorithm", overflow="fold")
     for heading in ("ms", "GFLOP/s", "SciPy ms", "largest diff.", "of bound"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=wide)
+    one_backend = len({job.algorithm.split("@")[1] for job in jobs}) == 1  # then the title says which
     for job in jobs:
         timing = job.timings[job.family]
         scipy = f"{'~' if job.scipy_part else ''}{job.timings[SCIPY]}" if has_scipy else "-"
         table.add_row(
             job.name,
-            str(job.problem),
-            job.algorithm.split(".", 1)[1],
+            *([str(job.problem)] if wide else []),
+            job.family if one_backend else job.algorithm.split(".", 1)[1],
             str(timing),
             f"{job.problem.flops / timing.seconds / 1e9:.1f}",
             scipy,
-            f"{job.difference:.1e}",
+            f"{'~' if job.in_part else ''}{job.difference:.1e}",
             f"{job.of_bound:.0%}",
         )
     return table
@@ -455,7 +471,6 @@ def run(console: Console, out: Path, threads: int | None, quick: bool) -> None:
         except OSError as error:
             raise SystemExit(f"cannot make the folder for demo.png: {error}") from None
     _keep_memory()
-    budget = 0.02 if quick else 0.07
     with pyconv.options(threads=threads) if threads else pyconv.options() as options:
         blurs = blur_jobs(gray, QUICK_SIZES if quick else KERNEL_SIZES)
         others = [*colour_jobs(picture, quick), *layer_jobs(picture)]
@@ -468,15 +483,17 @@ def run(console: Console, out: Path, threads: int | None, quick: bool) -> None:
             for job in blurs + others:
                 progress.update(task, description=job.name)
                 every = no_plot is None and job in blurs
-                results[job.name] = measure(job, options.threads, budget, no_scipy is None, every)
+                results[job.name] = measure(job, options.threads, quick, no_scipy is None, every)
                 progress.advance(task)
     jobs = blurs + others
     where = sorted({job.algorithm.split("@")[1] for job in jobs})
     setting = f"{', '.join(where)}, {options.threads} thread{'s' if options.threads > 1 else ''}"
-    console.print(_table(jobs, f"{source}, {picture.shape[1]} x {picture.shape[0]}; {setting}", no_scipy is None))
+    title = f"{source}, {picture.shape[1]} x {picture.shape[0]}; {setting}"
+    console.print(_table(jobs, title, no_scipy is None, console.width >= WIDE))
     console.print(
         "ms: median of interleaved rounds in one process, which keeps the memory it frees (that helps SciPy most)"
     )
+    console.print("largest diff.: from the float64 definition. ~: in five windows of the output, corners and middle")
     console.print("of bound: the largest share, at any output, of the difference that the algorithm is permitted there")
     if no_scipy is None:
         console.print(
