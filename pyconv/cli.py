@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 
 import pyconv
-from pyconv.problem import PADDING_MODES
 
 __all__ = ["main"]
 
@@ -117,7 +116,7 @@ def _application() -> Any:
         padding: Annotated[str, typer.Option(help="1, 2x1, 1:0x2 (before:after), same or valid.")] = "0",
         dilation: Annotated[str, typer.Option(help="2, or 2x1 by axis.")] = "1",
         groups: int = 1,
-        padding_mode: Annotated[str, typer.Option(help=f"{', '.join(PADDING_MODES)}.")] = "zeros",
+        padding_mode: Annotated[str, typer.Option(help="zeros, reflect, replicate, circular or symmetric.")] = "zeros",
         activation: Annotated[str | None, typer.Option(help="For example relu or leaky_relu=0.2.")] = None,
         dtype: Annotated[str, typer.Option(help="float16, float32 or float64.")] = "float32",
         algorithm: str = "auto",
