@@ -228,6 +228,14 @@ def _exact(value: Any) -> Any:
     return numbers("stride, padding, dilation and groups", value, 1)[0]
 
 
+def _check_words(padding_mode: Any, algorithm: Any) -> None:
+    """Refuse what is no word before it becomes a key of the cache."""
+    if padding_mode.__class__ is not str and not isinstance(padding_mode, str):
+        raise TypeError(f"padding_mode must be a word, got {padding_mode!r}")
+    if algorithm.__class__ is not str and not isinstance(algorithm, str):
+        raise TypeError(f'algorithm must be "auto", a family or an id, got {algorithm!r}')
+
+
 def _check_out(out: Array, rank: int) -> None:
     if not out.flags.writeable:
         raise InvalidProblem(f"conv{rank}d: out is read-only; pass a writeable array")
@@ -373,6 +381,9 @@ def _convolve(
         stride, dilation, groups = _exact(_hashable(stride)), _exact(_hashable(dilation)), _exact(_hashable(groups))
     if padding.__class__ is not int:
         padding = _exact(_hashable(padding))
+    if activation is not None and activation.__class__ is not str:
+        activation = _hashable(activation)
+    _check_words(padding_mode, algorithm)
     options = current()
     if residual is None and out is None and x.ndim == rank + 2:
         # the usual call, with nothing between it and the cached plan
@@ -604,6 +615,7 @@ class PreparedConv:
             _hashable(activation),
         )
         self._weights = _Weights(plain(as_array("w", w)), None if bias is None else plain(as_array("bias", bias)))
+        _check_words(padding_mode, algorithm)
         self._algorithm = algorithm
         self._plans: dict[tuple[Any, ...], tuple[Runner, Packed, ConvPlan]] = {}
 
