@@ -16,7 +16,7 @@ from pyconv.problem import ConvProblem
 
 pytest.importorskip("numba")
 
-from pyconv.kernels.cpu import depthwise, direct, jit, simd, threads
+from pyconv.kernels.cpu import depthwise, depthwise_channels, direct, direct_channels, jit, simd, threads
 
 from pyconv.backends import numba_cpu
 
@@ -24,13 +24,13 @@ CHECK = """
 import numpy as np, pyconv
 from pyconv import reference
 from pyconv.problem import ConvProblem
-def check(text, threads=2):
+def check(text, threads=2, algorithm="auto"):
     p = ConvProblem.parse(text)
     rng = np.random.default_rng(0)
     x = rng.integers(-4, 5, p.x_shape).astype(np.float32)
     w = rng.integers(-4, 5, p.w_shape).astype(np.float32)
     with pyconv.options(backend="numba", threads=threads):
-        y = pyconv.conv2d(x, w, stride=p.stride, padding=p.padding, groups=p.groups)
+        y = pyconv.conv2d(x, w, stride=p.stride, padding=p.padding, groups=p.groups, algorithm=algorithm)
     assert np.array_equal(y, reference.conv(p, x, w))
 """
 DENSE = "n2c16h40w41-o20k3s1p1-f32"
@@ -59,17 +59,25 @@ def arrays(text: str):
     return problem, x, w
 
 
-@pytest.mark.parametrize("family", ["direct", "im2col", "depthwise"])
+KERNELS = {
+    "direct": (direct, "conv_dense"),
+    "direct-channels": (direct_channels, "conv_direct_channels"),
+    "im2col": (direct, "conv_dense"),
+    "depthwise": (depthwise, "conv_depthwise"),
+    "depthwise-channels": (depthwise_channels, "conv_depthwise_channels"),
+}
+
+
+@pytest.mark.parametrize("family", KERNELS)
 def test_the_compiled_kernel_is_what_runs(family, monkeypatch):
     problem, x, w = arrays(DEPTHWISE)
     algorithm = f"{family}.f32@numba"
     y = pyconv.conv2d(x, w, padding=1, groups=24, algorithm=algorithm)
     assert np.array_equal(y, reference.conv(problem, x, w))
-    assert numba_cpu.last_kernel() == f"conv_{family}_f32__numba"
+    assert numba_cpu.last_kernel() == f"conv_{family.replace('-', '_')}_f32__numba"
 
     # a kernel that does less than all of it is noticed
-    module, name = (depthwise, "conv_depthwise") if family == "depthwise" else (direct, "conv_dense")
-    monkeypatch.setattr(module, name, lambda *arguments: 0)
+    monkeypatch.setattr(*KERNELS[family], lambda *arguments: 0)
     with pytest.raises(RuntimeError, match="did 0 of"):
         pyconv.conv2d(x[..., :-1], w, padding=1, groups=24, algorithm=algorithm)
 
@@ -152,7 +160,7 @@ assert numba_cpu.last_kernel() == "conv_direct_f32__numba"
 
 
 def test_cache_forgets_when_any_kernel_file_changes():
-    for function in (direct.conv_dense, depthwise.conv_depthwise):
+    for function in {getattr(module, name) for module, name in KERNELS.values()}:
         if hasattr(function._cache, "_cache_file"):
             assert function._cache._cache_file._source_stamp == jit.SOURCES
     assert {"simd.py", "tile.py", "gemm.py"} <= {name for name, _, _ in jit.SOURCES}
@@ -190,8 +198,8 @@ def test_narrower_vectors(environment, vector_bytes):
         f"""
 from pyconv.kernels.cpu import simd
 print(simd.VECTOR_BYTES)
-check({DENSE!r})
-check({DEPTHWISE!r})
+for family in {list(KERNELS)!r}:
+    check({DEPTHWISE!r} if "depthwise" in family else {DENSE!r}, algorithm=family)
 """,
         **environment,
     )
@@ -218,3 +226,37 @@ def test_an_odd_address_is_copied():
     odd[...] = x
     y = pyconv.conv2d(odd, w, padding=1, algorithm="direct.f32@numba")
     assert np.array_equal(y, reference.conv(problem, x, w))
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        # (tags: narrow and wide panels of channels, runs of pixels of two lengths, partial sums, tails of every kind)
+        ("direct-channels", "n2c70h11w10-o40k3s1p1-f32-bias-residual"),
+        ("direct-channels", "n1c70h11w10-o67k3s2p1d2-f64-reflect-channels_last-relu"),
+        ("depthwise-channels", "n2c19h11w10-o38k3s1p1g19-f32-bias-residual"),
+        ("depthwise-channels", "n1c35h9w6-o35k5s2p2g35-f64-circular-channels_last-relu"),
+    ],
+)
+def test_the_sums_have_the_order_of_the_c_kernel(family, text):
+    c = pytest.importorskip("pyconv.backends.c")
+    if c.isa_in_use() == "baseline":
+        pytest.skip("multiplications and additions do not fuse in this C kernel")
+    problem = ConvProblem.parse(text)
+    rng = np.random.default_rng(0)
+    dtype = {"f32": np.float32, "f64": np.float64}[problem.dtype]
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.w_shape))
+    if problem.channels_last:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    results = [
+        pyconv.conv2d(
+            x, w,
+            bias=rng.standard_normal(problem.c_out).astype(dtype) if problem.bias else None,
+            residual=rng.standard_normal(problem.out_shape).astype(dtype) if problem.residual else None,
+            stride=problem.stride, padding=problem.padding, dilation=problem.dilation, groups=problem.groups,
+            padding_mode=problem.padding_mode, activation=problem.activation,
+            algorithm=f"{family}.{problem.dtype}@{backend}",
+        )
+        for backend, rng in ((f"c-{c.isa_in_use()}", np.random.default_rng(1)), ("numba", np.random.default_rng(1)))
+    ]  # fmt: skip
+    assert np.array_equal(*results)

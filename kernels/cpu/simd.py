@@ -24,8 +24,10 @@ from numba.extending import intrinsic, register_model
 __all__ = [
     "VECTOR_BYTES",
     "add_outer",
+    "add_shared",
     "add_strided",
     "add_sweep",
+    "add_tiles",
     "advance",
     "call",
     "constant",
@@ -36,15 +38,20 @@ __all__ = [
     "load_evens_part",
     "load_part",
     "load_rows",
+    "load_rows_capped",
     "pointer",
     "power_of_two",
     "prefetch",
     "relu",
+    "repeat",
     "splat_rows",
     "splat_tile",
     "store",
+    "store_first_rows",
     "store_part",
     "store_rows",
+    "store_wrapped",
+    "transpose",
     "zero",
 ]
 
@@ -392,6 +399,119 @@ def store_rows(typing: Any, p: Any, ld: Any, tile: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(p, types.intp, tile), generate
+
+
+@intrinsic(prefer_literal=True)
+def repeat(typing: Any, v: Any, rows: Any, vectors: Any) -> Any:
+    """Return a tile of one vector."""
+    tile = Tile(v.real, rows.literal_value, vectors.literal_value)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [b.extract_value(arguments[0], 0)] * (tile.rows * tile.vectors))
+
+    return tile(v, rows, vectors), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_rows_capped(typing: Any, p: Any, ld: Any, rows: Any, n: Any) -> Any:
+    """Return the tile of one vector a row whose row r begins at p[min(r, n - 1) ld]."""
+    tile = Tile(_real_of(p), rows.literal_value, 1)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        row, ld, n = arguments[0], arguments[1], arguments[3]
+        found = [_load(b, row, tile.real)]
+        for r in range(1, tile.rows):
+            row = _at(b, row, b.select(b.icmp_signed("<", n.type(r), n), ld, ld.type(0)))
+            found.append(_load(b, row, tile.real))
+        return cgutils.pack_array(b, found)
+
+    return tile(p, types.intp, rows, types.intp), generate
+
+
+@intrinsic
+def store_first_rows(typing: Any, p: Any, ld: Any, tile: Any, n: Any) -> Any:
+    """Row r < n of a tile of one vector a row goes to p[r ld]."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        row, n = arguments[0], arguments[3]
+        for r, v in enumerate(cgutils.unpack_tuple(b, arguments[2])):
+            with b.if_then(b.icmp_signed("<", n.type(r), n)):
+                _store(b, v, row, tile.real)
+            row = _at(b, row, arguments[1])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, tile, types.intp), generate
+
+
+@intrinsic
+def store_wrapped(typing: Any, p: Any, tile: Any, i: Any, width: Any, gap: Any) -> Any:
+    """p[:] = the vectors of a tile, numbers i, i + 1 ... of rows of ``width`` vectors with ``gap`` elements between."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        where, _, i, width, gap = arguments
+        none = i.type(0)
+        for v in cgutils.unpack_tuple(b, arguments[1]):
+            _store(b, v, where, tile.real)
+            i = b.add(i, i.type(1))
+            wraps = b.icmp_signed("==", i, width)
+            where = _at(b, where, tile.lanes, b.select(wraps, gap, none))
+            i = b.select(wraps, none, i)
+        return context.get_dummy_value()
+
+    return types.void(p, tile, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def transpose(typing: Any, tile: Any) -> Any:
+    """Return the tile with element j of row i where element i of row j was; it has as many rows as lanes.
+
+    For each power of two s, the off-diagonal s x s blocks of every 2s x 2s block change places.
+    """
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        v, count = cgutils.unpack_tuple(b, arguments[0]), tile.lanes
+        mask, s = ir.VectorType(INT32, count), count // 2
+        while s:
+            upper = ir.Constant(mask, [count + i - s if i & s else i for i in range(count)])
+            lower = ir.Constant(mask, [count + i if i & s else i + s for i in range(count)])
+            for i in range(count):
+                if not i & s:
+                    pair = v[i], v[i + s]
+                    v[i], v[i + s] = b.shuffle_vector(*pair, upper), b.shuffle_vector(*pair, lower)
+            s //= 2
+        return cgutils.pack_array(b, v)
+
+    return tile(tile), generate
+
+
+@intrinsic
+def add_tiles(typing: Any, tile: Any, other: Any) -> Any:
+    """Return the sum of two tiles of one shape."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        pairs = zip(*(cgutils.unpack_tuple(b, a) for a in arguments), strict=True)
+        return cgutils.pack_array(b, [b.fadd(x, y) for x, y in pairs])
+
+    return tile(tile, tile), generate
+
+
+@intrinsic
+def add_shared(typing: Any, tile: Any, v: Any, x: Any, ld: Any, step: Any) -> Any:
+    """Return tile[r][j] + v x[r ld + j step], whole vectors at a time, for every row r and vector j."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, row = cgutils.unpack_tuple(b, arguments[0]), arguments[2]
+        factor, k = b.extract_value(arguments[1], 0), 0
+        for _ in range(tile.rows):
+            where = row
+            for _ in range(tile.vectors):
+                acc[k] = _fma(b, _load(b, where, tile.real), factor, acc[k], tile.real)
+                where = _at(b, where, arguments[4])
+                k += 1
+            row = _at(b, row, arguments[3])
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, v, x, types.intp, types.intp), generate
 
 
 @intrinsic

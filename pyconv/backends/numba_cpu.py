@@ -18,7 +18,7 @@ except ImportError as error:
 from .. import cost
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
-from ..kernels.cpu import blocking, depthwise, direct, gemm, simd, threads, tile
+from ..kernels.cpu import blocking, depthwise, depthwise_channels, direct, direct_channels, gemm, simd, threads, tile
 from ..problem import AXES, ITEM_BYTES, ConvProblem
 
 __all__ = ["algorithms", "last_kernel", "machine"]
@@ -98,8 +98,12 @@ def _cut(call: Call, family: str) -> Any:
         residual=call.residual_strides is not None,
     )
     limit = call.max_workspace // _WORKERS_IN_LIMIT
+    if family == "direct-channels":
+        return blocking.plan_direct_channels(conv, item, limit)
     if family == "depthwise":
         return blocking.plan_depthwise(conv, item, limit)
+    if family == "depthwise-channels":
+        return blocking.plan_depthwise_channels(conv, item, limit)
     return blocking.plan_dense(conv, item, family == "im2col", limit)
 
 
@@ -121,11 +125,11 @@ class NumbaConv:
     @property
     def kernel_name(self) -> str:
         """Return what :func:`last_kernel` says after this algorithm has run."""
-        return f"conv_{self.family}_{self.dtype}__numba"
+        return f"conv_{self.family.replace('-', '_')}_{self.dtype}__numba"
 
     def supports(self, problem: ConvProblem) -> Support:
         """Whether the kernel can do it."""
-        if self.family == "depthwise" and problem.c_in != problem.groups:
+        if self.family.startswith("depthwise") and problem.c_in != problem.groups:
             return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
         return Support()
 
@@ -149,7 +153,9 @@ class NumbaConv:
         return (problem.reduction + 2) * _EPSILON[self.dtype]
 
     def packing(self, problem: ConvProblem) -> str:
-        """Return panels of as many rows as the register tile; depthwise weights stay in order."""
+        """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
+        if self.family.endswith("-channels"):
+            return f"{self.family}{simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]}"
         return "plain" if self.family == "depthwise" else f"panels{gemm.max_rows()}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
@@ -157,9 +163,24 @@ class NumbaConv:
         if self.family == "depthwise":
             packed = np.array(w, order="C").reshape(-1)
         else:
-            packed = gemm.pack_panels(np.require(w, requirements=["C", "A"]), problem.groups)
+            pack = gemm.pack_panels
+            if self.family == "direct-channels":
+                pack = direct_channels.pack_channels
+            elif self.family == "depthwise-channels":
+                pack = depthwise_channels.pack_lanes
+            packed = pack(np.require(w, requirements=["C", "A"]), problem.groups)
         bias = None if bias is None else np.array(bias)
         return _address(packed), _address(bias), (packed, bias)
+
+    def _functions(self) -> tuple[Any, Any]:
+        """Return the kernel, and what links a record to the functions that it calls."""
+        if self.family == "direct-channels":
+            return direct_channels.conv_direct_channels, direct_channels.link_direct_channels
+        if self.family == "depthwise":
+            return depthwise.conv_depthwise, depthwise.link_depthwise
+        if self.family == "depthwise-channels":
+            return depthwise_channels.conv_depthwise_channels, depthwise_channels.link_depthwise_channels
+        return direct.conv_dense, direct.link_dense
 
     def compile(self, call: Call) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs.
@@ -168,10 +189,7 @@ class NumbaConv:
         """
         params = _cut(call, self.family).copy()
         record, real = params[0], _REAL[self.dtype]
-        if self.family == "depthwise":
-            function, link = depthwise.conv_depthwise, depthwise.link_depthwise
-        else:
-            function, link = direct.conv_dense, direct.link_dense
+        function, link = self._functions()
         link(record, real)
         kind = int(record["activation"])
         in_tile = kind == tile.RELU and not record["residual"]
@@ -206,7 +224,7 @@ class NumbaConv:
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
     for op in ("conv1d", "conv2d", "conv3d"):
-        for family in ("direct", "im2col", "depthwise"):
+        for family in ("direct", "direct-channels", "im2col", "depthwise", "depthwise-channels"):
             for dtype in _REAL:
                 yield NumbaConv(op, family, dtype)
 
