@@ -13,6 +13,9 @@ enum {
     PART_BYTES = 1024 * 1024,  /* partial sums: streamed, L2 or L3 */
     DIRECT_K = 576,            /* reduction block: 8 rows of it are 18 KiB, in L1 beside the tile's lines */
     IM2COL_K = 256,            /* a packed panel of 192 bytes a step: 48 KiB */
+    WINOGRAD_TILES = 64,       /* tiles of small images in one block: eight register tiles */
+    WINOGRAD_STRIP_BYTES = 32 * 1024,  /* rows of tiles transformed together: L1 */
+    WINOGRAD_BLOCK_BYTES = 640 * 1024, /* transformed tiles and products of a block: L2 beside a panel of weights */
 };
 
 typedef struct cut {
@@ -334,4 +337,85 @@ int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scrat
     p->scratch_bytes =
         pc_round_up((b->tile_elems + b->panel_elems) * tile.item_bytes + p->h.k * p->w.k * 8, 64);
     return p->scratch_bytes <= max_scratch_bytes;
+}
+
+/* Cycles to turn rows of `width` pixels of a window into pixels of channels or back, LANES channels. */
+static double turn_cycles(pc_tile_shape tile, int64_t rows, int64_t width, int64_t whole_width, int channels_last) {
+    if (channels_last)
+        return (double)(rows * width) * 2;
+    if (width >= whole_width) {
+        width *= rows;
+        rows = 1;
+    }
+    const double each = width < tile.lanes ? (double)(width * tile.lanes) : (double)(pc_ceil_div(width, tile.lanes) * tile.lanes * 5);
+    return (double)rows * (each + 30);
+}
+
+/* Cycles of a block's three stages and what they move. */
+static double winograd_cycles(const pc_conv *p, const pc_winograd *s, pc_tile_shape tile, const pc_blocking *b) {
+    const int64_t tiles = b->slices * b->h_tile * b->w_tile;
+    const int64_t in_rows = (b->rows - 1) * s->m_h + s->a_h, in_columns = (b->w_tile - 1) * s->m_w + s->a_w;
+    const int64_t out_rows = b->rows * s->m_h, out_columns = pc_min(b->w_tile * s->m_w, p->w.out);
+    const double in_lanes = (double)s->c_lanes / (double)tile.lanes, out_lanes = (double)s->m_lanes / (double)tile.lanes;
+    const double strips = (double)(b->slices * pc_ceil_div(b->h_tile, b->rows));
+
+    const pc_panels runs = pc_panels_of(tiles, tile.rows), panels = pc_panels_of(s->m_lanes / tile.lanes, tile.vectors);
+    double steps = 0;
+    for (int64_t q = 0; q < panels.n; q++)
+        steps += (double)runs.tall * step_cycles(runs.rows, pc_panel_rows(panels, q)) +
+                 (double)(runs.n - runs.tall) * step_cycles(runs.rows - 1, pc_panel_rows(panels, q));
+    double cycles = (double)s->n_xi * (steps * (double)s->n_k + (double)(panels.n * runs.n) * 40);
+    cycles += strips * in_lanes * (turn_cycles(tile, in_rows, in_columns, p->w.in, p->ld_x.c == 1) +
+                                   (double)((s->a_h > 1 ? s->a_h * b->rows : 0) * in_columns) * 2);
+    cycles += strips * out_lanes * turn_cycles(tile, out_rows, out_columns, p->w.out, p->ld_out.c == 1);
+    cycles += (double)(tiles * s->n_xi) * (in_lanes * 2.5 + out_lanes * 2);
+    const double u_bytes = (double)(s->n_xi * s->n_k * s->m_lanes * tile.item_bytes);
+    const double vm_bytes = (double)((b->panel_elems + b->part_elems) * tile.item_bytes);
+    cycles += u_bytes > PC_RESIDENT_WEIGHT_BYTES ? u_bytes / 24 : 0;
+    cycles += vm_bytes > WINOGRAD_BLOCK_BYTES ? vm_bytes / 12 : 0;
+    return cycles + 300;
+}
+
+int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scratch_bytes) {
+    const pc_winograd s = pc_winograd_of(p, alpha, tile.lanes);
+    static const int64_t row_sizes[] = {1, 2, 3, 4, 6, 8}, column_sizes[] = {8, 16, 32, 64};
+    int64_t h_tiles[32], w_tiles[32];
+    const int64_t n_h = candidates(s.h_tiles, row_sizes, 6, 16, h_tiles);
+    const int64_t n_w = candidates(s.w_tiles, column_sizes, 4, 4, w_tiles);
+    cut best = {.cycles = -1};
+    for (int64_t ih = 0; ih < n_h; ih++)
+        for (int64_t iw = 0; iw < n_w; iw++) {
+            cut c = {.cycles = -1};
+            pc_blocking *b = &c.blk;
+            b->h_tile = h_tiles[ih];
+            b->w_tile = w_tiles[iw];
+            b->n_h_tiles = pc_ceil_div(s.h_tiles, b->h_tile);
+            b->n_w_tiles = pc_ceil_div(s.w_tiles, b->w_tile);
+            const int64_t each = b->h_tile * b->w_tile;
+            const int whole = b->n_h_tiles == 1 && b->n_w_tiles == 1;
+            b->slices = whole ? pc_max(1, pc_min(s.slices, WINOGRAD_TILES / each)) : 1;
+            const int64_t tiles = b->slices * each, in_columns = (b->w_tile - 1) * s.m_w + s.a_w;
+            /* one line more, so that the points of a tile do not meet in one set of the cache */
+            b->ld_v = tiles * s.c_lanes + 64 / tile.item_bytes;
+            b->ld_m = tiles * s.m_lanes + 64 / tile.item_bytes;
+            b->panel_elems = s.n_xi * b->ld_v;
+            b->part_elems = s.n_xi * b->ld_m;
+            const int64_t row_bytes = in_columns * s.m_h * tile.lanes * tile.item_bytes;
+            b->rows = pc_max(1, pc_min(b->h_tile, WINOGRAD_STRIP_BYTES / row_bytes));
+            const int64_t in_rows = (b->rows - 1) * s.m_h + s.a_h + (s.a_h > 1 ? s.a_h : 0);
+            b->tile_elems = pc_max(in_rows * in_columns, b->rows * s.m_h * b->w_tile * s.m_w) * tile.lanes;
+            c.scratch_bytes = (b->panel_elems + b->part_elems + b->tile_elems) * tile.item_bytes;
+            if (c.scratch_bytes > max_scratch_bytes)
+                continue;
+            const int64_t blocks = p->groups * pc_ceil_div(s.slices, b->slices) * b->n_h_tiles * b->n_w_tiles;
+            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks;
+            b->n_tasks = pc_max(blocks, s.n_xi);
+            if (best.cycles < 0 || c.cycles < best.cycles)
+                best = c;
+        }
+    if (best.cycles < 0)
+        return 0;
+    p->blk = best.blk;
+    p->scratch_bytes = pc_round_up(best.scratch_bytes, 64);
+    return 1;
 }

@@ -75,102 +75,6 @@ static const NAME(pixel_kernel) NAME(pixel_pairs)[] = {
     NAME(pixels_2x5), NAME(pixels_2x6), NAME(pixels_2x7),
 };
 
-/* One plane of n_lanes channels into tile[h][w][lane], border included; lanes beyond repeat the last channel. */
-static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, const REAL *x, int64_t n_lanes,
-                                                          REAL *tile) {
-    const int64_t h_tile = p->blk.h_tile, w_tile = p->blk.w_tile, ld_c = p->ld_x.c;
-    const int64_t h_in = p->h.in, w_in = p->w.in, top = p->h.pad, left = p->w.pad;
-    REAL *const inside = tile + (top * w_tile + left) * LANES;
-    if (p->ld_x.w == 1 && p->ld_x.h == w_in && h_in * w_in >= LANES) {
-        /* the plane is one run of pixels: LANES of them at a time, the last LANES once more at its end */
-        const int64_t pixels = h_in * w_in, gap = (w_tile - w_in) * LANES;
-        for (int64_t first = 0; first < pixels; first += LANES) {
-            const int64_t base = pc_min(first, pixels - LANES);
-            VEC v[LANES];
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++)
-                v[i] = NAME(load)(x + pc_min(i, n_lanes - 1) * ld_c + base);
-            NAME(transpose)(v);
-            int64_t w = base % w_in;
-            REAL *dst = inside + (base / w_in * w_tile + w) * LANES;
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++) {
-                *(VEC *)dst = v[i];
-                w++;
-                dst += LANES + (w == w_in ? gap : 0);
-                w = w == w_in ? 0 : w;
-            }
-        }
-    } else {
-        for (int64_t h = 0; h < h_in; h++)
-            for (int64_t w = 0; w < w_in; w++) {
-                const REAL *src = x + h * p->ld_x.h + w * p->ld_x.w;
-                REAL *dst = inside + (h * w_tile + w) * LANES;
-                if (ld_c == 1 && n_lanes == LANES)
-                    *(VEC *)dst = NAME(load)(src);
-                else
-                    for (int64_t i = 0; i < LANES; i++)
-                        dst[i] = src[pc_min(i, n_lanes - 1) * ld_c];
-            }
-    }
-    if (p->padding_mode == PC_PAD_ZEROS) {
-        NAME(clear_over)(tile, top * w_tile * LANES);
-        for (int64_t h = top; h < top + h_in; h++) {
-            NAME(clear_over)(tile + h * w_tile * LANES, left * LANES);
-            NAME(clear_over)(tile + (h * w_tile + left + w_in) * LANES, (w_tile - left - w_in) * LANES);
-        }
-        NAME(clear_over)(tile + (top + h_in) * w_tile * LANES, (h_tile - top - h_in) * w_tile * LANES);
-        return;
-    }
-    for (int64_t h = 0; h < h_tile; h++) {
-        const REAL *row = inside + pc_map_index(h - top, h_in, p->padding_mode) * w_tile * LANES;
-        const int within = h >= top && h < top + h_in;
-        for (int64_t w = 0; w < w_tile; w++)
-            if (!within || w < left || w >= left + w_in)
-                *(VEC *)(tile + (h * w_tile + w) * LANES) =
-                    *(const VEC *)(row + pc_map_index(w - left, w_in, p->padding_mode) * LANES);
-    }
-}
-
-/* y[pixel][lane] of output channels m0, m0 + ld_m, ... through the epilogue and out. */
-static __attribute__((noinline)) void NAME(store_channels)(const pc_conv *p, REAL *y, int64_t n_lanes, int64_t ld_m,
-                                                           REAL *out, const REAL *residual) {
-    const int64_t pixels = p->h.out * p->w.out;
-    pc_conv lanes = *p; /* channels ld_m apart */
-    lanes.ld_out.c *= ld_m;
-    lanes.ld_res.c *= ld_m;
-    if (lanes.ld_out.c == 1 && n_lanes == LANES && !residual) {
-        if (p->activation != PC_ACT_NONE)
-            NAME(activate)(y, pixels * LANES, p->activation, (REAL)p->slope);
-        for (int64_t h = 0, i = 0; h < p->h.out; h++)
-            for (int64_t w = 0; w < p->w.out; w++, i++)
-                NAME(store)(out + h * p->ld_out.h + w * p->ld_out.w, *(const VEC *)(y + i * LANES));
-        return;
-    }
-    const int direct = p->ld_out.w == 1 && p->ld_out.h == p->w.out && !residual && pixels >= LANES &&
-                       (p->activation == PC_ACT_NONE || p->activation == PC_ACT_RELU);
-    const int relu = p->activation == PC_ACT_RELU;
-    for (int64_t first = 0; first < pixels; first += LANES) {
-        const int64_t base = direct ? pc_min(first, pixels - LANES) : first;
-        VEC v[LANES];
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            v[i] = *(const VEC *)(y + pc_min(base + i, pixels - 1) * LANES);
-        NAME(transpose)(v);
-        if (direct) {
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES; i++)
-                if (i < n_lanes)
-                    NAME(store)(out + i * lanes.ld_out.c + base, relu ? NAME(relu)(v[i]) : v[i]);
-        } else {
-            pc_segment segments[LANES];
-            int n_segments = NAME(segments_of)(first, pc_min(LANES, pixels - first), p->w.out, p->w.out, p->h.out,
-                                               segments);
-            NAME(finish)(&lanes, (REAL *)v, LANES, n_lanes, segments, n_segments, out, residual, 0);
-        }
-    }
-}
-
 static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int worker) {
     const NAME(depthwise_job) *job = ctx;
     const pc_conv *p = job->p;
@@ -186,13 +90,14 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
     for (int64_t a = 0; a < p->h.k; a++)
         for (int64_t c = 0; c < p->w.k; c++)
             off[a * p->w.k + c] = (a * p->h.dilation * b->w_tile + c * p->w.dilation) * LANES;
+    const pc_window box = {-p->h.pad, -p->w.pad, b->h_tile, b->w_tile};
     for (int64_t a = 0; a < p->d.k; a++) {
         const int64_t d = pc_map_index(d_out * p->d.stride - p->d.pad + a * p->d.dilation, p->d.in, p->padding_mode);
         if (d < 0)
             NAME(clear_over)(tile + a * plane, plane);
         else
             NAME(load_channels)(p, (const REAL *)job->arrays->x + n * p->ld_x.n + g0 * p->ld_x.c + d * p->ld_x.d,
-                                n_lanes, tile + a * plane);
+                                n_lanes, box, tile + a * plane);
     }
     const pc_panels runs = pc_panels_of(p->w.out, PC_MAX_PIXELS);
     for (int64_t o = 0; o < p->c_out; o++) {
@@ -219,7 +124,7 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
         const REAL *residual = job->arrays->residual;
         if (residual)
             residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d;
-        NAME(store_channels)(p, y, n_lanes, p->c_out,
+        NAME(store_channels)(p, y, n_lanes, p->c_out, (pc_window){0, 0, p->h.out, p->w.out},
                              (REAL *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d,
                              residual);
     }

@@ -3,6 +3,7 @@
  * vectors of pixels, or PC_WIDE_VECTORS of them where there are at most PC_WIDE_ROWS channels. */
 #include <stddef.h>
 #include <string.h>
+#include "winograd_matrices.h"
 
 #define PC_STRING_(text) #text
 #define PC_STRING(text) PC_STRING_(text)
@@ -43,6 +44,10 @@ PC_GCC_TARGET(PC_TARGET)
      PC_PASTE(PC_CONCAT(op_algo, _pack), dtype, PC_ISA),                                                               \
      PC_PASTE(PC_CONCAT(op_algo, _run), dtype, PC_ISA)}
 
+#define PC_KERNELS_WINOGRAD(variant)                                                                                   \
+    PC_KERNEL(conv_winograd_##variant, f32, conv_winograd_##variant##_plan),                                           \
+    PC_KERNEL(conv_winograd_##variant, f64, conv_winograd_##variant##_plan),
+
 static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
     PC_KERNEL(conv_direct, f32, conv_direct_plan),       PC_KERNEL(conv_direct, f64, conv_direct_plan),
     PC_KERNEL(conv_direct_channels, f32, conv_direct_channels_plan),
@@ -51,6 +56,8 @@ static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
     PC_KERNEL(conv_depthwise, f32, conv_depthwise_plan), PC_KERNEL(conv_depthwise, f64, conv_depthwise_plan),
     PC_KERNEL(conv_depthwise_channels, f32, conv_depthwise_channels_plan),
     PC_KERNEL(conv_depthwise_channels, f64, conv_depthwise_channels_plan),
+    PC_KERNELS_WINOGRAD(f2x3) PC_KERNELS_WINOGRAD(f4x3) PC_KERNELS_WINOGRAD(f6x3)
+    PC_KERNELS_WINOGRAD(f2x5) PC_KERNELS_WINOGRAD(f4x5) PC_KERNELS_WINOGRAD(f2x7)
 };
 
 const pc_isa PC_CONCAT(pc_isa_, PC_ISA) = {

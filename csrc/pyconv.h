@@ -33,7 +33,10 @@ typedef struct pc_blocking {
     int64_t c_block, kh_block, kw_block;        /* one reduction block: channels x kernel rows x kernel columns */
     int64_t h_tile, w_tile;                     /* one task's output rows and columns */
     int64_t m_block;                            /* one task's output channels, in panels (depthwise: groups) */
-    int64_t rows;                               /* depthwise: output rows in a register tile */
+    int64_t rows;                               /* depthwise: output rows in a register tile; Winograd: rows of tiles
+                                                 * transformed together */
+    int64_t slices;                             /* Winograd: images and output depths of one block */
+    int64_t ld_v, ld_m;                         /* Winograd: elements of the transformed tiles at one point */
     int64_t n_h_tiles, n_w_tiles, n_m_blocks;
     int64_t n_tasks;
     int64_t in_place;                           /* the kernel reads x itself, no copied tile */
@@ -127,6 +130,35 @@ int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 /* Here tile.rows output rows (or tile.wide_rows, where that wastes fewer) x tile.vectors. */
 int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
+int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scratch_bytes);
+
+/* The sizes of a Winograd transform of a problem: tiles of m_h x m_w outputs from a_h x a_w inputs (1 along an axis
+ * whose kernel has one tap). */
+typedef struct pc_winograd {
+    int64_t a_h, a_w, m_h, m_w;
+    int64_t n_xi;             /* points of a tile */
+    int64_t slices;           /* images and output depths */
+    int64_t h_tiles, w_tiles; /* of a slice */
+    int64_t n_k;              /* input channels and depth taps of the product; each tap's channels fill whole vectors */
+    int64_t c_lanes, m_lanes; /* the same for all taps, and output channels, in whole vectors */
+} pc_winograd;
+
+static inline pc_winograd pc_winograd_of(const pc_conv *p, int64_t alpha, int64_t lanes) {
+    pc_winograd s;
+    const int64_t chunk = (p->c_in + lanes - 1) / lanes * lanes;
+    s.a_h = p->h.k > 1 ? alpha : 1;
+    s.a_w = p->w.k > 1 ? alpha : 1;
+    s.m_h = s.a_h - p->h.k + 1;
+    s.m_w = s.a_w - p->w.k + 1;
+    s.n_xi = s.a_h * s.a_w;
+    s.slices = p->n * p->d.out;
+    s.h_tiles = (p->h.out + s.m_h - 1) / s.m_h;
+    s.w_tiles = (p->w.out + s.m_w - 1) / s.m_w;
+    s.n_k = (p->d.k - 1) * chunk + p->c_in;
+    s.c_lanes = p->d.k * chunk;
+    s.m_lanes = (p->c_out + lanes - 1) / lanes * lanes;
+    return s;
+}
 
 /* One axis of an input tile, for one block of kernel taps. With stride s and dilation d, tap a of output r reads
  * s * (r + a d / s) + (a d) % s: the tile keeps each residue ("phase") that a tap asks for as a plane of its own, so
@@ -182,6 +214,11 @@ static inline int64_t pc_panel_rows(pc_panels panels, int64_t q) { return panels
 static inline int64_t pc_panel_start(pc_panels panels, int64_t q) {
     return q * panels.rows - (q > panels.tall ? q - panels.tall : 0);
 }
+
+/* Rows and columns of an image from (h, w) on, which may lie outside it. */
+typedef struct pc_window {
+    int64_t h, w, rows, cols;
+} pc_window;
 
 /* A run of lanes of a register tile that are neighbours in one output row. */
 typedef struct pc_segment {

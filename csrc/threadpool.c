@@ -97,20 +97,25 @@ static int this_cpu(void) {
 /* Keeps the workers off the processor that the caller is on; called by the owner of the pool. */
 static void leave_caller_alone(int threads) {
     int cpu = this_cpu();
-    if (cpu < 0 || cpu == pool.caller_cpu)
+    if (cpu < 0)
         return;
 #if defined(__linux__)
+    static _Thread_local int n; /* processors that this thread may use; asking costs a system call */
     cpu_set_t allowed;
-    if (pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) != 0)
-        return;
-    int n = CPU_COUNT(&allowed);
+    if (n == 0 || cpu != pool.caller_cpu || threads > n) {
+        if (pthread_getaffinity_np(pthread_self(), sizeof allowed, &allowed) != 0)
+            return;
+        n = CPU_COUNT(&allowed);
+    }
     /* more threads than processors have to share them; among many the system finds an idle one by itself */
-    if (threads > n || n < 2 || n > FEW_PROCESSORS)
+    const int aside = threads <= n && n >= 2 && n <= FEW_PROCESSORS;
+    if ((aside ? cpu : -1) == pool.caller_cpu)
         return;
-    CPU_CLR(cpu, &allowed);
+    if (aside)
+        CPU_CLR(cpu, &allowed);
     for (int w = 0; w < pool.n_workers; w++)
         pthread_setaffinity_np(pool.workers[w], sizeof allowed, &allowed);
-    pool.caller_cpu = cpu;
+    pool.caller_cpu = aside ? cpu : -1;
 #else
     (void)threads;
 #endif
@@ -187,6 +192,7 @@ static int grow(int threads) {
 }
 
 void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
+    const int wanted = threads;
     threads = (int)pc_min(pc_min(threads, n_tasks), MAX_THREADS);
     int expected = 0;
     if (threads > 1 && atomic_compare_exchange_strong(&pool.busy, &expected, 1)) {
@@ -203,7 +209,7 @@ void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
     }
     pool.run = run;
     pool.ctx = ctx;
-    leave_caller_alone(threads);
+    leave_caller_alone(wanted);
     for (int t = 0; t < threads; t++) {
         atomic_store_explicit(&pool.shares[t].next, n_tasks * t / threads, memory_order_relaxed);
         pool.shares[t].end = n_tasks * (t + 1) / threads;

@@ -92,29 +92,91 @@ INLINE VEC NAME(shifted)(VEC a, VEC b, const int k) {
 #endif
 }
 
-/* v[i][j] <-> v[j][i]: for each power of two s, the off-diagonal s x s blocks of every 2s x 2s block change places. */
-INLINE void NAME(transpose)(VEC v[LANES]) {
-#pragma GCC unroll 4
-    for (int s = LANES / 2; s > 0; s /= 2) {
-        MASK upper, lower;
-        for (int i = 0; i < LANES; i++) {
-            upper[i] = i & s ? LANES + i - s : i;
-            lower[i] = i & s ? LANES + i : i + s;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) {
-            if (i & s)
-                continue;
-            VEC a = v[i], b = v[i + s];
+/* Elements of a and b joined, as `from` says; `from` must be constant. */
 #if defined(__clang__)
-            for (int l = 0; l < LANES; l++) {
-                v[i][l] = upper[l] < LANES ? a[upper[l]] : b[upper[l] - LANES];
-                v[i + s][l] = lower[l] < LANES ? a[lower[l]] : b[lower[l] - LANES];
-            }
+#define PC_SHUFFLE(r, a, b, from)                                                                                      \
+    do {                                                                                                               \
+        for (int l_ = 0; l_ < LANES; l_++)                                                                             \
+            (r)[l_] = (from)[l_] < LANES ? (a)[(from)[l_]] : (b)[(from)[l_] - LANES];                                  \
+    } while (0)
 #else
-            v[i] = __builtin_shuffle(a, b, upper);
-            v[i + s] = __builtin_shuffle(a, b, lower);
+#define PC_SHUFFLE(r, a, b, from) ((r) = __builtin_shuffle(a, b, from))
 #endif
-        }
+
+/* Pieces of 16 bytes are what x86 shuffles in one cheap instruction. */
+#define PC_PIECE (16 / (int)sizeof(REAL))
+
+/* In each piece: runs of s elements of a and of b in turn, from the low or the high halves of their pieces. */
+INLINE VEC NAME(interleave)(VEC a, VEC b, const int s, const int high) {
+    MASK from;
+    for (int l = 0; l < LANES; l++) {
+        const int at = l % PC_PIECE, run = at / s;
+        from[l] = l - at + run / 2 * s + at % s + run % 2 * LANES + high * PC_PIECE / 2;
     }
+    VEC r;
+    PC_SHUFFLE(r, a, b, from);
+    return r;
+}
+
+/* The even (odd) pieces of a, then those of b. */
+INLINE VEC NAME(pieces)(VEC a, VEC b, const int odd) {
+    MASK from;
+    for (int l = 0; l < LANES; l++)
+        from[l] = (2 * (l / PC_PIECE) + odd) * PC_PIECE + l % PC_PIECE;
+    VEC r;
+    PC_SHUFFLE(r, a, b, from);
+    return r;
+}
+
+/* v[i][j] <-> v[j][i]: pieces are transposed by interleaving neighbouring rows, single elements and then pairs; then
+ * rows a piece's size apart are dealt out piece by piece. */
+INLINE void NAME(transpose)(VEC v[LANES]) {
+    VEC t[LANES];
+    if (PC_PIECE == 4) {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; i += 2) {
+            t[i] = NAME(interleave)(v[i], v[i + 1], 1, 0);
+            t[i + 1] = NAME(interleave)(v[i], v[i + 1], 1, 1);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; i += 4) {
+            v[i] = NAME(interleave)(t[i], t[i + 2], 2, 0);
+            v[i + 1] = NAME(interleave)(t[i], t[i + 2], 2, 1);
+            v[i + 2] = NAME(interleave)(t[i + 1], t[i + 3], 2, 0);
+            v[i + 3] = NAME(interleave)(t[i + 1], t[i + 3], 2, 1);
+        }
+    } else {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; i += 2) {
+            t[i] = NAME(interleave)(v[i], v[i + 1], 1, 0);
+            t[i + 1] = NAME(interleave)(v[i], v[i + 1], 1, 1);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; i++)
+            v[i] = t[i];
+    }
+    if (LANES == 2 * PC_PIECE) {
+#pragma GCC unroll 4
+        for (int i = 0; i < PC_PIECE; i++) {
+            t[i] = NAME(pieces)(v[i], v[i + PC_PIECE], 0);
+            t[i + PC_PIECE] = NAME(pieces)(v[i], v[i + PC_PIECE], 1);
+        }
+    } else if (LANES == 4 * PC_PIECE) {
+#pragma GCC unroll 4
+        for (int i = 0; i < PC_PIECE; i++) {
+            VEC *const r = v + i;
+            const VEC even = NAME(pieces)(r[0], r[PC_PIECE], 0), odd = NAME(pieces)(r[0], r[PC_PIECE], 1);
+            const VEC even2 = NAME(pieces)(r[2 * PC_PIECE], r[3 * PC_PIECE], 0);
+            const VEC odd2 = NAME(pieces)(r[2 * PC_PIECE], r[3 * PC_PIECE], 1);
+            t[i] = NAME(pieces)(even, even2, 0);
+            t[i + PC_PIECE] = NAME(pieces)(odd, odd2, 0);
+            t[i + 2 * PC_PIECE] = NAME(pieces)(even, even2, 1);
+            t[i + 3 * PC_PIECE] = NAME(pieces)(odd, odd2, 1);
+        }
+    } else {
+        return;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        v[i] = t[i];
 }

@@ -110,8 +110,17 @@ class Algorithm(Protocol):
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
         """Return seconds, for a nominal number of threads."""
 
+    def accuracy(self, problem: ConvProblem) -> str:
+        """Return the strictest ``options(accuracy=)`` that lets "auto" take it: "strict", "standard" or "fast"."""
+
     def error_bound(self, problem: ConvProblem) -> float:
-        """Largest error of an output before its activation, relative to sum |x| |w| + |bias| + |residual|."""
+        """Largest error of an output before its activation, relative to sum |x| |w| + |bias| + |residual|.
+
+        For |x| take the largest within :meth:`error_reach`.
+        """
+
+    def error_reach(self, problem: ConvProblem) -> int:
+        """Return how many pixels around each tap of an output's window the bound looks for the largest |x|."""
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Weights in the order the kernel wants, and the bias; shared by calls with the same ``packing`` word."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .problem import ITEM_BYTES, ConvProblem
 
-__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "roofline"]
+__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "roofline", "winograd_seconds"]
 
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
@@ -113,6 +113,41 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
         fixed += problem.n * problem.groups * problem.reduction * -(-pixels // (3 * lanes)) * 2.5e-9
     overhead = 3e-6 + fixed / NOMINAL_THREADS
     return roofline(problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered, overhead=overhead)
+
+
+def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> float:
+    """Seconds of Winograd's F(m, r) (csrc/winograd.inc.c): the product, the transforms, and the weights' traffic."""
+    lanes, item = lanes_of(problem, machine), ITEM_BYTES[problem.dtype]
+    planar = range(max(0, problem.rank - 2), problem.rank)
+    transformed = [i for i in planar if problem.kernel[i] == r]
+    points = int((m + r - 1) ** len(transformed))
+    tiles = problem.n * math.prod(
+        -(-size // m) if i in transformed else size for i, size in enumerate(problem.out_spatial)
+    )
+    depth = problem.kernel[0] if problem.rank == 3 else 1
+
+    def whole(channels: int) -> int:
+        return -(-channels // lanes) * lanes
+
+    c_in, c_out = depth * problem.c_in // problem.groups, whole(problem.c_out // problem.groups)
+    peak = machine.gflops * 1e9 * NOMINAL_THREADS / (2 if problem.dtype == "f64" else 1)
+    product = 2.0 * problem.groups * points * tiles * c_in * c_out / (peak * 0.85)
+    # vector operations of the transforms, a cycle each, and the turns from and to rows of pixels
+    cycle = lanes * 2 * 2 / (machine.gflops * 1e9 / (2 if problem.dtype == "f64" else 1))
+    in_lanes, out_lanes = whole(problem.c_in // problem.groups) / lanes, c_out / lanes
+    pixels = math.prod(problem.out_spatial) * problem.n
+    turn = 1.0 if problem.channels_last else 6.0
+    transforms = (
+        problem.groups
+        * cycle
+        * (
+            tiles * points * (4 * depth * in_lanes + 3 * out_lanes)
+            + turn * pixels * (1.5 * depth * in_lanes + out_lanes)
+        )
+    )
+    weights = points * problem.groups * c_in * c_out * item
+    bandwidth = machine.cache_gbytes if weights <= machine.cache_bytes else machine.memory_gbytes
+    return product + transforms / NOMINAL_THREADS + weights / (bandwidth * 1e9) + 6e-6
 
 
 def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:

@@ -10,7 +10,7 @@ from . import registry
 from .algorithm import Algorithm, Call, Runner
 from .cost import Machine
 from .errors import InvalidProblem, Unsupported
-from .options import Options
+from .options import ACCURACIES, Options
 from .problem import ConvProblem
 
 __all__ = ["Candidate", "Explanation", "Plan", "explain_call", "make_plan"]
@@ -31,7 +31,8 @@ class Candidate:
     estimate_s, measured_s : float or None
         Seconds by the cost model, and as measured, where it was.
     error_bound : float or None
-        Largest error of an output before its activation, relative to sum |x| |w| + |bias| + |residual|.
+        Largest error of an output before its activation, relative to sum |x| |w| + |bias| + |residual|; for Winograd
+        |x| stands for the largest in the input tile.
     """
 
     id: str
@@ -97,14 +98,15 @@ def _named(name: str, call: Call, options: Options) -> list[Algorithm]:
     permitted = registry.candidates(problem.op, problem.dtype, registry.available(options.backend))
     if name == "auto":
         return permitted
-    family = [a for a in permitted if a.family == name]
+    family = [a for a in permitted if registry.answers_to(a, name)]
     exact = family or registry.matching(name, problem.op, problem.dtype)
     if exact:
         return exact
     known = registry.algorithms()
     if name in known:
         raise Unsupported(f"{name} is not for {problem.op} in {problem.dtype}")
-    families = sorted({a.split(".")[1] for a in known if a.startswith(f"{problem.op}.")})
+    words = {a.split(".")[1] for a in known if a.startswith(f"{problem.op}.")}
+    families = sorted(words | {registry.family_of(word) for word in words})
     if name in families:
         raise Unsupported(
             f"{name} is not there for {problem.op} in {problem.dtype} on backend {options.backend!r}; "
@@ -115,11 +117,16 @@ def _named(name: str, call: Call, options: Options) -> list[Algorithm]:
     )
 
 
-def _refusal(algorithm: Algorithm, call: Call, alone: bool) -> str:
+def _refusal(algorithm: Algorithm, call: Call, name: str, alone: bool, options: Options) -> str:
     """Why this algorithm may not be taken, whatever its speed; empty where it may."""
     support = algorithm.supports(call.problem)
     if not support:
         return support.reason
+    # whoever spells out a variant knows what it is
+    if name in ("auto", registry.family_of(algorithm.family)) and not alone:
+        needed = algorithm.accuracy(call.problem)
+        if ACCURACIES.index(needed) > ACCURACIES.index(options.accuracy):
+            return f"needs accuracy={needed!r}, here {options.accuracy!r}"
     if not algorithm.preferred and not alone:
         return "not the instruction set in use; ask for it by its id"
     if algorithm.workspace(call) is None:
@@ -139,11 +146,11 @@ def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, li
     """Return the algorithm, why it, all that were asked, and the refusals by id."""
     asked = _named(name, call, options)
     machine = _machine()
-    alone = name != "auto" and not any(a.family == name for a in asked)
+    alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
     ranked = sorted(asked, key=lambda a: (a.backend == "numpy", a.estimate(call.problem, machine), a.id))
     refusals: dict[str, str] = {}
     for algorithm in ranked:
-        refusals[algorithm.id] = _refusal(algorithm, call, alone)
+        refusals[algorithm.id] = _refusal(algorithm, call, name, alone, options)
         if not refusals[algorithm.id]:
             why = "asked for by name" if name != "auto" else "lowest estimate"
             if name == "auto" and algorithm.backend == "numpy":
@@ -173,10 +180,10 @@ def explain_call(call: Call, name: str, options: Options) -> Explanation:
     chosen, why, asked, _ = _choose(call, name, options)
     machine = _machine()
     best = chosen.estimate(call.problem, machine)
-    alone = name != "auto" and not any(a.family == name for a in asked)
+    alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
     rows = []
     for algorithm in asked:
-        refusal = _refusal(algorithm, call, alone)
+        refusal = _refusal(algorithm, call, name, alone, options)
         supported = bool(algorithm.supports(call.problem))
         estimate = algorithm.estimate(call.problem, machine) if supported else None
         reason = refusal

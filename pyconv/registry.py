@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .algorithm import Algorithm
 
-__all__ = ["BACKENDS", "algorithms", "available", "candidates", "find", "matching", "register", "why_missing"]
+__all__ = [
+    "BACKENDS",
+    "algorithms",
+    "answers_to",
+    "available",
+    "candidates",
+    "family_of",
+    "find",
+    "matching",
+    "register",
+    "why_missing",
+]
 
 #: Backends in the order "auto" prefers them, and the module of each.
 BACKENDS = {"c": "pyconv.backends.c", "numba": "pyconv.backends.numba_cpu", "numpy": "pyconv.backends.numpy"}
@@ -78,6 +89,16 @@ def algorithms(op: str | None = None) -> list[str]:
 def find(id: str) -> Algorithm:
     """Return the algorithm of this id, which must be loaded."""
     return _algorithms[id]
+
+
+def family_of(word: str) -> str:
+    """Return the family of an algorithm's word: the variants winograd-f2x3, winograd-f4x3, ... are one family."""
+    return word.partition("-f")[0]
+
+
+def answers_to(algorithm: Algorithm, name: str) -> bool:
+    """Whether ``name`` is the algorithm's family, or its variant of one."""
+    return name in (algorithm.family, family_of(algorithm.family))
 
 
 def candidates(op: str, dtype: str, backends: tuple[str, ...]) -> list[Algorithm]:

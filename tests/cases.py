@@ -84,6 +84,35 @@ PROBLEMS = (
     "n1c6w20-o8k3s1p1-f32-channels_last-bias",
     "n1c16d4h5w6-o16k3s1p1g16-f32-channels_last",
     "n1c3d4h5w6-o4k3s1p1-f64-channels_last-residual",
+    # Winograd: ragged tiles and channels, several images in a block, one axis, 5 and 7 taps, depth as channels
+    "n3c16h7w7-o32k3s1p1-f32-bias-relu",
+    "n5c9h5w6-o20k3s1p1-f64-bias-residual-silu",
+    "n1c18h37w70-o17k3s1p0:2x1-f32-circular-residual-relu",
+    "n1c70h6w33-o5k3s1p2-f32-symmetric-elu",
+    "n1c16h2w2-o16k3s1p5-f32-bias",
+    "n1c4h9w150-o40k1x3s1p0x1-f32-bias",
+    "n2c5h41w3-o6k3x1s1p1x0-f64-replicate",
+    "n1c17h13w15-o19k5s1p2-f32-bias-relu",
+    "n1c6h11w20-o7k5s1p1-f64-reflect",
+    "n1c20h12w19-o24k1x7s1p0x3-f32-residual",
+    "n1c20h19w12-o24k7x1s1p3x0-f64-bias",
+    "n1c3h16w15-o5k7s1p3-f64",
+    "n2c10w200-o12k3s1p1-f32-bias-relu",
+    "n2c10w70-o12k3s1p1-f64-residual",
+    "n2c10w70-o12k5s1p2-f64",
+    "n1c7w41-o5k5s1p2-f32-bias-relu",
+    "n1c10w70-o12k7s1p3-f32-reflect",
+    "n3c3w33-o18k7s1p2-f64-bias",
+    "n2c5d5h9w10-o18k3s1p1-f32-bias-relu",
+    "n1c17d4h6w7-o3k3s2x1x1p1d2x1x1-f64-circular-residual",
+    "n1c4d3h9w8-o6k2x5x5s1p1x2x2-f32",
+    "n1c2d4h8w9-o5k1x5x5s1p0x2x2-f64",
+    "n1c3d5h6w20-o6k3x1x7s1p1x0x3-f32",
+    "n1c3d3h20w3-o6k2x7x1s1p1x3x0-f64-bias",
+    "n2c32h10w11-o36k3s1p1g2-f32-bias-residual-relu",
+    "n2c19h19w18-o37k3s1p1-f32-channels_last-bias-residual-relu",
+    "n1c32h8w9-o32k3s1p1-f64-channels_last-tanh",
+    "n1c16w40-o16k3s1p1-f32-channels_last",
     # nothing to do, or next to nothing (hazard 29)
     "n0c3h8w8-o4k3s1p1-f32",
     "n0c4w8-o4k3s1p1g4-f64-bias",
@@ -141,3 +170,40 @@ def problems(draw: st.DrawFn, dtypes: tuple[str, ...] = ("f32", "f64"), depthwis
         )
     except InvalidProblem as error:  # the strategy draws valid problems only
         raise AssertionError(f"the strategy drew an invalid problem: {error}") from error
+
+
+@st.composite
+def winograd_problems(draw: st.DrawFn, taps: int, dtype: str) -> ConvProblem:
+    """A problem for F(m, taps): stride and dilation 1 and ``taps`` taps, or one, along h and w."""
+    rank = draw(st.sampled_from((1, 2, 2, 2, 3)))
+    form = draw(st.sampled_from(((taps, taps), (1, taps), (taps, 1)))) if rank > 1 else (taps,)
+    groups = draw(st.sampled_from((1, 1, 1, 2)))
+    depth = (draw(st.integers(1, 3)),) if rank == 3 else ()
+    kernel = (*depth, *form)
+    stride = (*(draw(st.integers(1, 2)) for _ in depth), *(1 for _ in form))
+    dilation = (*(draw(st.integers(1, 2)) for _ in depth), *(1 for _ in form))
+    padding = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in kernel)
+    spatial = tuple(
+        max(1, d * (k - 1) + 1 - sum(p)) + draw(st.integers(0, 6 if rank == 3 else 40))
+        for k, d, p in zip(kernel, dilation, padding, strict=True)
+    )
+    activation = draw(st.sampled_from((None, "relu", "elu", "tanh")))
+    c_in = groups * draw(st.sampled_from((1, 3, 16, 21, 45)))
+    return ConvProblem(
+        n=draw(st.sampled_from((1, 2, 5))),
+        c_in=c_in,
+        c_out=groups * draw(st.sampled_from((1, 8, 16, 19, 50))),
+        spatial=spatial,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        padding_mode=draw(st.sampled_from(("zeros", "zeros", "reflect", "replicate", "circular", "symmetric"))),
+        dtype=dtype,
+        channels_last=draw(st.booleans()) and c_in > 1 and max(spatial) > 1,
+        bias=draw(st.booleans()),
+        residual=draw(st.booleans()),
+        activation=activation,
+        slope=1.0 if activation == "elu" else 0.0,
+    )

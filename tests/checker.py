@@ -52,14 +52,26 @@ def make_data(problem: ConvProblem, integers: bool, seed: int = 0) -> Data:
     )
 
 
-def magnitude(problem: ConvProblem, data: Data) -> np.ndarray:
-    """sum |x| |w| + |bias| + |residual|: what error bounds are relative to."""
+def magnitude(problem: ConvProblem, data: Data, reach: int = 0) -> np.ndarray:
+    """sum |x| |w| + |bias| + |residual|, |x| the largest within ``reach``: what error bounds are relative to."""
 
     def size(array: np.ndarray | None) -> np.ndarray | None:
         return None if array is None else np.abs(array)
 
     plain = replace(problem, activation=None, slope=0.0)
-    return reference.conv(plain, np.abs(data.x), np.abs(data.w), size(data.bias), size(data.residual))
+    x = np.abs(data.x)
+    if reach and x.size:
+        # with the border in place, so that a window over it finds what lies beside it
+        mode = "constant" if problem.padding_mode == "zeros" else problem.padding_mode
+        mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+        margins = [(before + reach, after + reach) for before, after in problem.padding]
+        x = np.pad(x, [(0, 0), (0, 0), *margins], mode=mode)
+        for axis in range(2, x.ndim):
+            windows = np.lib.stride_tricks.sliding_window_view(x, 2 * reach + 1, axis=axis)
+            x = windows.max(axis=-1)
+        spatial = tuple(x.shape[2:])
+        plain = replace(plain, spatial=spatial, padding=((0, 0),) * problem.rank, padding_mode="zeros")
+    return reference.conv(plain, x, np.abs(data.w), size(data.bias), size(data.residual))
 
 
 def lipschitz(problem: ConvProblem) -> float:
@@ -69,7 +81,9 @@ def lipschitz(problem: ConvProblem) -> float:
 
 def tolerance(problem: ConvProblem, data: Data, algorithm: Algorithm, expected: np.ndarray) -> np.ndarray:
     """Largest permitted difference of each output: the algorithm's own bound, through the activation."""
-    bound = algorithm.error_bound(problem) * magnitude(problem, data) * lipschitz(problem)
+    bound = (
+        algorithm.error_bound(problem) * magnitude(problem, data, algorithm.error_reach(problem)) * lipschitz(problem)
+    )
     if problem.activation is not None:
         bound = bound + ACTIVATION_ULPS * EPSILON[problem.dtype] * (np.abs(expected) + 2.0**-100)
     # the result is rounded to its type once more

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,9 @@ from .. import cost
 from .._ffi import ffi, lib
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
+from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import AXES, ITEM_BYTES, ConvProblem
+from . import winograd
 
 __all__ = ["algorithms", "isa_in_use", "isas", "last_kernel", "machine", "pool_workers", "scratch"]
 
@@ -106,6 +107,13 @@ def _address(array: Array) -> Any:
     return ffi.cast("void *", array.__array_interface__["data"][0])
 
 
+def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
+    """Return a fresh array of so many elements that starts at a multiple of a cache line."""
+    memory = np.empty(size * dtype.itemsize + 64, dtype=np.uint8)
+    start = -memory.__array_interface__["data"][0] % 64
+    return memory[start : start + size * dtype.itemsize].view(dtype)
+
+
 def _is_contiguous(strides: tuple[int, ...], shape: tuple[int, ...], item: int) -> bool:
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         if size != 1 and stride != item:
@@ -128,6 +136,7 @@ class CConv:
     lanes: int
     rows: int
     vectors: int
+    variant: Variant | None = None
     backend: str = "c"
 
     @property
@@ -146,7 +155,11 @@ class CConv:
             return Support(f"this processor does not have {self.isa}")
         if self.family.startswith("depthwise") and problem.c_in != problem.groups:
             return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
-        return Support()
+        return Support() if self.variant is None else winograd.supports(problem, self.variant)
+
+    def accuracy(self, problem: ConvProblem) -> str:
+        """Return "strict" for direct sums."""
+        return "strict" if self.variant is None else winograd.accuracy(problem, self.variant)
 
     def _blocked(self, call: Call) -> Any:
         """Return the C description of the call with its blocking, or None where the scratch limit is too small."""
@@ -187,17 +200,25 @@ class CConv:
         return None if p is None else int(p.scratch_bytes) * self._threads(call, p)
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
-        """Return seconds by :func:`pyconv.cost.conv_seconds`."""
+        """Return seconds by :mod:`pyconv.cost`."""
+        if self.variant is not None:
+            return cost.winograd_seconds(problem, machine, self.variant.m, self.variant.r)
         return cost.conv_seconds(problem, machine, self.family)
 
     def error_bound(self, problem: ConvProblem) -> float:
-        """(K + 2) eps for K products summed in one order, the bias and the residual."""
+        """(K + 2) eps for K products summed in one order, the bias and the residual; Winograd's is its own."""
+        if self.variant is not None:
+            return winograd.error_bound(problem, self.variant, _EPSILON[self.dtype])
         return (problem.reduction + 2) * _EPSILON[self.dtype]
+
+    def error_reach(self, problem: ConvProblem) -> int:
+        """Return how far beyond an output's window the error bound looks for the largest |x|."""
+        return 0 if self.variant is None else self.variant.alpha - 1
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if self.family.endswith("-channels"):
-            return f"{self.family}{self.lanes}"
+        if self.family.endswith("-channels") or self.variant is not None:
+            return f"{self.family}-lanes{self.lanes}"
         return "plain" if self.family == "depthwise" else f"panels{self.rows}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
@@ -205,8 +226,10 @@ class CConv:
         w = np.ascontiguousarray(w)
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
-        p.d.k, p.h.k, p.w.k = 1, 1, prod(problem.kernel)
-        packed = np.empty(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), dtype=w.dtype)
+        p.d.k = p.h.k = 1
+        for name, taps in zip(AXES[problem.rank], problem.kernel, strict=True):
+            getattr(p, name).k = taps
+        packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
         return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(np.ascontiguousarray(bias))
 
@@ -259,8 +282,10 @@ def _kernels() -> Iterator[CConv]:
             family = "-".join(words)
             shape = ffi.new("int64_t[3]")
             lib.pc_kernel_tile(kernel, shape, shape + 1, shape + 2)
+            lanes, rows, vectors = shape
+            variant = VARIANTS.get(family.removeprefix("winograd-"))
             for op in ("conv1d", "conv2d", "conv3d"):
-                yield CConv(op, family, dtype, isa, isa == best, runs_here, kernel, *shape)
+                yield CConv(op, family, dtype, isa, isa == best, runs_here, kernel, lanes, rows, vectors, variant)
 
 
 @cache

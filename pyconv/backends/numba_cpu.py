@@ -148,6 +148,14 @@ class NumbaConv:
         """Return seconds by :func:`pyconv.cost.conv_seconds`."""
         return cost.conv_seconds(problem, machine, self.family)
 
+    def accuracy(self, problem: ConvProblem) -> str:
+        """Return "strict": these are direct sums."""
+        return "strict"
+
+    def error_reach(self, problem: ConvProblem) -> int:
+        """Return 0: the bound is relative to the window itself."""
+        return 0
+
     def error_bound(self, problem: ConvProblem) -> float:
         """(K + 2) eps for K products summed in one order, the bias and the residual."""
         return (problem.reduction + 2) * _EPSILON[self.dtype]

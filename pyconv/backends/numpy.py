@@ -44,6 +44,14 @@ class ReferenceConv:
         """Return a gigaflop a second and a NumPy call for each tap."""
         return problem.flops / 1e9 + 40e-6 * problem.n * problem.groups * int(np.prod(problem.kernel)) + 50e-6
 
+    def accuracy(self, problem: ConvProblem) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: ConvProblem) -> int:
+        """Return 0."""
+        return 0
+
     def error_bound(self, problem: ConvProblem) -> float:
         """Return one rounding to the output type, and the float64 sum's."""
         return EPSILON[self.dtype] + (problem.reduction + 4) * EPSILON["f64"]

@@ -1,0 +1,196 @@
+/* Arrays of any strides into and out of pixels of LANES channels: [row][column][lane]. Kernels that keep channels in
+ * the lanes never meet a ragged row; what they pay is one LANES x LANES transpose of LANES pixels each way, unless
+ * channels are fastest in memory already. */
+
+/* dst[pixel][lane] of `pixels` >= LANES neighbours in memory, LANES of them at a time and the last LANES once more at
+ * the end; after every `wrap` pixels dst skips `gap` elements. Lanes from n_lanes on become zero. */
+static __attribute__((noinline)) void NAME(turn_in)(const REAL *src, int64_t ld_c, int64_t n_lanes, int64_t pixels,
+                                                    int64_t wrap, int64_t gap, REAL *dst) {
+    int64_t row = 0, col = 0; /* of pixel `first` in dst */
+    for (int64_t first = 0; first < pixels; first += LANES) {
+        const int64_t back = pc_max(0, first + LANES - pixels);
+        if (back) {
+            row = (first - back) / wrap;
+            col = (first - back) % wrap;
+        }
+        VEC v[LANES];
+        const REAL *from = src + first - back;
+        if (n_lanes == LANES) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                v[i] = NAME(load)(from + i * ld_c);
+        } else {
+            for (int i = 0; i < LANES; i++)
+                v[i] = i < n_lanes ? NAME(load)(from + i * ld_c) : (VEC){0};
+        }
+        NAME(transpose)(v);
+        REAL *to = dst + row * (wrap * LANES + gap) + col * LANES;
+        if (col + LANES <= wrap) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                *(VEC *)(to + i * LANES) = v[i];
+            col += LANES;
+        } else {
+            for (int i = 0; i < LANES; i++, to += LANES) {
+                if (col == wrap) {
+                    col = 0;
+                    row++;
+                    to += gap;
+                }
+                *(VEC *)to = v[i];
+                col++;
+            }
+        }
+        if (col == wrap) {
+            col = 0;
+            row++;
+        }
+    }
+}
+
+/* tile[row][col][lane] = x[lane][box.h + row][box.w + col], border included; lanes from n_lanes on hold zeros. */
+static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, const REAL *x, int64_t n_lanes,
+                                                          pc_window box, REAL *tile) {
+    const pc_ld *ld = &p->ld_x;
+    const int64_t top = pc_min(box.rows, pc_max(0, -box.h)), left = pc_min(box.cols, pc_max(0, -box.w));
+    const int64_t bottom = pc_max(top, pc_min(box.rows, p->h.in - box.h));
+    const int64_t right = pc_max(left, pc_min(box.cols, p->w.in - box.w));
+    const int64_t width = right - left, height = bottom - top, pitch = box.cols * LANES;
+    const REAL *src = x + (box.h + top) * ld->h + (box.w + left) * ld->w;
+    REAL *inside = tile + top * pitch + left * LANES;
+    if (width > 0 && height > 0) {
+        if (ld->w == 1 && ld->h == width && height * width >= LANES) {
+            NAME(turn_in)(src, ld->c, n_lanes, height * width, width, pitch - width * LANES, inside);
+        } else if (ld->w == 1 && width >= LANES) {
+            for (int64_t r = 0; r < height; r++)
+                NAME(turn_in)(src + r * ld->h, ld->c, n_lanes, width, width, 0, inside + r * pitch);
+        } else {
+            for (int64_t r = 0; r < height; r++)
+                for (int64_t c = 0; c < width; c++) {
+                    const REAL *from = src + r * ld->h + c * ld->w;
+                    REAL *to = inside + r * pitch + c * LANES;
+                    if (ld->c == 1 && n_lanes == LANES)
+                        *(VEC *)to = NAME(load)(from);
+                    else
+                        for (int64_t i = 0; i < LANES; i++)
+                            to[i] = i < n_lanes ? from[i * ld->c] : 0;
+                }
+        }
+    }
+    if (width == box.cols && height == box.rows)
+        return;
+    if (p->padding_mode == PC_PAD_ZEROS) {
+        NAME(clear_over)(tile, top * pitch);
+        for (int64_t r = top; r < bottom; r++) {
+            NAME(clear_over)(tile + r * pitch, left * LANES);
+            NAME(clear_over)(tile + r * pitch + right * LANES, (box.cols - right) * LANES);
+        }
+        NAME(clear_over)(tile + bottom * pitch, (box.rows - bottom) * pitch);
+        return;
+    }
+    for (int64_t r = 0; r < box.rows; r++)
+        for (int64_t c = 0; c < box.cols; c++) {
+            if (r >= top && r < bottom && c >= left && c < right)
+                continue;
+            const int64_t h = pc_map_index(box.h + r, p->h.in, p->padding_mode);
+            const int64_t w = pc_map_index(box.w + c, p->w.in, p->padding_mode);
+            const int64_t tile_h = h - box.h, tile_w = w - box.w;
+            REAL *to = tile + r * pitch + c * LANES;
+            if (tile_h >= top && tile_h < bottom && tile_w >= left && tile_w < right)
+                *(VEC *)to = *(const VEC *)(tile + tile_h * pitch + tile_w * LANES);
+            else
+                for (int64_t i = 0; i < LANES; i++)
+                    to[i] = i < n_lanes ? x[i * ld->c + h * ld->h + w * ld->w] : 0;
+        }
+}
+
+/* One run of neighbouring pixels out of y[pixel][lane]: residual, activation, and n_lanes rows of memory. Only whole
+ * vectors of a run without a residual may be written twice: the residual may be the output itself. */
+static __attribute__((noinline)) void NAME(turn_out)(const pc_conv *p, const REAL *y, int64_t n_lanes, int64_t pixels,
+                                                     int64_t activation, REAL *out, int64_t ld_c,
+                                                     const REAL *residual, int64_t ld_r) {
+    for (int64_t first = 0; first < pixels; first += LANES) {
+        const int64_t base = pixels >= LANES && !residual ? pc_min(first, pixels - LANES) : first;
+        const int64_t n = pc_min(LANES, pixels - base);
+        VEC v[LANES];
+        if (n == LANES) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                v[i] = *(const VEC *)(y + (base + i) * LANES);
+        } else {
+            for (int i = 0; i < LANES; i++)
+                v[i] = *(const VEC *)(y + pc_min(base + i, pixels - 1) * LANES);
+        }
+        NAME(transpose)(v);
+        if (residual)
+            for (int i = 0; i < n_lanes; i++) {
+                VEC r = {0};
+                if (n == LANES)
+                    r = NAME(load)(residual + i * ld_r + base);
+                else
+                    NAME(copy_part)((REAL *)&r, residual + i * ld_r + base, n);
+                v[i] += r;
+            }
+        if (activation == PC_ACT_RELU) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                v[i] = NAME(relu)(v[i]);
+        } else if (activation != PC_ACT_NONE) {
+            NAME(activate)((REAL *)v, n_lanes * LANES, activation, (REAL)p->slope);
+        }
+        if (n == LANES && n_lanes == LANES) {
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                NAME(store)(out + i * ld_c + base, v[i]);
+        } else {
+            for (int i = 0; i < n_lanes; i++) {
+                if (n == LANES)
+                    NAME(store)(out + i * ld_c + base, v[i]);
+                else
+                    NAME(copy_part)(out + i * ld_c + base, (const REAL *)&v[i], n);
+            }
+        }
+    }
+}
+
+/* y[row][col][lane] through the epilogue and out: lane i is channel i * ld_m of out and residual, which point at
+ * channel 0, row 0, column 0. */
+static __attribute__((noinline)) void NAME(store_channels)(const pc_conv *p, REAL *y, int64_t n_lanes, int64_t ld_m,
+                                                           pc_window box, REAL *out, const REAL *residual) {
+    const pc_ld *lo = &p->ld_out, *lr = &p->ld_res;
+    const int64_t pixels = box.rows * box.cols, ld_c = lo->c * ld_m, ld_r = lr->c * ld_m;
+    int64_t activation = p->activation;
+    out += box.h * lo->h + box.w * lo->w;
+    if (residual)
+        residual += box.h * lr->h + box.w * lr->w;
+    const int in_rows = lo->w == 1 && (!residual || lr->w == 1);
+    if (activation != PC_ACT_NONE && (!in_rows || activation != PC_ACT_RELU) && !residual) {
+        NAME(activate)(y, pixels * LANES, activation, (REAL)p->slope);
+        activation = PC_ACT_NONE;
+    }
+    if (in_rows) {
+        const int one_run = box.cols == p->w.out && lo->h == p->w.out && (!residual || lr->h == p->w.out);
+        const int64_t runs = one_run ? 1 : box.rows, length = one_run ? pixels : box.cols;
+        for (int64_t r = 0; r < runs; r++)
+            NAME(turn_out)(p, y + r * length * LANES, n_lanes, length, activation, out + r * lo->h, ld_c,
+                           residual ? residual + r * lr->h : NULL, ld_r);
+        return;
+    }
+    if (residual) {
+        for (int64_t h = 0, i = 0; h < box.rows; h++)
+            for (int64_t w = 0; w < box.cols; w++, i++)
+                for (int64_t lane = 0; lane < n_lanes; lane++)
+                    y[i * LANES + lane] += residual[h * lr->h + w * lr->w + lane * ld_r];
+        if (activation != PC_ACT_NONE)
+            NAME(activate)(y, pixels * LANES, activation, (REAL)p->slope);
+    }
+    for (int64_t h = 0; h < box.rows; h++)
+        for (int64_t w = 0; w < box.cols; w++, y += LANES) {
+            REAL *to = out + h * lo->h + w * lo->w;
+            if (ld_c == 1)
+                NAME(copy)(to, y, n_lanes);
+            else
+                for (int64_t lane = 0; lane < n_lanes; lane++)
+                    to[lane * ld_c] = y[lane];
+        }
+}

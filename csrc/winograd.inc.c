@@ -1,0 +1,554 @@
+/* conv_winograd_f<m>x<r>: stride 1, dilation 1, kernels of r taps along h, w or both, by minimal filtering:
+ *
+ *   y = A^T [ sum over c of (G w[c] G^T) * (B^T x[c] B) ] A + bias + residual        (Lavin and Gray 2016, section 4)
+ *
+ * An output tile of m x m costs alpha x alpha multiplications a channel instead of m m r r, alpha = m + r - 1. The
+ * matrices come from kernels/winograd_matrices.py; along an axis whose kernel has one tap nothing is transformed.
+ *
+ * Channels are in the lanes from the first transform to the last, tiles are rows, so no tile count is ragged:
+ *   input    LANES channels of some rows of tiles -> B^T x B -> v[xi][tile][channel]
+ *   product  c[tile][c_out] = v[xi] u[xi], for each of the alpha^2 points xi: register tiles of gemm.inc.c's size
+ *   output   m[xi][tile][c_out] -> A^T m A + bias -> pixels of LANES channels -> the output (channels.inc.c)
+ * A depth tap of a 3-D kernel is one more input channel. A block of tiles goes through the three stages on one worker,
+ * without a barrier; where there are fewer blocks than threads each stage of a block is shared by all of them.
+ * u[group][xi][panel][channel][lane] is transformed in float64 and rounded once.
+ *
+ * flops: 2 alpha^2 c_in c_out for each tile, and the transforms; moved: v and m twice, within L2 or L3, and u once for
+ * each block. The order of every sum is a function of the problem.
+ *
+ * Error: kernels/winograd_matrices.py, error_factor. Where x, w or an intermediate is not finite whole tiles would
+ * become NaN; those outputs are summed again directly, so NaN and Inf are where direct summation puts them. (No such
+ * output is missed: for each tap and output some point q has A^T[i][q] G[q][j] B^T[q][i + j] != 0.) */
+
+typedef struct NAME(winograd_job) {
+    const pc_conv *p;
+    const pc_arrays *arrays;
+    pc_winograd s;
+    int64_t block; /* where a stage is shared: the block in hand */
+} NAME(winograd_job);
+
+/* The tiles of one block: all of `slices` images and output depths, or a rectangle of one. */
+typedef struct NAME(winograd_block) {
+    int64_t g, slice, n_slices, row, n_rows, col, n_cols, n_tiles;
+    REAL *v, *m;
+} NAME(winograd_block);
+
+static NAME(winograd_block) NAME(winograd_block_of)(const NAME(winograd_job) *job, int64_t task, int worker) {
+    const pc_blocking *b = &job->p->blk;
+    const pc_winograd *s = &job->s;
+    NAME(winograd_block) k;
+    k.col = task % b->n_w_tiles * b->w_tile;
+    task /= b->n_w_tiles;
+    k.row = task % b->n_h_tiles * b->h_tile;
+    task /= b->n_h_tiles;
+    const int64_t groups_of_slices = pc_ceil_div(s->slices, b->slices);
+    k.slice = task % groups_of_slices * b->slices;
+    k.g = task / groups_of_slices;
+    k.n_slices = pc_min(b->slices, s->slices - k.slice);
+    k.n_rows = pc_min(b->h_tile, s->h_tiles - k.row);
+    k.n_cols = pc_min(b->w_tile, s->w_tiles - k.col);
+    k.n_tiles = k.n_slices * k.n_rows * k.n_cols;
+    k.v = (REAL *)(job->arrays->scratch + worker * job->p->scratch_bytes);
+    k.m = k.v + b->panel_elems;
+    return k;
+}
+
+INLINE REAL *NAME(winograd_local)(const NAME(winograd_job) *job, int worker) {
+    const pc_blocking *b = &job->p->blk;
+    return (REAL *)(job->arrays->scratch + worker * job->p->scratch_bytes) + b->panel_elems + b->part_elems;
+}
+
+/* o = B^T x. The rows of a pair +p, -p are even half +- odd half. */
+INLINE void NAME(winograd_bt)(const int alpha, const VEC *x, VEC *o) {
+    if (alpha == 1) {
+        o[0] = x[0];
+        return;
+    }
+#pragma GCC unroll 8
+    for (int q = 0; q < alpha; q++) {
+        if (q % 2 == 0 && q > 0)
+            continue;
+        VEC half[2] = {{0}, {0}};
+        int empty[2] = {1, 1};
+#pragma GCC unroll 8
+        for (int j = alpha - 1; j >= 0; j--) {
+            const REAL c = (REAL)pc_winograd_bt[alpha / 2 - 2][q][j];
+            if (c == 0)
+                continue;
+            const VEC term = c == 1 ? x[j] : c == -1 ? -x[j] : x[j] * c;
+            half[j % 2] = empty[j % 2] ? term : c == 1 ? half[j % 2] + x[j] : half[j % 2] + x[j] * c;
+            empty[j % 2] = 0;
+        }
+        if (q == 0) {
+            o[0] = half[0];
+        } else if (q == alpha - 1) {
+            o[q] = half[1];
+        } else {
+            o[q] = half[0] + half[1];
+            o[q + 1] = half[0] - half[1];
+        }
+    }
+}
+
+/* o = A^T x, m outputs. */
+INLINE void NAME(winograd_at)(const int alpha, const int m, const VEC *x, VEC *o) {
+    if (alpha == 1) {
+        o[0] = x[0];
+        return;
+    }
+    VEC sum[3], difference[3];
+#pragma GCC unroll 3
+    for (int q = 0; q < alpha / 2 - 1; q++) {
+        sum[q] = x[2 * q + 1] + x[2 * q + 2];
+        difference[q] = x[2 * q + 1] - x[2 * q + 2];
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < m; i++) {
+        VEC y = i == 0 ? x[0] : (VEC){0};
+        if (i == m - 1)
+            y = i == 0 ? y + x[alpha - 1] : x[alpha - 1];
+#pragma GCC unroll 3
+        for (int q = 0; q < alpha / 2 - 1; q++) {
+            const VEC half = i % 2 ? difference[q] : sum[q];
+            const REAL c = (REAL)pc_winograd_powers[alpha / 2 - 2][2 * q + 1][i];
+            const int first = q == 0 && i != 0 && i != m - 1;
+            y = first ? (c == 1 ? half : half * c) : c == 1 ? y + half : y + half * c;
+        }
+        o[i] = y;
+    }
+}
+
+/* ---- input ---- */
+
+/* One item: one slice, some rows of tiles, one depth tap, LANES channels. */
+INLINE void NAME(winograd_input)(const int ah, const int aw, const NAME(winograd_job) *job,
+                                 const NAME(winograd_block) *k, int64_t item, REAL *local) {
+    const pc_conv *p = job->p;
+    const pc_blocking *b = &p->blk;
+    const pc_winograd *s = &job->s;
+    const int64_t chunks = pc_ceil_div(p->c_in, LANES), strips = pc_ceil_div(k->n_rows, b->rows);
+    const int64_t chunk = item % chunks, tap = item / chunks % p->d.k;
+    const int64_t strip = item / chunks / p->d.k % strips, slice = item / chunks / p->d.k / strips;
+    const int64_t first_row = strip * b->rows, n_rows = pc_min(b->rows, k->n_rows - first_row);
+    const int64_t n = (k->slice + slice) / p->d.out, d_out = (k->slice + slice) % p->d.out;
+    const int64_t ld_t = s->c_lanes, ld_xi = b->ld_v;
+    REAL *v = k->v + (slice * k->n_rows + first_row) * k->n_cols * ld_t + (tap * chunks + chunk) * LANES;
+
+    const int64_t d = pc_map_index(d_out * p->d.stride - p->d.pad + tap * p->d.dilation, p->d.in, p->padding_mode);
+    if (d < 0) {
+        for (int64_t xi = 0; xi < ah * aw; xi++)
+            for (int64_t t = 0; t < n_rows * k->n_cols; t++)
+                *(VEC *)(v + xi * ld_xi + t * ld_t) = (VEC){0};
+        return;
+    }
+    const pc_window box = {(k->row + first_row) * s->m_h - p->h.pad, k->col * s->m_w - p->w.pad,
+                           (n_rows - 1) * s->m_h + ah, (k->n_cols - 1) * s->m_w + aw};
+    const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + d * p->ld_x.d +
+                    (k->g * p->c_in + chunk * LANES) * p->ld_x.c;
+    NAME(load_channels)(p, x, pc_min(LANES, p->c_in - chunk * LANES), box, local);
+    REAL *const turned = local + box.rows * box.cols * LANES;
+    for (int64_t r = 0; r < n_rows; r++) {
+        const REAL *row = local + r * s->m_h * box.cols * LANES;
+        if (ah > 1) {
+            for (int64_t c = 0; c < box.cols; c++) {
+                VEC in[8], o[8];
+#pragma GCC unroll 8
+                for (int i = 0; i < ah; i++)
+                    in[i] = *(const VEC *)(row + (i * box.cols + c) * LANES);
+                NAME(winograd_bt)(ah, in, o);
+#pragma GCC unroll 8
+                for (int i = 0; i < ah; i++)
+                    *(VEC *)(turned + (i * box.cols + c) * LANES) = o[i];
+            }
+            row = turned;
+        }
+        for (int64_t c = 0; c < k->n_cols; c++, v += ld_t)
+            for (int i = 0; i < ah; i++) {
+                const REAL *from = row + (i * box.cols + c * s->m_w) * LANES;
+                VEC in[8], o[8];
+#pragma GCC unroll 8
+                for (int j = 0; j < aw; j++)
+                    in[j] = *(const VEC *)(from + j * LANES);
+                NAME(winograd_bt)(aw, in, o);
+#pragma GCC unroll 8
+                for (int j = 0; j < aw; j++)
+                    *(VEC *)(v + (i * aw + j) * ld_xi) = o[j];
+            }
+    }
+}
+
+/* ---- product ---- */
+
+/* c[i][j] = sum over k of a[i * ld_a + k] * b[k][j], i < rows, j < vectors * LANES, in chains of at most PC_CHAIN
+ * products that are then added up: the error of a sum of n grows with sqrt(n), that of this one with the square root
+ * of PC_CHAIN + n / PC_CHAIN (Higham 2002, section 4.2). */
+#ifndef PC_CHAIN
+#define PC_CHAIN 40
+#endif
+typedef struct NAME(rows_args) {
+    int64_t n_k, ld_a, ld_c;
+    const REAL *a, *b;
+    REAL *c;
+} NAME(rows_args);
+
+INLINE void NAME(rows_body)(const int rows, const int vectors, const NAME(rows_args) *t) {
+    const REAL *a = t->a, *b = t->b;
+    const int64_t ld_a = t->ld_a, blocks = pc_max(1, pc_ceil_div(t->n_k, PC_CHAIN));
+    VEC total[8][3];
+    for (int64_t block = 0; block < blocks; block++) {
+        VEC acc[8][3];
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++)
+                acc[i][j] = (VEC){0};
+        const int64_t n_k = (block + 1) * t->n_k / blocks - block * t->n_k / blocks;
+        for (const REAL *end = b + n_k * vectors * LANES; b != end; b += vectors * LANES, a++) {
+            VEC v[3];
+#pragma GCC unroll 3
+            for (int j = 0; j < vectors; j++)
+                v[j] = NAME(load)(b + j * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+                for (int j = 0; j < vectors; j++)
+                    acc[i][j] += v[j] * a[i * ld_a];
+        }
+        if (block + 1 == blocks) {
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+                for (int j = 0; j < vectors; j++)
+                    *(VEC *)(t->c + i * t->ld_c + j * LANES) = block ? total[i][j] + acc[i][j] : acc[i][j];
+        } else {
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+                for (int j = 0; j < vectors; j++)
+                    total[i][j] = block ? total[i][j] + acc[i][j] : acc[i][j];
+        }
+    }
+}
+
+typedef void (*NAME(rows_function))(const NAME(rows_args) *);
+#define PC_ROWS_TILE(rows, vectors)                                                                                    \
+    static __attribute__((noinline)) void NAME(PC_CONCAT(rows_##rows##x, vectors))(const NAME(rows_args) * t) {        \
+        if (rows <= PC_ROWS && vectors <= PC_VECTORS)                                                                  \
+            NAME(rows_body)(rows, vectors, t);                                                                         \
+    }
+#define PC_ROWS_TILES(rows) PC_ROWS_TILE(rows, 1) PC_ROWS_TILE(rows, 2) PC_ROWS_TILE(rows, 3)
+PC_ROWS_TILES(1) PC_ROWS_TILES(2) PC_ROWS_TILES(3) PC_ROWS_TILES(4)
+PC_ROWS_TILES(5) PC_ROWS_TILES(6) PC_ROWS_TILES(7) PC_ROWS_TILES(8)
+#define PC_ROWS_NAMES(rows) {NAME(rows_##rows##x1), NAME(rows_##rows##x2), NAME(rows_##rows##x3)}
+static const NAME(rows_function) NAME(rows)[8][3] = {
+    PC_ROWS_NAMES(1), PC_ROWS_NAMES(2), PC_ROWS_NAMES(3), PC_ROWS_NAMES(4),
+    PC_ROWS_NAMES(5), PC_ROWS_NAMES(6), PC_ROWS_NAMES(7), PC_ROWS_NAMES(8),
+};
+#undef PC_ROWS_TILE
+#undef PC_ROWS_TILES
+#undef PC_ROWS_NAMES
+
+/* One item: one point xi, one panel of output channels, every tile of the block. The panel of u is read once from
+ * where it lies and stays in L1 or L2; PC_ROWS rows of v are in L1. */
+static void NAME(winograd_product)(const NAME(winograd_job) *job, const NAME(winograd_block) *k, int64_t item) {
+    const pc_blocking *b = &job->p->blk;
+    const pc_winograd *s = &job->s;
+    const pc_panels panels = pc_panels_of(s->m_lanes / LANES, PC_VECTORS), runs = pc_panels_of(k->n_tiles, PC_ROWS);
+    const int64_t xi = item / panels.n, q = item % panels.n, m = pc_panel_start(panels, q) * LANES;
+    const int64_t vectors = pc_panel_rows(panels, q);
+    const REAL *u = (const REAL *)job->arrays->packed + ((k->g * s->n_xi + xi) * s->m_lanes + m) * s->n_k;
+    NAME(rows_args) t = {.n_k = s->n_k, .ld_a = s->c_lanes, .ld_c = s->m_lanes, .b = u};
+    for (int64_t r = 0; r < runs.n; r++) {
+        const int64_t tile = pc_panel_start(runs, r);
+        t.a = k->v + xi * b->ld_v + tile * s->c_lanes;
+        t.c = k->m + xi * b->ld_m + tile * s->m_lanes + m;
+        NAME(rows)[pc_panel_rows(runs, r) - 1][vectors - 1](&t);
+    }
+}
+
+/* ---- output ---- */
+
+/* One output by direct summation from the weights as they came, which lie behind u. */
+static REAL NAME(winograd_again)(const NAME(winograd_job) *job, int64_t g, int64_t slice, int64_t m, int64_t h,
+                                 int64_t w) {
+    const pc_conv *p = job->p;
+    const pc_winograd *s = &job->s;
+    const int64_t n = slice / p->d.out, d_out = slice % p->d.out;
+    const REAL *weights = (const REAL *)job->arrays->packed + p->groups * s->n_xi * s->m_lanes * s->n_k +
+                          (g * p->c_out + m) * p->c_in * p->d.k * p->h.k * p->w.k;
+    const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + g * p->c_in * p->ld_x.c;
+    REAL sum = job->arrays->bias ? ((const REAL *)job->arrays->bias)[g * p->c_out + m] : 0;
+    for (int64_t c = 0; c < p->c_in; c++)
+        for (int64_t a = 0; a < p->d.k; a++) {
+            const int64_t d_in = pc_map_index(d_out * p->d.stride - p->d.pad + a * p->d.dilation, p->d.in,
+                                              p->padding_mode);
+            for (int64_t i = 0; i < p->h.k; i++) {
+                const int64_t h_in = pc_map_index(h - p->h.pad + i, p->h.in, p->padding_mode);
+                for (int64_t j = 0; j < p->w.k; j++, weights++) {
+                    const int64_t w_in = pc_map_index(w - p->w.pad + j, p->w.in, p->padding_mode);
+                    const int outside = d_in < 0 || h_in < 0 || w_in < 0;
+                    sum += *weights * (outside ? 0 : x[c * p->ld_x.c + d_in * p->ld_x.d + h_in * p->ld_x.h +
+                                                       w_in * p->ld_x.w]);
+                }
+            }
+        }
+    return sum;
+}
+
+static __attribute__((noinline)) void NAME(winograd_mend)(const NAME(winograd_job) *job, int64_t g, int64_t slice,
+                                                          int64_t m, int64_t n_lanes, pc_window box, REAL *y) {
+    for (int64_t r = 0; r < box.rows; r++)
+        for (int64_t c = 0; c < box.cols; c++, y += LANES)
+            for (int64_t i = 0; i < n_lanes; i++)
+                if (y[i] - y[i] != 0)
+                    y[i] = NAME(winograd_again)(job, g, slice, m + i, box.h + r, box.w + c);
+}
+
+/* One item: one slice, some rows of tiles, LANES output channels. */
+INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, const int mw,
+                                  const NAME(winograd_job) *job, const NAME(winograd_block) *k, int64_t item,
+                                  REAL *y) {
+    const pc_conv *p = job->p;
+    const pc_blocking *b = &p->blk;
+    const pc_winograd *s = &job->s;
+    const int64_t chunks = s->m_lanes / LANES, strips = pc_ceil_div(k->n_rows, b->rows);
+    const int64_t chunk = item % chunks, strip = item / chunks % strips, slice = item / chunks / strips;
+    const int64_t first_row = strip * b->rows, n_rows = pc_min(b->rows, k->n_rows - first_row);
+    const int64_t n = (k->slice + slice) / p->d.out, d_out = (k->slice + slice) % p->d.out;
+    const int64_t m0 = chunk * LANES, n_lanes = pc_min(LANES, p->c_out - m0), m_all = k->g * p->c_out + m0;
+    const int64_t ld_t = s->m_lanes, ld_xi = b->ld_m;
+    const REAL *from = k->m + (slice * k->n_rows + first_row) * k->n_cols * ld_t + m0;
+    pc_window box = {(k->row + first_row) * mh, k->col * mw, 0, 0};
+    box.rows = pc_min(n_rows * mh, p->h.out - box.h);
+    box.cols = pc_min(k->n_cols * mw, p->w.out - box.w);
+
+    VEC bias = {0};
+    if (job->arrays->bias)
+        for (int64_t i = 0; i < n_lanes; i++)
+            bias[i] = ((const REAL *)job->arrays->bias)[m_all + i];
+    VEC finite = {0}; /* stays zero until something is not */
+    for (int64_t r = 0; r < n_rows; r++)
+        for (int64_t c = 0; c < k->n_cols; c++, from += ld_t) {
+            VEC half[8][6];
+            /* the prologue of a column of points is the same for each: one copy of the code */
+            for (int j = 0; j < aw; j++) {
+                VEC in[8], o[8];
+#pragma GCC unroll 8
+                for (int i = 0; i < ah; i++)
+                    in[i] = *(const VEC *)(from + (i * aw + j) * ld_xi);
+                NAME(winograd_at)(ah, mh, in, o);
+#pragma GCC unroll 6
+                for (int i = 0; i < mh; i++)
+                    half[j][i] = o[i];
+            }
+            const int64_t rows = pc_min(mh, box.rows - r * mh), cols = pc_min(mw, box.cols - c * mw);
+            REAL *to = y + (r * mh * box.cols + c * mw) * LANES;
+            for (int i = 0; i < rows; i++, to += box.cols * LANES) {
+                VEC in[8], o[8];
+#pragma GCC unroll 8
+                for (int j = 0; j < aw; j++)
+                    in[j] = half[j][i];
+                NAME(winograd_at)(aw, mw, in, o);
+                if (cols == mw) {
+#pragma GCC unroll 6
+                    for (int j = 0; j < mw; j++) {
+                        o[j] += bias;
+                        finite += o[j] - o[j];
+                        *(VEC *)(to + j * LANES) = o[j];
+                    }
+                } else {
+                    for (int j = 0; j < cols; j++) {
+                        o[j] += bias;
+                        finite += o[j] - o[j];
+                        *(VEC *)(to + j * LANES) = o[j];
+                    }
+                }
+            }
+        }
+    for (int i = 0; i < LANES; i++)
+        if (finite[i] != 0) {
+            NAME(winograd_mend)(job, k->g, k->slice + slice, m0, n_lanes, box, y);
+            break;
+        }
+    const REAL *residual = job->arrays->residual;
+    if (residual)
+        residual += n * p->ld_res.n + m_all * p->ld_res.c + d_out * p->ld_res.d;
+    NAME(store_channels)(p, y, n_lanes, 1, box,
+                         (REAL *)job->arrays->out + n * p->ld_out.n + m_all * p->ld_out.c + d_out * p->ld_out.d,
+                         residual);
+}
+
+/* ---- the three stages of one variant ---- */
+
+typedef void (*NAME(winograd_stage))(const NAME(winograd_job) *, const NAME(winograd_block) *, int64_t item,
+                                     REAL *local);
+
+/* [alpha_h > 1][alpha_w > 1] */
+#define PC_WINOGRAD_INPUT(alpha)                                                                                       \
+    static void NAME(winograd_input_w_##alpha)(const NAME(winograd_job) * job, const NAME(winograd_block) * k,         \
+                                               int64_t item, REAL *local) {                                            \
+        NAME(winograd_input)(1, alpha, job, k, item, local);                                                           \
+    }                                                                                                                  \
+    static void NAME(winograd_input_h_##alpha)(const NAME(winograd_job) * job, const NAME(winograd_block) * k,         \
+                                               int64_t item, REAL *local) {                                            \
+        NAME(winograd_input)(alpha, 1, job, k, item, local);                                                           \
+    }                                                                                                                  \
+    static void NAME(winograd_input_hw_##alpha)(const NAME(winograd_job) * job, const NAME(winograd_block) * k,        \
+                                                int64_t item, REAL *local) {                                           \
+        NAME(winograd_input)(alpha, alpha, job, k, item, local);                                                       \
+    }                                                                                                                  \
+    static const NAME(winograd_stage) NAME(winograd_inputs_##alpha)[2][2] = {                                          \
+        {NULL, NAME(winograd_input_w_##alpha)}, {NAME(winograd_input_h_##alpha), NAME(winograd_input_hw_##alpha)}};
+PC_WINOGRAD_INPUT(4) PC_WINOGRAD_INPUT(6) PC_WINOGRAD_INPUT(8)
+#undef PC_WINOGRAD_INPUT
+
+static int64_t NAME(winograd_n_input)(const NAME(winograd_job) *job, const NAME(winograd_block) *k) {
+    const pc_conv *p = job->p;
+    return k->n_slices * pc_ceil_div(k->n_rows, p->blk.rows) * p->d.k * pc_ceil_div(p->c_in, LANES);
+}
+static int64_t NAME(winograd_n_product)(const NAME(winograd_job) *job) {
+    return job->s.n_xi * pc_panels_of(job->s.m_lanes / LANES, PC_VECTORS).n;
+}
+static int64_t NAME(winograd_n_output)(const NAME(winograd_job) *job, const NAME(winograd_block) *k) {
+    return k->n_slices * pc_ceil_div(k->n_rows, job->p->blk.rows) * (job->s.m_lanes / LANES);
+}
+
+static void NAME(winograd_product_task)(void *ctx, int64_t item, int worker) {
+    (void)worker;
+    const NAME(winograd_job) *job = ctx;
+    const NAME(winograd_block) k = NAME(winograd_block_of)(job, job->block, 0);
+    NAME(winograd_product)(job, &k, item);
+}
+
+/* Blocks in parallel where they keep every thread busy, else the stages of one block after the other. */
+static void NAME(winograd_blocks)(NAME(winograd_job) *job, int threads, pc_task whole, pc_task input, pc_task output) {
+    const pc_blocking *b = &job->p->blk;
+    const int64_t n_blocks = job->p->groups * pc_ceil_div(job->s.slices, b->slices) * b->n_h_tiles * b->n_w_tiles;
+    const int64_t rounds = pc_ceil_div(n_blocks, threads);
+    if (8 * rounds * threads <= 9 * n_blocks) {
+        pc_parallel(whole, job, n_blocks, threads);
+        return;
+    }
+    for (job->block = 0; job->block < n_blocks; job->block++) {
+        const NAME(winograd_block) k = NAME(winograd_block_of)(job, job->block, 0);
+        pc_parallel(input, job, NAME(winograd_n_input)(job, &k), threads);
+        pc_parallel(NAME(winograd_product_task), job, NAME(winograd_n_product)(job), threads);
+        pc_parallel(output, job, NAME(winograd_n_output)(job, &k), threads);
+    }
+}
+
+/* u, then w as it came. */
+static int64_t NAME(winograd_pack)(const pc_conv *p, int alpha, const REAL *w, REAL *packed) {
+    const pc_winograd s = pc_winograd_of(p, alpha, LANES);
+    const int64_t n_u = p->groups * s.n_xi * s.m_lanes * s.n_k, taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps;
+    const int64_t n_w = p->groups * p->c_out * k_all;
+    if (!packed)
+        return n_u + n_w;
+    const double(*powers)[8] = pc_winograd_powers[alpha / 2 - 2], *scales = pc_winograd_scales[alpha / 2 - 2][0];
+    const pc_panels panels = pc_panels_of(s.m_lanes / LANES, PC_VECTORS);
+    double g_h[8][8] = {{1}}, g_w[8][8] = {{1}};
+    for (int q = 0; q < alpha; q++)
+        for (int j = 0; j < 8; j++) {
+            const int last = q == alpha - 1;
+            if (p->h.k > 1)
+                g_h[q][j] = last ? j == p->h.k - 1 : powers[q][j] * scales[q];
+            if (p->w.k > 1)
+                g_w[q][j] = last ? j == p->w.k - 1 : powers[q][j] * scales[q];
+        }
+    const int64_t chunk = pc_ceil_div(p->c_in, LANES) * LANES;
+    double in[8][8][LANES], half[8][8][LANES];
+    for (int64_t g = 0; g < p->groups; g++)
+        for (int64_t q = 0; q < panels.n; q++)
+            for (int64_t j = 0; j < pc_panel_rows(panels, q); j++) {
+                const int64_t m0 = (pc_panel_start(panels, q) + j) * LANES, width = pc_panel_rows(panels, q) * LANES;
+                const int64_t n_lanes = pc_min(LANES, p->c_out - m0);
+                for (int64_t k = 0; k < s.n_k; k++) {
+                    const int64_t tap = k / chunk, c = k % chunk;
+                    REAL *to = packed + (g * s.n_xi * s.m_lanes + pc_panel_start(panels, q) * LANES) * s.n_k +
+                               k * width + j * LANES;
+                    if (c >= p->c_in) { /* channels that only fill a vector */
+                        for (int64_t xi = 0; xi < s.n_xi; xi++)
+                            memset(to + xi * s.m_lanes * s.n_k, 0, LANES * sizeof(REAL));
+                        continue;
+                    }
+                    for (int64_t i = 0; i < LANES; i++) {
+                        const REAL *from = w + (g * p->c_out + m0 + i) * k_all + (c * p->d.k + tap) * taps;
+                        for (int64_t a = 0; a < p->h.k; a++)
+                            for (int64_t t = 0; t < p->w.k; t++)
+                                in[a][t][i] = i < n_lanes ? (double)from[a * p->w.k + t] : 0;
+                    }
+                    for (int64_t a = 0; a < s.a_h; a++)
+                        for (int64_t t = 0; t < p->w.k; t++)
+                            for (int i = 0; i < LANES; i++) {
+                                double sum = 0;
+                                for (int64_t r = 0; r < p->h.k; r++)
+                                    sum += g_h[a][r] * in[r][t][i];
+                                half[a][t][i] = sum;
+                            }
+                    for (int64_t a = 0; a < s.a_h; a++)
+                        for (int64_t t = 0; t < s.a_w; t++)
+                            for (int i = 0; i < LANES; i++) {
+                                double sum = 0;
+                                for (int64_t r = 0; r < p->w.k; r++)
+                                    sum += g_w[t][r] * half[a][r][i];
+                                to[(a * s.a_w + t) * s.m_lanes * s.n_k + i] = (REAL)sum;
+                            }
+                }
+            }
+    memcpy(packed + n_u, w, (size_t)n_w * sizeof(REAL));
+    return n_u + n_w;
+}
+
+#define PC_WINOGRAD(m, r, alpha)                                                                                       \
+    static void NAME(winograd_output_w_f##m##x##r)(const NAME(winograd_job) * job, const NAME(winograd_block) * k,     \
+                                                   int64_t item, REAL *local) {                                        \
+        NAME(winograd_output)(1, 1, alpha, m, job, k, item, local);                                                    \
+    }                                                                                                                  \
+    static void NAME(winograd_output_h_f##m##x##r)(const NAME(winograd_job) * job, const NAME(winograd_block) * k,     \
+                                                   int64_t item, REAL *local) {                                        \
+        NAME(winograd_output)(alpha, m, 1, 1, job, k, item, local);                                                    \
+    }                                                                                                                  \
+    static void NAME(winograd_output_hw_f##m##x##r)(const NAME(winograd_job) * job, const NAME(winograd_block) * k,    \
+                                                    int64_t item, REAL *local) {                                       \
+        NAME(winograd_output)(alpha, m, alpha, m, job, k, item, local);                                                \
+    }                                                                                                                  \
+    static const NAME(winograd_stage) NAME(winograd_outputs_f##m##x##r)[2][2] = {                                      \
+        {NULL, NAME(winograd_output_w_f##m##x##r)},                                                                    \
+        {NAME(winograd_output_h_f##m##x##r), NAME(winograd_output_hw_f##m##x##r)}};                                    \
+    static void NAME(winograd_input_task_f##m##x##r)(void *ctx, int64_t item, int worker) {                            \
+        const NAME(winograd_job) *job = ctx;                                                                           \
+        const NAME(winograd_block) k = NAME(winograd_block_of)(job, job->block, 0);                                    \
+        NAME(winograd_inputs_##alpha)[job->s.a_h > 1][job->s.a_w > 1](job, &k, item, NAME(winograd_local)(job, worker)); \
+    }                                                                                                                  \
+    static void NAME(winograd_output_task_f##m##x##r)(void *ctx, int64_t item, int worker) {                           \
+        const NAME(winograd_job) *job = ctx;                                                                           \
+        const NAME(winograd_block) k = NAME(winograd_block_of)(job, job->block, 0);                                    \
+        NAME(winograd_outputs_f##m##x##r)[job->s.a_h > 1][job->s.a_w > 1](job, &k, item,                               \
+                                                                          NAME(winograd_local)(job, worker));          \
+    }                                                                                                                  \
+    static void NAME(winograd_task_f##m##x##r)(void *ctx, int64_t task, int worker) {                                  \
+        const NAME(winograd_job) *job = ctx;                                                                           \
+        const NAME(winograd_block) k = NAME(winograd_block_of)(job, task, worker);                                     \
+        REAL *local = NAME(winograd_local)(job, worker);                                                               \
+        for (int64_t i = 0; i < NAME(winograd_n_input)(job, &k); i++)                                                  \
+            NAME(winograd_inputs_##alpha)[job->s.a_h > 1][job->s.a_w > 1](job, &k, i, local);                          \
+        for (int64_t i = 0; i < NAME(winograd_n_product)(job); i++)                                                    \
+            NAME(winograd_product)(job, &k, i);                                                                        \
+        for (int64_t i = 0; i < NAME(winograd_n_output)(job, &k); i++)                                                 \
+            NAME(winograd_outputs_f##m##x##r)[job->s.a_h > 1][job->s.a_w > 1](job, &k, i, local);                      \
+    }                                                                                                                  \
+    static void NAME(conv_winograd_f##m##x##r##_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {         \
+        pc_set_last_kernel(PC_STRING(PC_PASTE(conv_winograd_f##m##x##r, DTYPE, PC_ISA)));                              \
+        NAME(winograd_job) job = {p, arrays, pc_winograd_of(p, alpha, LANES), 0};                                      \
+        NAME(winograd_blocks)(&job, threads, NAME(winograd_task_f##m##x##r), NAME(winograd_input_task_f##m##x##r),     \
+                              NAME(winograd_output_task_f##m##x##r));                                                  \
+    }                                                                                                                  \
+    static int NAME(conv_winograd_f##m##x##r##_plan)(pc_conv *p, int64_t max_scratch_bytes) {                          \
+        return pc_plan_winograd(p, PC_TILE_SHAPE, alpha, max_scratch_bytes);                                           \
+    }                                                                                                                  \
+    static int64_t NAME(conv_winograd_f##m##x##r##_pack)(const pc_conv *p, const void *w, void *packed) {              \
+        return NAME(winograd_pack)(p, alpha, w, packed);                                                               \
+    }
+PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
+PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)
+#undef PC_WINOGRAD
