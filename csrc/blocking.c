@@ -15,7 +15,9 @@ enum {
     IM2COL_K = 256,            /* a packed panel of 192 bytes a step: 48 KiB */
     WINOGRAD_TILES = 64,       /* tiles of small images in one block: eight register tiles */
     WINOGRAD_STRIP_BYTES = 32 * 1024,  /* rows of tiles transformed together: L1 */
-    WINOGRAD_BLOCK_BYTES = 640 * 1024, /* transformed tiles and products of a block: L2 beside a panel of weights */
+    WINOGRAD_BLOCK_BYTES = 1280 * 1024,    /* transformed tiles and products of a block in L2 and little beyond */
+    WINOGRAD_L3_BYTES = 4 * 1024 * 1024,   /* the same in one thread's part of L3 */
+    WINOGRAD_FAR_BYTES = 20 * 1024 * 1024, /* transformed weights that no L3 holds beside everything else */
 };
 
 typedef struct cut {
@@ -371,8 +373,10 @@ static double winograd_cycles(const pc_conv *p, const pc_winograd *s, pc_tile_sh
     cycles += (double)(tiles * s->n_xi) * (in_lanes * 2.5 + out_lanes * 2);
     const double u_bytes = (double)(s->n_xi * s->n_k * s->m_lanes * tile.item_bytes);
     const double vm_bytes = (double)((b->panel_elems + b->part_elems) * tile.item_bytes);
-    cycles += u_bytes > PC_RESIDENT_WEIGHT_BYTES ? u_bytes / 24 : 0;
-    cycles += vm_bytes > WINOGRAD_BLOCK_BYTES ? vm_bytes / 12 : 0;
+    /* u streams in behind the arithmetic, from memory more slowly than that; so do v and m from L3, unless the blocks
+     * of all threads outgrow it */
+    cycles += u_bytes > WINOGRAD_FAR_BYTES ? u_bytes / 8 : u_bytes > PC_RESIDENT_WEIGHT_BYTES ? u_bytes / 100 : 0;
+    cycles += vm_bytes > WINOGRAD_L3_BYTES ? vm_bytes / 12 : vm_bytes > WINOGRAD_BLOCK_BYTES ? vm_bytes / 40 : 0;
     return cycles + 300;
 }
 
@@ -408,7 +412,8 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
             if (c.scratch_bytes > max_scratch_bytes)
                 continue;
             const int64_t blocks = p->groups * pc_ceil_div(s.slices, b->slices) * b->n_h_tiles * b->n_w_tiles;
-            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks;
+            /* blocks that two threads cannot share evenly are shared stage by stage, through L3 */
+            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks * (blocks % 2 && blocks < 16 ? 1.08 : 1);
             b->n_tasks = pc_max(blocks, s.n_xi);
             if (best.cycles < 0 || c.cycles < best.cycles)
                 best = c;

@@ -48,6 +48,25 @@ static __attribute__((noinline)) void NAME(turn_in)(const REAL *src, int64_t ld_
     }
 }
 
+/* Asks for the lines of a window of n_lanes channels whose rows are contiguous, to read or to write them soon. */
+INLINE void NAME(prefetch_window)(const REAL *x, int64_t n_lanes, const pc_ld *ld, int64_t h_size, int64_t w_size,
+                                  pc_window box, const int to_write) {
+    if (ld->w != 1)
+        return;
+    const int64_t top = pc_max(0, box.h), bottom = pc_min(h_size, box.h + box.rows);
+    const int64_t left = pc_max(0, box.w), right = pc_min(w_size, box.w + box.cols);
+    for (int64_t i = 0; i < n_lanes; i++)
+        for (int64_t h = top; h < bottom; h++) {
+            const REAL *row = x + i * ld->c + h * ld->h;
+            for (int64_t w = left; w < right; w += 64 / (int64_t)sizeof(REAL)) {
+                if (to_write)
+                    __builtin_prefetch(row + w, 1);
+                else
+                    __builtin_prefetch(row + w, 0);
+            }
+        }
+}
+
 /* tile[row][col][lane] = x[lane][box.h + row][box.w + col], border included; lanes from n_lanes on hold zeros. */
 static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, const REAL *x, int64_t n_lanes,
                                                           pc_window box, REAL *tile) {

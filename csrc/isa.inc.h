@@ -1,6 +1,7 @@
 /* One instruction set: every kernel body for float32 and float64, and the table of them. The including file says
  * which (PC_ISA, PC_TARGET, PC_VEC_BYTES) and how large its register tiles are: PC_ROWS output channels x PC_VECTORS
- * vectors of pixels, or PC_WIDE_VECTORS of them where there are at most PC_WIDE_ROWS channels. */
+ * vectors of pixels, or PC_WIDE_VECTORS of them where there are at most PC_WIDE_ROWS channels; PC_TALL_ROWS rows where
+ * there are fewer vectors than PC_VECTORS. */
 #include <stddef.h>
 #include <string.h>
 #include "winograd_matrices.h"

@@ -9,6 +9,7 @@
 #define PC_VECTORS 2
 #define PC_WIDE_ROWS 2
 #define PC_WIDE_VECTORS 4
+#define PC_TALL_ROWS 6
 #define PC_DEPTHWISE_ROWS 4
 #define PC_DEPTHWISE_ROWS_2 4
 #define PC_DEPTHWISE_VECTORS 2

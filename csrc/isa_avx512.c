@@ -10,6 +10,7 @@
 #define PC_VECTORS 3
 #define PC_WIDE_ROWS 4
 #define PC_WIDE_VECTORS 6
+#define PC_TALL_ROWS 14
 /* Depthwise: output rows x vectors; 7 rows fit the 7, 14, 28, 56 rows of the networks. */
 #define PC_DEPTHWISE_ROWS 8
 #define PC_DEPTHWISE_ROWS_2 7

@@ -145,6 +145,9 @@ INLINE void NAME(winograd_input)(const int ah, const int aw, const NAME(winograd
                            (n_rows - 1) * s->m_h + ah, (k->n_cols - 1) * s->m_w + aw};
     const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + d * p->ld_x.d +
                     (k->g * p->c_in + chunk * LANES) * p->ld_x.c;
+    if (chunk + 1 < chunks)
+        NAME(prefetch_window)(x + LANES * p->ld_x.c, pc_min(LANES, p->c_in - (chunk + 1) * LANES), &p->ld_x, p->h.in,
+                              p->w.in, box, 0);
     NAME(load_channels)(p, x, pc_min(LANES, p->c_in - chunk * LANES), box, local);
     REAL *const turned = local + box.rows * box.cols * LANES;
     for (int64_t r = 0; r < n_rows; r++) {
@@ -194,10 +197,10 @@ typedef struct NAME(rows_args) {
 INLINE void NAME(rows_body)(const int rows, const int vectors, const NAME(rows_args) *t) {
     const REAL *a = t->a, *b = t->b;
     const int64_t ld_a = t->ld_a, blocks = pc_max(1, pc_ceil_div(t->n_k, PC_CHAIN));
-    VEC total[8][3];
+    VEC total[14][3];
     for (int64_t block = 0; block < blocks; block++) {
-        VEC acc[8][3];
-#pragma GCC unroll 8
+        VEC acc[14][3];
+#pragma GCC unroll 14
         for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
             for (int j = 0; j < vectors; j++)
@@ -208,20 +211,20 @@ INLINE void NAME(rows_body)(const int rows, const int vectors, const NAME(rows_a
 #pragma GCC unroll 3
             for (int j = 0; j < vectors; j++)
                 v[j] = NAME(load)(b + j * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 14
             for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
                 for (int j = 0; j < vectors; j++)
                     acc[i][j] += v[j] * a[i * ld_a];
         }
         if (block + 1 == blocks) {
-#pragma GCC unroll 8
+#pragma GCC unroll 14
             for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
                 for (int j = 0; j < vectors; j++)
                     *(VEC *)(t->c + i * t->ld_c + j * LANES) = block ? total[i][j] + acc[i][j] : acc[i][j];
         } else {
-#pragma GCC unroll 8
+#pragma GCC unroll 14
             for (int i = 0; i < rows; i++)
 #pragma GCC unroll 3
                 for (int j = 0; j < vectors; j++)
@@ -230,19 +233,24 @@ INLINE void NAME(rows_body)(const int rows, const int vectors, const NAME(rows_a
     }
 }
 
+/* Rows of a register tile of so many vectors: the fewer vectors, the more rows it takes to keep the FMAs busy. */
+#define PC_PRODUCT_ROWS(vectors) ((vectors) < PC_VECTORS ? PC_TALL_ROWS : PC_ROWS)
+
 typedef void (*NAME(rows_function))(const NAME(rows_args) *);
 #define PC_ROWS_TILE(rows, vectors)                                                                                    \
     static __attribute__((noinline)) void NAME(PC_CONCAT(rows_##rows##x, vectors))(const NAME(rows_args) * t) {        \
-        if (rows <= PC_ROWS && vectors <= PC_VECTORS)                                                                  \
+        if (vectors <= PC_VECTORS && rows <= PC_PRODUCT_ROWS(vectors))                                                 \
             NAME(rows_body)(rows, vectors, t);                                                                         \
     }
 #define PC_ROWS_TILES(rows) PC_ROWS_TILE(rows, 1) PC_ROWS_TILE(rows, 2) PC_ROWS_TILE(rows, 3)
-PC_ROWS_TILES(1) PC_ROWS_TILES(2) PC_ROWS_TILES(3) PC_ROWS_TILES(4)
-PC_ROWS_TILES(5) PC_ROWS_TILES(6) PC_ROWS_TILES(7) PC_ROWS_TILES(8)
+PC_ROWS_TILES(1) PC_ROWS_TILES(2) PC_ROWS_TILES(3) PC_ROWS_TILES(4) PC_ROWS_TILES(5) PC_ROWS_TILES(6) PC_ROWS_TILES(7)
+PC_ROWS_TILES(8) PC_ROWS_TILES(9) PC_ROWS_TILES(10) PC_ROWS_TILES(11) PC_ROWS_TILES(12) PC_ROWS_TILES(13)
+PC_ROWS_TILES(14)
 #define PC_ROWS_NAMES(rows) {NAME(rows_##rows##x1), NAME(rows_##rows##x2), NAME(rows_##rows##x3)}
-static const NAME(rows_function) NAME(rows)[8][3] = {
-    PC_ROWS_NAMES(1), PC_ROWS_NAMES(2), PC_ROWS_NAMES(3), PC_ROWS_NAMES(4),
-    PC_ROWS_NAMES(5), PC_ROWS_NAMES(6), PC_ROWS_NAMES(7), PC_ROWS_NAMES(8),
+static const NAME(rows_function) NAME(rows)[14][3] = {
+    PC_ROWS_NAMES(1), PC_ROWS_NAMES(2),  PC_ROWS_NAMES(3),  PC_ROWS_NAMES(4),  PC_ROWS_NAMES(5),
+    PC_ROWS_NAMES(6), PC_ROWS_NAMES(7),  PC_ROWS_NAMES(8),  PC_ROWS_NAMES(9),  PC_ROWS_NAMES(10),
+    PC_ROWS_NAMES(11), PC_ROWS_NAMES(12), PC_ROWS_NAMES(13), PC_ROWS_NAMES(14),
 };
 #undef PC_ROWS_TILE
 #undef PC_ROWS_TILES
@@ -253,9 +261,10 @@ static const NAME(rows_function) NAME(rows)[8][3] = {
 static void NAME(winograd_product)(const NAME(winograd_job) *job, const NAME(winograd_block) *k, int64_t item) {
     const pc_blocking *b = &job->p->blk;
     const pc_winograd *s = &job->s;
-    const pc_panels panels = pc_panels_of(s->m_lanes / LANES, PC_VECTORS), runs = pc_panels_of(k->n_tiles, PC_ROWS);
+    const pc_panels panels = pc_panels_of(s->m_lanes / LANES, PC_VECTORS);
     const int64_t xi = item / panels.n, q = item % panels.n, m = pc_panel_start(panels, q) * LANES;
     const int64_t vectors = pc_panel_rows(panels, q);
+    const pc_panels runs = pc_panels_of(k->n_tiles, PC_PRODUCT_ROWS(vectors));
     const REAL *u = (const REAL *)job->arrays->packed + ((k->g * s->n_xi + xi) * s->m_lanes + m) * s->n_k;
     NAME(rows_args) t = {.n_k = s->n_k, .ld_a = s->c_lanes, .ld_c = s->m_lanes, .b = u};
     for (int64_t r = 0; r < runs.n; r++) {
@@ -322,6 +331,8 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
     box.rows = pc_min(n_rows * mh, p->h.out - box.h);
     box.cols = pc_min(k->n_cols * mw, p->w.out - box.w);
 
+    REAL *out = (REAL *)job->arrays->out + n * p->ld_out.n + m_all * p->ld_out.c + d_out * p->ld_out.d;
+    NAME(prefetch_window)(out, n_lanes, &p->ld_out, p->h.out, p->w.out, box, 1);
     VEC bias = {0};
     if (job->arrays->bias)
         for (int64_t i = 0; i < n_lanes; i++)
@@ -373,9 +384,7 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
     const REAL *residual = job->arrays->residual;
     if (residual)
         residual += n * p->ld_res.n + m_all * p->ld_res.c + d_out * p->ld_res.d;
-    NAME(store_channels)(p, y, n_lanes, 1, box,
-                         (REAL *)job->arrays->out + n * p->ld_out.n + m_all * p->ld_out.c + d_out * p->ld_out.d,
-                         residual);
+    NAME(store_channels)(p, y, n_lanes, 1, box, out, residual);
 }
 
 /* ---- the three stages of one variant ---- */
@@ -425,7 +434,7 @@ static void NAME(winograd_blocks)(NAME(winograd_job) *job, int threads, pc_task 
     const pc_blocking *b = &job->p->blk;
     const int64_t n_blocks = job->p->groups * pc_ceil_div(job->s.slices, b->slices) * b->n_h_tiles * b->n_w_tiles;
     const int64_t rounds = pc_ceil_div(n_blocks, threads);
-    if (8 * rounds * threads <= 9 * n_blocks) {
+    if (16 * rounds * threads <= 17 * n_blocks) {
         pc_parallel(whole, job, n_blocks, threads);
         return;
     }
