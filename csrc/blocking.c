@@ -355,9 +355,10 @@ static double turn_cycles(pc_tile_shape tile, int64_t rows, int64_t width, int64
 
 /* Cycles of a block's three stages and what they move. */
 static double winograd_cycles(const pc_conv *p, const pc_winograd *s, pc_tile_shape tile, const pc_blocking *b) {
-    const int64_t tiles = b->slices * b->h_tile * b->w_tile;
-    const int64_t in_rows = (b->rows - 1) * s->m_h + s->a_h, in_columns = (b->w_tile - 1) * s->m_w + s->a_w;
-    const int64_t out_rows = b->rows * s->m_h, out_columns = pc_min(b->w_tile * s->m_w, p->w.out);
+    const int64_t tiles = b->slices * b->h_tile * b->w_tile * s->step_w;
+    const int64_t in_rows = (b->rows - 1) * s->m_h + s->a_h;
+    const int64_t in_columns = ((b->w_tile - 1) * s->m_w + s->a_w) * s->step_w;
+    const int64_t out_rows = b->rows * s->m_h, out_columns = pc_min(b->w_tile * s->m_w * s->step_w, p->w.out);
     const double in_lanes = (double)s->c_lanes / (double)tile.lanes, out_lanes = (double)s->m_lanes / (double)tile.lanes;
     const double strips = (double)(b->slices * pc_ceil_div(b->h_tile, b->rows));
 
@@ -395,10 +396,10 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
             b->w_tile = w_tiles[iw];
             b->n_h_tiles = pc_ceil_div(s.h_tiles, b->h_tile);
             b->n_w_tiles = pc_ceil_div(s.w_tiles, b->w_tile);
-            const int64_t each = b->h_tile * b->w_tile;
+            const int64_t each = b->h_tile * b->w_tile * s.step_w;
             const int whole = b->n_h_tiles == 1 && b->n_w_tiles == 1;
             b->slices = whole ? pc_max(1, pc_min(s.slices, WINOGRAD_TILES / each)) : 1;
-            const int64_t tiles = b->slices * each, in_columns = (b->w_tile - 1) * s.m_w + s.a_w;
+            const int64_t tiles = b->slices * each, in_columns = ((b->w_tile - 1) * s.m_w + s.a_w) * s.step_w;
             /* one line more, so that the points of a tile do not meet in one set of the cache */
             b->ld_v = tiles * s.c_lanes + 64 / tile.item_bytes;
             b->ld_m = tiles * s.m_lanes + 64 / tile.item_bytes;
@@ -407,7 +408,7 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
             const int64_t row_bytes = in_columns * s.m_h * tile.lanes * tile.item_bytes;
             b->rows = pc_max(1, pc_min(b->h_tile, WINOGRAD_STRIP_BYTES / row_bytes));
             const int64_t in_rows = (b->rows - 1) * s.m_h + s.a_h + (s.a_h > 1 ? s.a_h : 0);
-            b->tile_elems = pc_max(in_rows * in_columns, b->rows * s.m_h * b->w_tile * s.m_w) * tile.lanes;
+            b->tile_elems = pc_max(in_rows * in_columns, b->rows * s.m_h * b->w_tile * s.m_w * s.step_w) * tile.lanes;
             c.scratch_bytes = (b->panel_elems + b->part_elems + b->tile_elems) * tile.item_bytes;
             if (c.scratch_bytes > max_scratch_bytes)
                 continue;

@@ -53,10 +53,12 @@ INLINE void NAME(prefetch_window)(const REAL *x, int64_t n_lanes, const pc_ld *l
                                   pc_window box, const int to_write) {
     if (ld->w != 1)
         return;
-    const int64_t top = pc_max(0, box.h), bottom = pc_min(h_size, box.h + box.rows);
     const int64_t left = pc_max(0, box.w), right = pc_min(w_size, box.w + box.cols);
     for (int64_t i = 0; i < n_lanes; i++)
-        for (int64_t h = top; h < bottom; h++) {
+        for (int64_t r = 0; r < box.rows; r++) {
+            const int64_t h = box.h + r * box.step;
+            if (h < 0 || h >= h_size)
+                continue;
             const REAL *row = x + i * ld->c + h * ld->h;
             for (int64_t w = left; w < right; w += 64 / (int64_t)sizeof(REAL)) {
                 if (to_write)
@@ -67,26 +69,29 @@ INLINE void NAME(prefetch_window)(const REAL *x, int64_t n_lanes, const pc_ld *l
         }
 }
 
-/* tile[row][col][lane] = x[lane][box.h + row][box.w + col], border included; lanes from n_lanes on hold zeros. */
+/* tile[row][col][lane] = x[lane][box.h + row * box.step][box.w + col], border included; lanes from n_lanes on hold
+ * zeros. */
 static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, const REAL *x, int64_t n_lanes,
                                                           pc_window box, REAL *tile) {
     const pc_ld *ld = &p->ld_x;
-    const int64_t top = pc_min(box.rows, pc_max(0, -box.h)), left = pc_min(box.cols, pc_max(0, -box.w));
-    const int64_t bottom = pc_max(top, pc_min(box.rows, p->h.in - box.h));
+    const int64_t top = pc_min(box.rows, pc_ceil_div(pc_max(0, -box.h), box.step));
+    const int64_t left = pc_min(box.cols, pc_max(0, -box.w));
+    const int64_t bottom = pc_max(top, pc_min(box.rows, pc_ceil_div(pc_max(0, p->h.in - box.h), box.step)));
     const int64_t right = pc_max(left, pc_min(box.cols, p->w.in - box.w));
     const int64_t width = right - left, height = bottom - top, pitch = box.cols * LANES;
-    const REAL *src = x + (box.h + top) * ld->h + (box.w + left) * ld->w;
+    const int64_t ld_h = ld->h * box.step;
+    const REAL *src = x + (box.h + top * box.step) * ld->h + (box.w + left) * ld->w;
     REAL *inside = tile + top * pitch + left * LANES;
     if (width > 0 && height > 0) {
-        if (ld->w == 1 && ld->h == width && height * width >= LANES) {
+        if (ld->w == 1 && ld_h == width && height * width >= LANES) {
             NAME(turn_in)(src, ld->c, n_lanes, height * width, width, pitch - width * LANES, inside);
         } else if (ld->w == 1 && width >= LANES) {
             for (int64_t r = 0; r < height; r++)
-                NAME(turn_in)(src + r * ld->h, ld->c, n_lanes, width, width, 0, inside + r * pitch);
+                NAME(turn_in)(src + r * ld_h, ld->c, n_lanes, width, width, 0, inside + r * pitch);
         } else {
             for (int64_t r = 0; r < height; r++)
                 for (int64_t c = 0; c < width; c++) {
-                    const REAL *from = src + r * ld->h + c * ld->w;
+                    const REAL *from = src + r * ld_h + c * ld->w;
                     REAL *to = inside + r * pitch + c * LANES;
                     if (ld->c == 1 && n_lanes == LANES)
                         *(VEC *)to = NAME(load)(from);
@@ -111,11 +116,11 @@ static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, cons
         for (int64_t c = 0; c < box.cols; c++) {
             if (r >= top && r < bottom && c >= left && c < right)
                 continue;
-            const int64_t h = pc_map_index(box.h + r, p->h.in, p->padding_mode);
+            const int64_t h = pc_map_index(box.h + r * box.step, p->h.in, p->padding_mode);
             const int64_t w = pc_map_index(box.w + c, p->w.in, p->padding_mode);
-            const int64_t tile_h = h - box.h, tile_w = w - box.w;
+            const int64_t tile_h = (h - box.h) / box.step, tile_w = w - box.w;
             REAL *to = tile + r * pitch + c * LANES;
-            if (tile_h >= top && tile_h < bottom && tile_w >= left && tile_w < right)
+            if ((h - box.h) % box.step == 0 && tile_h >= top && tile_h < bottom && tile_w >= left && tile_w < right)
                 *(VEC *)to = *(const VEC *)(tile + tile_h * pitch + tile_w * LANES);
             else
                 for (int64_t i = 0; i < LANES; i++)
@@ -177,6 +182,7 @@ static __attribute__((noinline)) void NAME(turn_out)(const pc_conv *p, const REA
 static __attribute__((noinline)) void NAME(store_channels)(const pc_conv *p, REAL *y, int64_t n_lanes, int64_t ld_m,
                                                            pc_window box, REAL *out, const REAL *residual) {
     const pc_ld *lo = &p->ld_out, *lr = &p->ld_res;
+    const int64_t lo_h = lo->h * box.step, lr_h = lr->h * box.step;
     const int64_t pixels = box.rows * box.cols, ld_c = lo->c * ld_m, ld_r = lr->c * ld_m;
     int64_t activation = p->activation;
     out += box.h * lo->h + box.w * lo->w;
@@ -188,24 +194,24 @@ static __attribute__((noinline)) void NAME(store_channels)(const pc_conv *p, REA
         activation = PC_ACT_NONE;
     }
     if (in_rows) {
-        const int one_run = box.cols == p->w.out && lo->h == p->w.out && (!residual || lr->h == p->w.out);
+        const int one_run = box.cols == p->w.out && lo_h == p->w.out && (!residual || lr_h == p->w.out);
         const int64_t runs = one_run ? 1 : box.rows, length = one_run ? pixels : box.cols;
         for (int64_t r = 0; r < runs; r++)
-            NAME(turn_out)(p, y + r * length * LANES, n_lanes, length, activation, out + r * lo->h, ld_c,
-                           residual ? residual + r * lr->h : NULL, ld_r);
+            NAME(turn_out)(p, y + r * length * LANES, n_lanes, length, activation, out + r * lo_h, ld_c,
+                           residual ? residual + r * lr_h : NULL, ld_r);
         return;
     }
     if (residual) {
         for (int64_t h = 0, i = 0; h < box.rows; h++)
             for (int64_t w = 0; w < box.cols; w++, i++)
                 for (int64_t lane = 0; lane < n_lanes; lane++)
-                    y[i * LANES + lane] += residual[h * lr->h + w * lr->w + lane * ld_r];
+                    y[i * LANES + lane] += residual[h * lr_h + w * lr->w + lane * ld_r];
         if (activation != PC_ACT_NONE)
             NAME(activate)(y, pixels * LANES, activation, (REAL)p->slope);
     }
     for (int64_t h = 0; h < box.rows; h++)
         for (int64_t w = 0; w < box.cols; w++, y += LANES) {
-            REAL *to = out + h * lo->h + w * lo->w;
+            REAL *to = out + h * lo_h + w * lo->w;
             if (ld_c == 1)
                 NAME(copy)(to, y, n_lanes);
             else

@@ -90,7 +90,7 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
     for (int64_t a = 0; a < p->h.k; a++)
         for (int64_t c = 0; c < p->w.k; c++)
             off[a * p->w.k + c] = (a * p->h.dilation * b->w_tile + c * p->w.dilation) * LANES;
-    const pc_window box = {-p->h.pad, -p->w.pad, b->h_tile, b->w_tile};
+    const pc_window box = {-p->h.pad, -p->w.pad, b->h_tile, b->w_tile, 1};
     for (int64_t a = 0; a < p->d.k; a++) {
         const int64_t d = pc_map_index(d_out * p->d.stride - p->d.pad + a * p->d.dilation, p->d.in, p->padding_mode);
         if (d < 0)
@@ -124,7 +124,7 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
         const REAL *residual = job->arrays->residual;
         if (residual)
             residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d;
-        NAME(store_channels)(p, y, n_lanes, p->c_out, (pc_window){0, 0, p->h.out, p->w.out},
+        NAME(store_channels)(p, y, n_lanes, p->c_out, (pc_window){0, 0, p->h.out, p->w.out, 1},
                              (REAL *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d,
                              residual);
     }

@@ -133,12 +133,13 @@ int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scrat
 int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scratch_bytes);
 
 /* The sizes of a Winograd transform of a problem: tiles of m_h x m_w outputs from a_h x a_w inputs (1 along an axis
- * whose kernel has one tap). */
+ * whose kernel has one tap). With a dilation of s, every s-th row is an image of its own, and so is every s-th column. */
 typedef struct pc_winograd {
     int64_t a_h, a_w, m_h, m_w;
+    int64_t step_h, step_w;   /* dilations of the transformed axes */
     int64_t n_xi;             /* points of a tile */
-    int64_t slices;           /* images and output depths */
-    int64_t h_tiles, w_tiles; /* of a slice */
+    int64_t slices;           /* images, output depths and phases of rows, those fastest */
+    int64_t h_tiles, w_tiles; /* of one phase of a slice */
     int64_t n_k;              /* input channels and depth taps of the product; each tap's channels fill whole vectors */
     int64_t c_lanes, m_lanes; /* the same for all taps, and output channels, in whole vectors */
 } pc_winograd;
@@ -150,10 +151,12 @@ static inline pc_winograd pc_winograd_of(const pc_conv *p, int64_t alpha, int64_
     s.a_w = p->w.k > 1 ? alpha : 1;
     s.m_h = s.a_h - p->h.k + 1;
     s.m_w = s.a_w - p->w.k + 1;
+    s.step_h = s.a_h > 1 ? p->h.dilation : 1;
+    s.step_w = s.a_w > 1 ? p->w.dilation : 1;
     s.n_xi = s.a_h * s.a_w;
-    s.slices = p->n * p->d.out;
-    s.h_tiles = (p->h.out + s.m_h - 1) / s.m_h;
-    s.w_tiles = (p->w.out + s.m_w - 1) / s.m_w;
+    s.slices = p->n * p->d.out * s.step_h;
+    s.h_tiles = ((p->h.out + s.step_h - 1) / s.step_h + s.m_h - 1) / s.m_h;
+    s.w_tiles = ((p->w.out + s.step_w - 1) / s.step_w + s.m_w - 1) / s.m_w;
     s.n_k = (p->d.k - 1) * chunk + p->c_in;
     s.c_lanes = p->d.k * chunk;
     s.m_lanes = (p->c_out + lanes - 1) / lanes * lanes;
@@ -215,9 +218,9 @@ static inline int64_t pc_panel_start(pc_panels panels, int64_t q) {
     return q * panels.rows - (q > panels.tall ? q - panels.tall : 0);
 }
 
-/* Rows and columns of an image from (h, w) on, which may lie outside it. */
+/* Columns from w on of every step-th row from h on; they may lie outside the image. */
 typedef struct pc_window {
-    int64_t h, w, rows, cols;
+    int64_t h, w, rows, cols, step;
 } pc_window;
 
 /* A run of lanes of a register tile that are neighbours in one output row. */

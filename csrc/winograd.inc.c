@@ -1,4 +1,4 @@
-/* conv_winograd_f<m>x<r>: stride 1, dilation 1, kernels of r taps along h, w or both, by minimal filtering:
+/* conv_winograd_f<m>x<r>: stride 1, kernels of r taps along h, w or both, by minimal filtering:
  *
  *   y = A^T [ sum over c of (G w[c] G^T) * (B^T x[c] B) ] A + bias + residual        (Lavin and Gray 2016, section 4)
  *
@@ -9,7 +9,8 @@
  *   input    LANES channels of some rows of tiles -> B^T x B -> v[xi][tile][channel]
  *   product  c[tile][c_out] = v[xi] u[xi], for each of the alpha^2 points xi: register tiles of gemm.inc.c's size
  *   output   m[xi][tile][c_out] -> A^T m A + bias -> pixels of LANES channels -> the output (channels.inc.c)
- * A depth tap of a 3-D kernel is one more input channel. A block of tiles goes through the three stages on one worker,
+ * A depth tap of a 3-D kernel is one more input channel; with a dilation of s, every s-th row and column is an image of
+ * its own. A block of tiles goes through the three stages on one worker,
  * without a barrier; where there are fewer blocks than threads each stage of a block is shared by all of them.
  * u[group][xi][panel][channel][lane] is transformed in float64 and rounded once.
  *
@@ -27,7 +28,7 @@ typedef struct NAME(winograd_job) {
     int64_t block; /* where a stage is shared: the block in hand */
 } NAME(winograd_job);
 
-/* The tiles of one block: all of `slices` images and output depths, or a rectangle of one. */
+/* The tiles of one block: all of `slices` slices, or a rectangle of one; n_cols counts one phase of the columns. */
 typedef struct NAME(winograd_block) {
     int64_t g, slice, n_slices, row, n_rows, col, n_cols, n_tiles;
     REAL *v, *m;
@@ -47,7 +48,7 @@ static NAME(winograd_block) NAME(winograd_block_of)(const NAME(winograd_job) *jo
     k.n_slices = pc_min(b->slices, s->slices - k.slice);
     k.n_rows = pc_min(b->h_tile, s->h_tiles - k.row);
     k.n_cols = pc_min(b->w_tile, s->w_tiles - k.col);
-    k.n_tiles = k.n_slices * k.n_rows * k.n_cols;
+    k.n_tiles = k.n_slices * k.n_rows * k.n_cols * s->step_w;
     k.v = (REAL *)(job->arrays->scratch + worker * job->p->scratch_bytes);
     k.m = k.v + b->panel_elems;
     return k;
@@ -130,19 +131,21 @@ INLINE void NAME(winograd_input)(const int ah, const int aw, const NAME(winograd
     const int64_t chunk = item % chunks, tap = item / chunks % p->d.k;
     const int64_t strip = item / chunks / p->d.k % strips, slice = item / chunks / p->d.k / strips;
     const int64_t first_row = strip * b->rows, n_rows = pc_min(b->rows, k->n_rows - first_row);
-    const int64_t n = (k->slice + slice) / p->d.out, d_out = (k->slice + slice) % p->d.out;
+    const int64_t phase = (k->slice + slice) % s->step_h, plane = (k->slice + slice) / s->step_h;
+    const int64_t n = plane / p->d.out, d_out = plane % p->d.out, n_tiles = n_rows * k->n_cols * s->step_w;
     const int64_t ld_t = s->c_lanes, ld_xi = b->ld_v;
-    REAL *v = k->v + (slice * k->n_rows + first_row) * k->n_cols * ld_t + (tap * chunks + chunk) * LANES;
+    REAL *v = k->v + (slice * k->n_rows + first_row) * k->n_cols * s->step_w * ld_t + (tap * chunks + chunk) * LANES;
 
     const int64_t d = pc_map_index(d_out * p->d.stride - p->d.pad + tap * p->d.dilation, p->d.in, p->padding_mode);
     if (d < 0) {
         for (int64_t xi = 0; xi < ah * aw; xi++)
-            for (int64_t t = 0; t < n_rows * k->n_cols; t++)
+            for (int64_t t = 0; t < n_tiles; t++)
                 *(VEC *)(v + xi * ld_xi + t * ld_t) = (VEC){0};
         return;
     }
-    const pc_window box = {(k->row + first_row) * s->m_h - p->h.pad, k->col * s->m_w - p->w.pad,
-                           (n_rows - 1) * s->m_h + ah, (k->n_cols - 1) * s->m_w + aw};
+    const pc_window box = {(k->row + first_row) * s->m_h * s->step_h + phase - p->h.pad,
+                           k->col * s->m_w * s->step_w - p->w.pad, (n_rows - 1) * s->m_h + ah,
+                           ((k->n_cols - 1) * s->m_w + aw) * s->step_w, s->step_h};
     const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + d * p->ld_x.d +
                     (k->g * p->c_in + chunk * LANES) * p->ld_x.c;
     if (chunk + 1 < chunks)
@@ -165,13 +168,14 @@ INLINE void NAME(winograd_input)(const int ah, const int aw, const NAME(winograd
             }
             row = turned;
         }
-        for (int64_t c = 0; c < k->n_cols; c++, v += ld_t)
+        const int64_t step = s->step_w * LANES;
+        for (int64_t c = 0; c < k->n_cols * s->step_w; c++, v += ld_t)
             for (int i = 0; i < ah; i++) {
-                const REAL *from = row + (i * box.cols + c * s->m_w) * LANES;
+                const REAL *from = row + (i * box.cols + c) * LANES + c / s->step_w * (s->m_w - 1) * step;
                 VEC in[8], o[8];
 #pragma GCC unroll 8
                 for (int j = 0; j < aw; j++)
-                    in[j] = *(const VEC *)(from + j * LANES);
+                    in[j] = *(const VEC *)(from + j * step);
                 NAME(winograd_bt)(aw, in, o);
 #pragma GCC unroll 8
                 for (int j = 0; j < aw; j++)
@@ -282,7 +286,7 @@ static REAL NAME(winograd_again)(const NAME(winograd_job) *job, int64_t g, int64
                                  int64_t w) {
     const pc_conv *p = job->p;
     const pc_winograd *s = &job->s;
-    const int64_t n = slice / p->d.out, d_out = slice % p->d.out;
+    const int64_t n = slice / s->step_h / p->d.out, d_out = slice / s->step_h % p->d.out;
     const REAL *weights = (const REAL *)job->arrays->packed + p->groups * s->n_xi * s->m_lanes * s->n_k +
                           (g * p->c_out + m) * p->c_in * p->d.k * p->h.k * p->w.k;
     const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + g * p->c_in * p->ld_x.c;
@@ -292,9 +296,11 @@ static REAL NAME(winograd_again)(const NAME(winograd_job) *job, int64_t g, int64
             const int64_t d_in = pc_map_index(d_out * p->d.stride - p->d.pad + a * p->d.dilation, p->d.in,
                                               p->padding_mode);
             for (int64_t i = 0; i < p->h.k; i++) {
-                const int64_t h_in = pc_map_index(h - p->h.pad + i, p->h.in, p->padding_mode);
+                const int64_t h_in = pc_map_index(h - p->h.pad + i * p->h.dilation, p->h.in,
+                                                  p->padding_mode);
                 for (int64_t j = 0; j < p->w.k; j++, weights++) {
-                    const int64_t w_in = pc_map_index(w - p->w.pad + j, p->w.in, p->padding_mode);
+                    const int64_t w_in = pc_map_index(w - p->w.pad + j * p->w.dilation, p->w.in,
+                                                      p->padding_mode);
                     const int outside = d_in < 0 || h_in < 0 || w_in < 0;
                     sum += *weights * (outside ? 0 : x[c * p->ld_x.c + d_in * p->ld_x.d + h_in * p->ld_x.h +
                                                        w_in * p->ld_x.w]);
@@ -310,7 +316,7 @@ static __attribute__((noinline)) void NAME(winograd_mend)(const NAME(winograd_jo
         for (int64_t c = 0; c < box.cols; c++, y += LANES)
             for (int64_t i = 0; i < n_lanes; i++)
                 if (y[i] - y[i] != 0)
-                    y[i] = NAME(winograd_again)(job, g, slice, m + i, box.h + r, box.w + c);
+                    y[i] = NAME(winograd_again)(job, g, slice, m + i, box.h + r * box.step, box.w + c);
 }
 
 /* One item: one slice, some rows of tiles, LANES output channels. */
@@ -323,13 +329,16 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
     const int64_t chunks = s->m_lanes / LANES, strips = pc_ceil_div(k->n_rows, b->rows);
     const int64_t chunk = item % chunks, strip = item / chunks % strips, slice = item / chunks / strips;
     const int64_t first_row = strip * b->rows, n_rows = pc_min(b->rows, k->n_rows - first_row);
-    const int64_t n = (k->slice + slice) / p->d.out, d_out = (k->slice + slice) % p->d.out;
+    const int64_t phase = (k->slice + slice) % s->step_h, plane = (k->slice + slice) / s->step_h;
+    const int64_t n = plane / p->d.out, d_out = plane % p->d.out;
     const int64_t m0 = chunk * LANES, n_lanes = pc_min(LANES, p->c_out - m0), m_all = k->g * p->c_out + m0;
     const int64_t ld_t = s->m_lanes, ld_xi = b->ld_m;
-    const REAL *from = k->m + (slice * k->n_rows + first_row) * k->n_cols * ld_t + m0;
-    pc_window box = {(k->row + first_row) * mh, k->col * mw, 0, 0};
-    box.rows = pc_min(n_rows * mh, p->h.out - box.h);
-    box.cols = pc_min(k->n_cols * mw, p->w.out - box.w);
+    const REAL *from = k->m + (slice * k->n_rows + first_row) * k->n_cols * s->step_w * ld_t + m0;
+    pc_window box = {(k->row + first_row) * mh * s->step_h + phase, k->col * mw * s->step_w, 0, 0, s->step_h};
+    box.rows = pc_min(n_rows * mh, pc_ceil_div(p->h.out - box.h, s->step_h));
+    box.cols = pc_min(k->n_cols * mw * s->step_w, p->w.out - box.w);
+    if (box.rows <= 0) /* a phase with fewer rows than the others */
+        return;
 
     REAL *out = (REAL *)job->arrays->out + n * p->ld_out.n + m_all * p->ld_out.c + d_out * p->ld_out.d;
     NAME(prefetch_window)(out, n_lanes, &p->ld_out, p->h.out, p->w.out, box, 1);
@@ -339,7 +348,7 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
             bias[i] = ((const REAL *)job->arrays->bias)[m_all + i];
     VEC finite = {0}; /* stays zero until something is not */
     for (int64_t r = 0; r < n_rows; r++)
-        for (int64_t c = 0; c < k->n_cols; c++, from += ld_t) {
+        for (int64_t c = 0; c < k->n_cols * s->step_w; c++, from += ld_t) {
             VEC half[8][6];
             /* the prologue of a column of points is the same for each: one copy of the code */
             for (int j = 0; j < aw; j++) {
@@ -352,8 +361,10 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
                 for (int i = 0; i < mh; i++)
                     half[j][i] = o[i];
             }
-            const int64_t rows = pc_min(mh, box.rows - r * mh), cols = pc_min(mw, box.cols - c * mw);
-            REAL *to = y + (r * mh * box.cols + c * mw) * LANES;
+            const int64_t col = c + c / s->step_w * (mw - 1) * s->step_w, step = s->step_w * LANES;
+            const int64_t rows = pc_min(mh, box.rows - r * mh);
+            const int64_t cols = pc_min(mw, pc_ceil_div(box.cols - col, s->step_w));
+            REAL *to = y + (r * mh * box.cols + col) * LANES;
             for (int i = 0; i < rows; i++, to += box.cols * LANES) {
                 VEC in[8], o[8];
 #pragma GCC unroll 8
@@ -365,13 +376,13 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
                     for (int j = 0; j < mw; j++) {
                         o[j] += bias;
                         finite += o[j] - o[j];
-                        *(VEC *)(to + j * LANES) = o[j];
+                        *(VEC *)(to + j * step) = o[j];
                     }
                 } else {
                     for (int j = 0; j < cols; j++) {
                         o[j] += bias;
                         finite += o[j] - o[j];
-                        *(VEC *)(to + j * LANES) = o[j];
+                        *(VEC *)(to + j * step) = o[j];
                     }
                 }
             }

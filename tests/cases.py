@@ -97,6 +97,14 @@ PROBLEMS = (
     "n1c20h12w19-o24k1x7s1p0x3-f32-residual",
     "n1c20h19w12-o24k7x1s1p3x0-f64-bias",
     "n1c3h16w15-o5k7s1p3-f64",
+    "n1c16h33w33-o16k3s1p2d2-f32-bias-relu",
+    "n2c9h14w20-o18k3s1p5:3x4d3x2-f64-reflect-residual",
+    "n1c5h7w40-o20k5s1p4d2-f32-circular-bias-residual-silu",
+    "n1c16h9w10-o33k3s1p12d12-f32-bias",
+    "n2c7h20w9-o12k7x1s1p9x0d3x1-f32-replicate",
+    "n1c10w77-o12k3s1p4d4-f64-bias-relu",
+    "n1c4d5h9w11-o18k3s1p2d2-f32",
+    "n1c17h12w9-o16k3s1p3d3-f32-channels_last-bias-residual-relu",
     "n2c10w200-o12k3s1p1-f32-bias-relu",
     "n2c10w70-o12k3s1p1-f64-residual",
     "n2c10w70-o12k5s1p2-f64",
@@ -174,14 +182,14 @@ def problems(draw: st.DrawFn, dtypes: tuple[str, ...] = ("f32", "f64"), depthwis
 
 @st.composite
 def winograd_problems(draw: st.DrawFn, taps: int, dtype: str) -> ConvProblem:
-    """A problem for F(m, taps): stride and dilation 1 and ``taps`` taps, or one, along h and w."""
+    """A problem for F(m, taps): stride 1 and ``taps`` taps, or one, along h and w."""
     rank = draw(st.sampled_from((1, 2, 2, 2, 3)))
     form = draw(st.sampled_from(((taps, taps), (1, taps), (taps, 1)))) if rank > 1 else (taps,)
     groups = draw(st.sampled_from((1, 1, 1, 2)))
     depth = (draw(st.integers(1, 3)),) if rank == 3 else ()
     kernel = (*depth, *form)
     stride = (*(draw(st.integers(1, 2)) for _ in depth), *(1 for _ in form))
-    dilation = (*(draw(st.integers(1, 2)) for _ in depth), *(1 for _ in form))
+    dilation = tuple(draw(st.sampled_from((1, 1, 1, 2, 3))) for _ in kernel)
     padding = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in kernel)
     spatial = tuple(
         max(1, d * (k - 1) + 1 - sum(p)) + draw(st.integers(0, 6 if rank == 3 else 40))

@@ -213,7 +213,7 @@ class CConv:
 
     def error_reach(self, problem: ConvProblem) -> int:
         """Return how far beyond an output's window the error bound looks for the largest |x|."""
-        return 0 if self.variant is None else self.variant.alpha - 1
+        return 0 if self.variant is None else winograd.error_reach(problem, self.variant)
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""

@@ -9,7 +9,7 @@ from ..algorithm import Support
 from ..kernels.winograd_matrices import Variant, error_factor, rounding_steps
 from ..problem import AXES, ConvProblem
 
-__all__ = ["accuracy", "error_bound", "supports"]
+__all__ = ["accuracy", "error_bound", "error_reach", "supports"]
 
 #: In float32, fewer input channels than this sum directly with less than a quarter of F(4, 3)'s error.
 _CHANNELS_FOR_STANDARD = 16
@@ -25,12 +25,12 @@ def _taps(problem: ConvProblem) -> list[int]:
 
 
 def supports(problem: ConvProblem, variant: Variant) -> Support:
-    """Stride and dilation 1 along h and w, and along each of them r taps or one."""
+    """Stride 1 along h and w, and along each of them r taps or one."""
     taps = _taps(problem)
     if any(k not in (1, variant.r) for k in taps) or variant.r not in taps:
         return Support(f"needs kernels of {variant.r} taps (or 1) along h and w, here {'x'.join(map(str, taps))}")
-    if any(problem.stride[i] != 1 or problem.dilation[i] != 1 for i in _planar(problem)):
-        return Support("needs stride 1 and dilation 1 along h and w")
+    if any(problem.stride[i] != 1 for i in _planar(problem)):
+        return Support("needs stride 1 along h and w")
     if problem.c_in == 0 or 0 in problem.out_shape:
         return Support("needs something to sum")
     return Support()
@@ -56,3 +56,8 @@ def error_bound(problem: ConvProblem, variant: Variant, epsilon: float) -> float
     axes = taps.count(variant.r)
     channels = problem.reduction // variant.r**axes
     return float(error_factor(variant, axes) * (channels + rounding_steps(variant, axes)) * epsilon)
+
+
+def error_reach(problem: ConvProblem, variant: Variant) -> int:
+    """Return how far a tile reaches beyond a tap."""
+    return (variant.alpha - 1) * max(problem.dilation[i] for i in _planar(problem))
