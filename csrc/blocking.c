@@ -1,8 +1,9 @@
 /* How a convolution is cut into tasks, tiles and reduction blocks.
  *
- * The cut is a function of the problem and the register tile alone, never of the number of threads. It is found by
- * trying the sensible tile sizes and counting, for each, the cycles of the slowest of NOMINAL_THREADS threads. The
- * counts need to rank cuts of one kernel, not to predict seconds (pyconv/cost.py does that).
+ * It is found by trying the sensible tile sizes and counting, for each, the cycles of the slowest thread. The counts
+ * need to rank cuts of one kernel, not to predict seconds (pyconv/cost.py does that). Where the order of a sum depends
+ * on the cut, the cut is a function of the problem and the register tile alone, never of the number of threads; the
+ * implicit GEMM and Winograd sum in one order whatever the cut, and are cut for the threads that will run them.
  */
 #include "pyconv.h"
 
@@ -13,6 +14,7 @@ enum {
     PART_BYTES = 1024 * 1024,  /* partial sums: streamed, L2 or L3 */
     DIRECT_K = 576,            /* reduction block: 8 rows of it are 18 KiB, in L1 beside the tile's lines */
     IM2COL_K = 256,            /* a packed panel of 192 bytes a step: 48 KiB */
+    IMPLICIT_K = 1280,         /* the longer the fewer sums pass through memory; longer still gains nothing */
     WINOGRAD_TILES = 64,       /* tiles of small images in one block: eight register tiles */
     WINOGRAD_STRIP_BYTES = 32 * 1024,  /* rows of tiles transformed together: L1 */
     WINOGRAD_BLOCK_BYTES = 1280 * 1024,    /* transformed tiles and products of a block in L2 and little beyond */
@@ -25,6 +27,19 @@ typedef struct cut {
     int64_t scratch_bytes;
     double cycles;
 } cut;
+
+/* Cycles of a processor, for n_tasks of `each` cycles, shared by so many threads; with threads = 0 the mean over several
+ * numbers of them, so that a cut is even for few and enough for many. Work too small for so many stays on fewer. */
+static double shared_cycles(double each, int64_t n_tasks, int64_t threads) {
+    const int64_t first = threads ? threads : 2, last = threads ? threads : NOMINAL_THREADS;
+    double sum = 0;
+    int n = 0;
+    for (int64_t t = first; t <= last; t *= 2, n++) {
+        const int64_t useful = pc_max(1, pc_min(t, (int64_t)(each * (double)n_tasks / MIN_TASK_CYCLES)));
+        sum += each * (double)(pc_ceil_div(n_tasks, useful) * t);
+    }
+    return sum / n;
+}
 
 static int64_t grid_elems(pc_grid_axis gh, pc_grid_axis gw) { return gh.phases * gw.phases * gh.length * gw.length; }
 
@@ -115,11 +130,7 @@ static cut try_dense(const pc_conv *p, pc_tile_shape tile, int im2col, int in_pl
         each *= 1.25;
     if (b->part_elems * tile.item_bytes > PART_BYTES)
         each *= 1.25;
-    double total = each * (double)b->n_tasks;
-    double threads = total / MIN_TASK_CYCLES;
-    threads = threads < 1 ? 1 : threads > NOMINAL_THREADS ? NOMINAL_THREADS : threads;
-    int64_t rounds = pc_ceil_div(b->n_tasks, (int64_t)threads);
-    c.cycles = each * (double)rounds;
+    c.cycles = shared_cycles(each, b->n_tasks, 0);
     return c;
 }
 
@@ -224,9 +235,7 @@ static cut try_channels(const pc_conv *p, pc_tile_shape tile, int64_t kh_block, 
         each *= 1.25;
     if (b->part_elems * tile.item_bytes > PART_BYTES)
         each *= 1.25;
-    double threads = each * (double)b->n_tasks / MIN_TASK_CYCLES;
-    threads = threads < 1 ? 1 : threads > NOMINAL_THREADS ? NOMINAL_THREADS : threads;
-    c.cycles = each * (double)pc_ceil_div(b->n_tasks, (int64_t)threads);
+    c.cycles = shared_cycles(each, b->n_tasks, 0);
     return c;
 }
 
@@ -349,8 +358,73 @@ static double turn_cycles(pc_tile_shape tile, int64_t rows, int64_t width, int64
         width *= rows;
         rows = 1;
     }
-    const double each = width < tile.lanes ? (double)(width * tile.lanes) : (double)(pc_ceil_div(width, tile.lanes) * tile.lanes * 5);
+    const double each = width < tile.lanes ? (double)(width * tile.lanes) : (double)(pc_ceil_div(width, tile.lanes) * tile.lanes * 4);
     return (double)rows * (each + 30);
+}
+
+static cut try_implicit(const pc_conv *p, pc_tile_shape tile, int64_t h_tile, int64_t w_tile, int64_t m_block,
+                        int64_t max_scratch_bytes) {
+    const pc_implicit s = pc_implicit_of(p, tile.lanes, h_tile, w_tile);
+    const int64_t all_vectors = pc_ceil_div(p->c_out, tile.lanes), taps = p->h.k * p->w.k;
+    const int64_t depth = pc_min(tile.lanes, p->c_in), n_pixels = h_tile * w_tile;
+    const pc_panels panels = pc_panels_of(all_vectors, tile.vectors), groups = pc_panels_of(n_pixels, tile.rows);
+    cut c = {.cycles = -1};
+    pc_blocking *b = &c.blk;
+    const int64_t target = pc_max(1, IMPLICIT_K / (taps * depth));
+    b->c_block = pc_ceil_div(s.n_chunks, pc_ceil_div(s.n_chunks, target));
+    b->h_tile = h_tile;
+    b->w_tile = w_tile;
+    b->m_block = m_block;
+    b->n_h_tiles = pc_ceil_div(p->h.out, h_tile);
+    b->n_w_tiles = pc_ceil_div(p->w.out, w_tile);
+    b->n_m_blocks = pc_ceil_div(panels.n, m_block);
+    b->n_tasks = p->n * p->d.out * p->groups * b->n_h_tiles * b->n_w_tiles * b->n_m_blocks;
+    const int64_t vectors = pc_min(all_vectors, m_block * tile.vectors), window = s.rows * s.cols;
+    b->tile_elems = pc_round_up(b->c_block * window * depth + tile.lanes, 16);
+    b->panel_elems = p->c_in % tile.lanes ? window * tile.lanes : 0;
+    b->part_elems = vectors * n_pixels * tile.lanes;
+    const int64_t n_runs = b->c_block * p->h.k * s.runs_in_row;
+    c.scratch_bytes = pc_round_up((b->tile_elems + b->panel_elems + b->part_elems) * tile.item_bytes +
+                                      (n_pixels + n_runs) * 8, 64);
+    if (c.scratch_bytes > max_scratch_bytes)
+        return c;
+    const double blocks = (double)pc_ceil_div(s.n_chunks, b->c_block), k_all = (double)(p->c_in * p->d.k * taps);
+    const double steps = (double)groups.tall * step_cycles(groups.rows, pc_min(tile.vectors, all_vectors)) +
+                         (double)(groups.n - groups.tall) *
+                             step_cycles(groups.rows - 1, pc_min(tile.vectors, all_vectors));
+    const double full = (double)vectors / (double)pc_min(tile.vectors, all_vectors);
+    double each = steps * full * k_all + (double)(m_block * groups.n) * blocks * 60 + full * k_all / 8;
+    each += (double)s.n_chunks * turn_cycles(tile, s.rows, s.cols, p->w.in, p->ld_x.c == 1);
+    each += (double)vectors * turn_cycles(tile, h_tile, w_tile, p->w.out, p->ld_out.c == 1);
+    each += (double)n_pixels * 2 * blocks + (p->c_in % tile.lanes ? (double)(window * s.n_chunks) * 2 : 0);
+    const double weight_bytes = full * (double)(tile.vectors * tile.lanes * tile.item_bytes) * k_all;
+    each += weight_bytes > PC_RESIDENT_WEIGHT_BYTES ? weight_bytes / 80 : 0;
+    if ((b->tile_elems + b->part_elems) * tile.item_bytes > 2 * TILE_BYTES)
+        each *= 1.2;
+    c.cycles = shared_cycles(each + 300, b->n_tasks, p->threads);
+    return c;
+}
+
+int pc_plan_implicit_gemm(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
+    fold_rows(p, p->ld_res.n | p->ld_res.c | p->ld_res.d | p->ld_res.h | p->ld_res.w ? 1 : 0);
+    const int64_t panels = pc_ceil_div(pc_ceil_div(p->c_out, tile.lanes), tile.vectors);
+    static const int64_t row_sizes[] = {1, 2, 3, 4, 6, 8, 14, 16, 32}, column_sizes[] = {8, 16, 32, 48, 64, 96, 128, 256};
+    int64_t h_tiles[32], w_tiles[32];
+    const int64_t n_h = candidates(p->h.out, row_sizes, 9, p->h.out > 1 ? 8 : 1, h_tiles);
+    const int64_t n_w = candidates(p->w.out, column_sizes, 8, p->w.out > 32 ? 8 : 1, w_tiles);
+    cut best = {.cycles = -1};
+    for (int64_t ih = 0; ih < n_h; ih++)
+        for (int64_t iw = 0; iw < n_w; iw++)
+            for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2) {
+                cut c = try_implicit(p, tile, h_tiles[ih], w_tiles[iw], pc_ceil_div(panels, parts), max_scratch_bytes);
+                if (c.cycles >= 0 && (best.cycles < 0 || c.cycles < best.cycles))
+                    best = c;
+            }
+    if (best.cycles < 0)
+        return 0;
+    p->blk = best.blk;
+    p->scratch_bytes = best.scratch_bytes;
+    return 1;
 }
 
 /* Cycles of a block's three stages and what they move. */
@@ -413,8 +487,10 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
             if (c.scratch_bytes > max_scratch_bytes)
                 continue;
             const int64_t blocks = p->groups * pc_ceil_div(s.slices, b->slices) * b->n_h_tiles * b->n_w_tiles;
-            /* blocks that two threads cannot share evenly are shared stage by stage, through L3 */
-            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks * (blocks % 2 && blocks < 16 ? 1.08 : 1);
+            /* blocks that the threads cannot share evenly are shared stage by stage, through L3 */
+            const int64_t rounds = pc_ceil_div(blocks, p->threads);
+            const int even = 16 * rounds * p->threads <= 17 * blocks;
+            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks * (even ? 1 : 1.06);
             b->n_tasks = pc_max(blocks, s.n_xi);
             if (best.cycles < 0 || c.cycles < best.cycles)
                 best = c;

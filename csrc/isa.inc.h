@@ -53,6 +53,8 @@ static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
     PC_KERNEL(conv_direct, f32, conv_direct_plan),       PC_KERNEL(conv_direct, f64, conv_direct_plan),
     PC_KERNEL(conv_direct_channels, f32, conv_direct_channels_plan),
     PC_KERNEL(conv_direct_channels, f64, conv_direct_channels_plan),
+    PC_KERNEL(conv_implicit_gemm, f32, conv_implicit_gemm_plan),
+    PC_KERNEL(conv_implicit_gemm, f64, conv_implicit_gemm_plan),
     PC_KERNEL(conv_im2col, f32, conv_im2col_plan),       PC_KERNEL(conv_im2col, f64, conv_im2col_plan),
     PC_KERNEL(conv_depthwise, f32, conv_depthwise_plan), PC_KERNEL(conv_depthwise, f64, conv_depthwise_plan),
     PC_KERNEL(conv_depthwise_channels, f32, conv_depthwise_channels_plan),

@@ -6,6 +6,7 @@
 #include "gemm.inc.c"
 #include "direct.inc.c"
 #include "direct_channels.inc.c"
+#include "implicit_gemm.inc.c"
 #include "im2col.inc.c"
 #include "depthwise.inc.c"
 #include "depthwise_channels.inc.c"

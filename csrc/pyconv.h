@@ -51,6 +51,7 @@ typedef struct pc_conv {
     pc_ld ld_x, ld_out, ld_res;
     int64_t padding_mode, activation;
     double slope;
+    int64_t threads; /* that will run it; only a kernel whose every bit is the same for any cut may ask (blocking.c) */
     pc_blocking blk;
     int64_t scratch_bytes; /* of one worker, filled by plan() */
 } pc_conv;
@@ -131,6 +132,38 @@ int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scratch_bytes);
+int pc_plan_implicit_gemm(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
+
+/* The input tile of the implicit GEMM: rows x columns of pixels, in chunks of at most `lanes` channels. */
+typedef struct pc_implicit {
+    int64_t rows, cols;
+    int64_t row_step;             /* rows of x between rows of the tile: those that no tap reads are left out */
+    int64_t row_stride;           /* rows of the tile between output rows */
+    int64_t runs_in_row, taps_in_run; /* of one row of the kernel: one run of kw taps, or kw runs of one */
+    int64_t chunks, n_chunks;     /* of one depth tap, of all */
+} pc_implicit;
+
+static inline pc_implicit pc_implicit_of(const pc_conv *p, int64_t lanes, int64_t h_tile, int64_t w_tile) {
+    pc_implicit s;
+    s.row_step = p->h.k == 1 ? p->h.stride : 1;
+    s.row_stride = p->h.k == 1 ? 1 : p->h.stride;
+    s.rows = (h_tile - 1) * s.row_stride + (p->h.k - 1) * p->h.dilation + 1;
+    s.cols = (w_tile - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1;
+    s.runs_in_row = p->w.dilation == 1 ? 1 : p->w.k;
+    s.taps_in_run = p->w.dilation == 1 ? p->w.k : 1;
+    s.chunks = (p->c_in + lanes - 1) / lanes;
+    s.n_chunks = s.chunks * p->d.k;
+    return s;
+}
+
+/* Chunks from i on that hold as many channels as it does: a reduction block is of one depth, so that the pixels of its
+ * tile keep one distance. */
+static inline int64_t pc_implicit_alike(const pc_conv *p, int64_t lanes, int64_t i) {
+    const int64_t chunks = (p->c_in + lanes - 1) / lanes, whole = p->c_in / lanes;
+    if (chunks == whole || whole == 0)
+        return chunks * p->d.k - i;
+    return i % chunks < whole ? whole - i % chunks : 1;
+}
 
 /* The sizes of a Winograd transform of a problem: tiles of m_h x m_w outputs from a_h x a_w inputs (1 along an axis
  * whose kernel has one tap). With a dilation of s, every s-th row is an image of its own, and so is every s-th column. */

@@ -35,9 +35,9 @@ class Machine:
         return cls(
             lanes=lanes,
             gflops=lanes * 2 * fma_ports * 3.5,
-            cache_bytes=16 << 20,
+            cache_bytes=32 << 20,
             cache_gbytes=100.0,
-            memory_gbytes=25.0,
+            memory_gbytes=50.0,
         )
 
 
@@ -82,6 +82,8 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
         return 0.0
     if family.startswith("depthwise"):
         return _depthwise_seconds(problem, machine, family, lanes)
+    if family == "implicit-gemm":
+        return _implicit_seconds(problem, machine, lanes)
     efficiency = _EFFICIENCY[family]
     pointwise = all(k == 1 for k in problem.kernel) and all(s == 1 for s in problem.stride)
     pitch = w_out + (0 if family == "im2col" else reach)
@@ -115,6 +117,45 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     return roofline(problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered, overhead=overhead)
 
 
+def _cycle(problem: ConvProblem, machine: Machine, lanes: int) -> float:
+    """Seconds of a cycle: a core starts two vector FMAs in it, of two flops a lane."""
+    peak = machine.gflops * 1e9 / (2 if problem.dtype == "f64" else 1)
+    return 4.0 * lanes / peak
+
+
+def _turn_cycles(problem: ConvProblem, lanes: int, pixels: int) -> float:
+    """Cycles to turn rows of pixels into pixels of ``lanes`` channels, or back (csrc/channels.inc.c)."""
+    return pixels * (1.0 if problem.channels_last else 50.0 / lanes)
+
+
+def _implicit_seconds(problem: ConvProblem, machine: Machine, lanes: int) -> float:
+    """Seconds of csrc/implicit_gemm.inc.c: the product, what each register tile and run costs, and both turns."""
+    depth = problem.kernel[0] if problem.rank == 3 else 1
+    kh = problem.kernel[-2] if problem.rank > 1 else 1
+    c_in, c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
+    vectors, chunks = -(-c_out // lanes), -(-c_in // lanes) * depth
+    pixels = problem.n * problem.groups * math.prod(problem.out_spatial)
+    tiles = pixels / 8 * -(-vectors // 3)
+    runs = chunks * kh * (problem.kernel[-1] if problem.dilation[-1] != 1 else 1)
+    rows_read = 1 if problem.rank == 1 or problem.kernel[-2] > 1 else 1 / problem.stride[-2]
+    cycles = tiles * (60 + runs * 12)
+    cycles += vectors * _turn_cycles(problem, lanes, pixels)
+    cycles += (
+        rows_read
+        * chunks
+        * _turn_cycles(
+            problem,
+            lanes,
+            problem.n * problem.groups * math.prod(problem.spatial[-2:]) * math.prod(problem.out_spatial[:-2]),
+        )
+    )
+    if c_in % lanes:
+        cycles += chunks * pixels * 2.0
+    overhead = 3e-6 + cycles * _cycle(problem, machine, lanes) / NOMINAL_THREADS
+    use = c_out / (vectors * lanes)
+    return roofline(problem, machine, efficiency=0.98, lane_use=use, overhead=overhead)
+
+
 def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> float:
     """Seconds of Winograd's F(m, r) (csrc/winograd.inc.c): the product, the transforms, and the weights' traffic."""
     lanes, item = lanes_of(problem, machine), ITEM_BYTES[problem.dtype]
@@ -132,22 +173,16 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
     c_in, c_out = depth * problem.c_in // problem.groups, whole(problem.c_out // problem.groups)
     peak = machine.gflops * 1e9 * NOMINAL_THREADS / (2 if problem.dtype == "f64" else 1)
     product = 2.0 * problem.groups * points * tiles * c_in * c_out / (peak * 0.85)
-    # vector operations of the transforms, a cycle each, and the turns from and to rows of pixels
-    cycle = lanes * 2 * 2 / (machine.gflops * 1e9 / (2 if problem.dtype == "f64" else 1))
+    # vector operations of the transforms, and the turns from and to rows of pixels
     in_lanes, out_lanes = whole(problem.c_in // problem.groups) / lanes, c_out / lanes
     pixels = math.prod(problem.out_spatial) * problem.n
-    turn = 1.0 if problem.channels_last else 6.0
-    transforms = (
-        problem.groups
-        * cycle
-        * (
-            tiles * points * (4 * depth * in_lanes + 3 * out_lanes)
-            + turn * pixels * (1.5 * depth * in_lanes + out_lanes)
-        )
-    )
+    operations = tiles * points * (4 * depth * in_lanes + 3 * out_lanes)
+    operations += _turn_cycles(problem, lanes, pixels) * 2 * (1.5 * depth * in_lanes + out_lanes)
+    transforms = problem.groups * operations * _cycle(problem, machine, lanes)
     weights = points * problem.groups * c_in * c_out * item
     bandwidth = machine.cache_gbytes if weights <= machine.cache_bytes else machine.memory_gbytes
-    return product + transforms / NOMINAL_THREADS + weights / (bandwidth * 1e9) + 6e-6
+    # half of the weights' traffic hides behind the product
+    return product + transforms / NOMINAL_THREADS + 0.5 * weights / (bandwidth * 1e9) + 6e-6
 
 
 def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:

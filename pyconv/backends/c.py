@@ -155,6 +155,8 @@ class CConv:
             return Support(f"this processor does not have {self.isa}")
         if self.family.startswith("depthwise") and problem.c_in != problem.groups:
             return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
+        if self.family == "implicit-gemm" and problem.c_in == 0:
+            return Support("needs something to sum")
         return Support() if self.variant is None else winograd.supports(problem, self.variant)
 
     def accuracy(self, problem: ConvProblem) -> str:
@@ -185,6 +187,7 @@ class CConv:
                 for name, stride in zip(AXES[problem.rank], strides[2:], strict=True):
                     setattr(ld, name, stride // item)
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
+        p.threads = call.threads
         p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
         return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // _WORKERS_IN_LIMIT) else None
 
@@ -217,7 +220,7 @@ class CConv:
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if self.family.endswith("-channels") or self.variant is not None:
+        if self.family in ("direct-channels", "depthwise-channels", "implicit-gemm") or self.variant is not None:
             return f"{self.family}-lanes{self.lanes}"
         return "plain" if self.family == "depthwise" else f"panels{self.rows}"
 

@@ -1,0 +1,218 @@
+/* conv_implicit_gemm: dense convolution as a matrix product whose left operand is never lowered.
+ *
+ *   y[p][o] = bias[o] + sum over (chunk, a, b, c) of x[h(p) + a][w(p) + b][c] w[chunk][a][b][c][o]
+ *
+ * Output channels are in the lanes and any `rows` pixels are the rows of a register tile, each by its own offset in the
+ * input tile: neither ragged rows of pixels nor strides cost anything. The input tile holds `depth` channels of a pixel
+ * side by side, [chunk][row][column][channel] with depth = LANES, or what is left of c_in: one row of the kernel is then
+ * one run of kw * depth neighbours (where the dilation is 1), broadcast element by element.
+ *
+ * Loops of a task (one image, output depth, group, tile of output pixels, block of output channels):
+ *   reduction block of chunks           a panel of weights for it is some 50 KiB: L1 and L2
+ *     turn the input tile               channels.inc.c; L2
+ *     panel of output channels
+ *       rows of pixels                  accumulators in registers; sums of earlier blocks are added at the end
+ * and at last the sums, y[vector][pixel][lane], are turned into rows of pixels. A depth tap is more channels.
+ *
+ * flops: 2 n c_out h_out w_out c_in kd kh kw; moved: x once for each block of output channels, the weights once for each
+ * tile of pixels, y once, and both turned within L2. Sums are chains of one reduction block that are then added up, so
+ * the error grows with the square root of its length and not of the whole sum's (Higham 2002, section 4.2). */
+
+typedef struct NAME(implicit_args) {
+    int64_t n_runs, run_length; /* runs of neighbours in the tile */
+    const int64_t *runs;        /* where each begins, for a pixel at offset 0 */
+    const int64_t *pixels;      /* offset of each row's pixel */
+    const REAL *x, *w;
+    const REAL *bias;           /* in the first block; NULL where y holds the sums of earlier ones */
+    REAL *y;
+    int64_t ld_y;               /* between the vectors of a pixel */
+} NAME(implicit_args);
+
+INLINE void NAME(implicit_body)(const int rows, const int vectors, const NAME(implicit_args) *t) {
+    VEC acc[8][3];
+    int64_t at[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++) {
+        at[i] = t->pixels[i];
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            acc[i][v] = (VEC){0};
+    }
+    const REAL *w = t->w;
+    const int64_t length = t->run_length * vectors * LANES;
+    for (int64_t r = 0; r < t->n_runs; r++) {
+        const REAL *x = t->x + t->runs[r];
+        for (const REAL *end = w + length; w != end; w += vectors * LANES, x++) {
+            VEC taps[3];
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++)
+                taps[v] = *(const VEC *)(w + v * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+                for (int v = 0; v < vectors; v++)
+                    acc[i][v] += taps[v] * x[at[i]];
+        }
+    }
+#pragma GCC unroll 3
+    for (int v = 0; v < vectors; v++) {
+        REAL *y = t->y + v * t->ld_y;
+        if (t->bias) {
+            const VEC bias = *(const VEC *)(t->bias + v * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++)
+                *(VEC *)(y + i * LANES) = acc[i][v] + bias;
+        } else {
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++)
+                *(VEC *)(y + i * LANES) += acc[i][v];
+        }
+    }
+}
+
+typedef void (*NAME(implicit_function))(const NAME(implicit_args) *);
+#define PC_IMPLICIT(rows, vectors)                                                                                     \
+    static __attribute__((noinline)) void NAME(PC_CONCAT(implicit_##rows##x, vectors))(const NAME(implicit_args) * t) { \
+        if (rows <= PC_ROWS && vectors <= PC_VECTORS)                                                                  \
+            NAME(implicit_body)(rows, vectors, t);                                                                     \
+    }
+#define PC_IMPLICITS(rows) PC_IMPLICIT(rows, 1) PC_IMPLICIT(rows, 2) PC_IMPLICIT(rows, 3)
+PC_IMPLICITS(1) PC_IMPLICITS(2) PC_IMPLICITS(3) PC_IMPLICITS(4)
+PC_IMPLICITS(5) PC_IMPLICITS(6) PC_IMPLICITS(7) PC_IMPLICITS(8)
+#define PC_IMPLICIT_NAMES(rows) {NAME(implicit_##rows##x1), NAME(implicit_##rows##x2), NAME(implicit_##rows##x3)}
+static const NAME(implicit_function) NAME(implicit)[8][3] = {
+    PC_IMPLICIT_NAMES(1), PC_IMPLICIT_NAMES(2), PC_IMPLICIT_NAMES(3), PC_IMPLICIT_NAMES(4),
+    PC_IMPLICIT_NAMES(5), PC_IMPLICIT_NAMES(6), PC_IMPLICIT_NAMES(7), PC_IMPLICIT_NAMES(8),
+};
+#undef PC_IMPLICIT
+#undef PC_IMPLICITS
+#undef PC_IMPLICIT_NAMES
+
+/* One chunk of the input tile, [row][column][depth]; `turned` is scratch for a chunk that does not fill its lanes. */
+static void NAME(implicit_load)(const pc_conv *p, const REAL *x, int64_t d_in, int64_t depth, pc_window box,
+                                REAL *turned, REAL *tile) {
+    const int64_t pixels = box.rows * box.cols;
+    const int64_t d = pc_map_index(d_in, p->d.in, p->padding_mode);
+    if (d < 0) {
+        NAME(clear_over)(tile, pixels * depth);
+        return;
+    }
+    x += d * p->ld_x.d;
+    if (depth == LANES) {
+        NAME(load_channels)(p, x, depth, box, tile);
+        return;
+    }
+    NAME(load_channels)(p, x, depth, box, turned);
+    for (int64_t i = 0; i < pixels; i++) /* in the order of the addresses, so that what is too much is overwritten */
+        NAME(store)(tile + i * depth, *(const VEC *)(turned + i * LANES));
+}
+
+static void NAME(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker) {
+    const NAME(dense_job) *job = ctx;
+    const pc_conv *p = job->p;
+    const pc_blocking *b = &p->blk;
+    const int64_t all_vectors = pc_ceil_div(p->c_out, LANES);
+    const pc_panels panels = pc_panels_of(all_vectors, PC_VECTORS);
+    const NAME(dense_task_box) box = NAME(dense_box)(p, task, panels.n);
+    const int64_t n_pixels = box.h_tile * box.w_tile, taps = p->h.k * p->w.k;
+    const pc_implicit s = pc_implicit_of(p, LANES, box.h_tile, box.w_tile);
+
+    REAL *tile = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
+    REAL *turned = tile + b->tile_elems;
+    REAL *y = turned + b->panel_elems;
+    int64_t *offsets = (int64_t *)(y + b->part_elems), *runs = offsets + b->h_tile * b->w_tile;
+    const REAL *x = (const REAL *)job->arrays->x + box.n * p->ld_x.n + box.g * p->c_in * p->ld_x.c;
+    const REAL *w = (const REAL *)job->arrays->packed + box.g * all_vectors * LANES * p->c_in * p->d.k * taps;
+    const int64_t m_first = box.g * p->c_out;
+    const pc_window window = {box.h0 * p->h.stride - p->h.pad, box.w0 * p->w.stride - p->w.pad, s.rows, s.cols,
+                              s.row_step};
+    const int64_t first_vector = pc_panel_start(panels, box.q0), ld_y = n_pixels * LANES;
+
+    for (int64_t c0 = 0, n_c; c0 < s.n_chunks; c0 += n_c) {
+        n_c = pc_min(b->c_block, pc_implicit_alike(p, LANES, c0));
+        const int64_t depth = pc_min(LANES, p->c_in - c0 % s.chunks * LANES);
+        for (int64_t c = 0; c < n_c; c++) {
+            const int64_t chunk = (c0 + c) % s.chunks, tap = (c0 + c) / s.chunks;
+            NAME(implicit_load)(p, x + chunk * LANES * p->ld_x.c,
+                                box.d * p->d.stride - p->d.pad + tap * p->d.dilation, depth, window, turned,
+                                tile + c * s.rows * s.cols * depth);
+        }
+        for (int64_t h = 0, i = 0; h < box.h_tile; h++)
+            for (int64_t col = 0; col < box.w_tile; col++, i++)
+                offsets[i] = (h * s.row_stride * s.cols + col * p->w.stride) * depth;
+        int64_t n_runs = 0;
+        for (int64_t c = 0; c < n_c; c++)
+            for (int64_t i = 0; i < p->h.k; i++)
+                for (int64_t j = 0; j < s.runs_in_row; j++)
+                    runs[n_runs++] = ((c * s.rows + i * p->h.dilation) * s.cols + j * p->w.dilation) * depth;
+        NAME(implicit_args) t = {.n_runs = n_runs, .run_length = s.taps_in_run * depth, .runs = runs, .x = tile,
+                                 .ld_y = ld_y};
+        /* channels of all chunks before this block */
+        const int64_t before = c0 / s.chunks * p->c_in + c0 % s.chunks * LANES;
+        const pc_panels groups = pc_panels_of(n_pixels, PC_ROWS);
+        for (int64_t q = box.q0; q < box.q1; q++) {
+            const int64_t vectors = pc_panel_rows(panels, q), v0 = pc_panel_start(panels, q);
+            t.w = w + (v0 * p->c_in * p->d.k + before * vectors) * taps * LANES;
+            _Alignas(64) REAL bias[PC_VECTORS * LANES];
+            if (c0 == 0) {
+                for (int64_t i = 0; i < vectors * LANES; i++)
+                    bias[i] = job->arrays->bias && v0 * LANES + i < p->c_out
+                                  ? ((const REAL *)job->arrays->bias)[m_first + v0 * LANES + i]
+                                  : 0;
+                t.bias = bias;
+            }
+            for (int64_t r = 0; r < groups.n; r++) {
+                const int64_t first = pc_panel_start(groups, r);
+                t.pixels = offsets + first;
+                t.y = y + (v0 - first_vector) * ld_y + first * LANES;
+                NAME(implicit)[pc_panel_rows(groups, r) - 1][vectors - 1](&t);
+            }
+        }
+    }
+    const int64_t end_vector = pc_panel_start(panels, box.q1 - 1) + pc_panel_rows(panels, box.q1 - 1);
+    const pc_window out_box = {box.h0, box.w0, box.h_tile, box.w_tile, 1};
+    for (int64_t v = first_vector; v < end_vector; v++) {
+        const int64_t m = m_first + v * LANES;
+        const REAL *residual = job->arrays->residual;
+        if (residual)
+            residual += box.n * p->ld_res.n + m * p->ld_res.c + box.d * p->ld_res.d;
+        REAL *out = (REAL *)job->arrays->out + box.n * p->ld_out.n + m * p->ld_out.c + box.d * p->ld_out.d;
+        NAME(store_channels)(p, y + (v - first_vector) * ld_y, pc_min(LANES, p->c_out - v * LANES), 1, out_box, out,
+                             residual);
+    }
+}
+
+static void NAME(conv_implicit_gemm_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
+    pc_set_last_kernel(PC_STRING(PC_PASTE(conv_implicit_gemm, DTYPE, PC_ISA)));
+    NAME(dense_job) job = {p, arrays};
+    pc_parallel(NAME(conv_implicit_gemm_task), &job, p->blk.n_tasks, threads);
+}
+
+static int NAME(conv_implicit_gemm_plan)(pc_conv *p, int64_t max_scratch_bytes) {
+    return pc_plan_implicit_gemm(p, PC_TILE_SHAPE, max_scratch_bytes);
+}
+
+/* [group][panel][depth tap][chunk][kh][kw][channel of the chunk][lane]; lanes beyond c_out hold zeros. */
+static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, void *packed) {
+    const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, vectors = pc_ceil_div(p->c_out, LANES);
+    const pc_panels panels = pc_panels_of(vectors, PC_VECTORS);
+    if (!packed)
+        return p->groups * vectors * LANES * k_all;
+    REAL *dst = packed;
+    for (int64_t g = 0; g < p->groups; g++) {
+        const REAL *src = (const REAL *)w + g * p->c_out * k_all;
+        for (int64_t q = 0; q < panels.n; q++) {
+            const int64_t m0 = pc_panel_start(panels, q) * LANES, lanes = pc_panel_rows(panels, q) * LANES;
+            const int64_t rows = pc_min(lanes, p->c_out - m0);
+            for (int64_t d = 0; d < p->d.k; d++)
+                for (int64_t c0 = 0; c0 < p->c_in; c0 += LANES)
+                    for (int64_t tap = 0; tap < taps; tap++)
+                        for (int64_t c = c0; c < pc_min(c0 + LANES, p->c_in); c++, dst += lanes) {
+                            const REAL *from = src + m0 * k_all + (c * p->d.k + d) * taps + tap;
+                            for (int64_t i = 0; i < lanes; i++)
+                                dst[i] = i < rows ? from[i * k_all] : 0;
+                        }
+        }
+    }
+    return p->groups * vectors * LANES * k_all;
+}
