@@ -15,8 +15,8 @@ __all__ = ["SAMPLES", "TOLERANCE", "Arrays", "disagreement", "make_arrays"]
 #: Outputs that are recomputed in float64.
 SAMPLES = 96
 #: Largest rms error of the sample, relative to its rms. Direct float32 sums have about 1e-6 and Winograd F(6,3) 3e-6;
-#: arithmetic in float16, bfloat16 or TF32 has 2e-4 and more, and is refused.
-TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+#: arithmetic in float16, bfloat16 or TF32 has 2e-4 and more, and is refused. One rounding to float16 has 3e-4.
+TOLERANCE = {"float16": 5e-4, "float32": 2e-5, "float64": 1e-12}
 
 
 @dataclass(frozen=True)

@@ -81,12 +81,13 @@ def fma_gflops(threads: int, dtype: str) -> float | None:
     Parameters
     ----------
     threads : int
-    dtype : {"float32", "float64"}
+    dtype : {"float16", "float32", "float64"}
+        float16 arrays are computed in float32.
     """
     compiler = shutil.which("cc")
     if compiler is None:
         return None
-    real = {"float32": "float", "float64": "double"}[dtype]
+    real = {"float16": "float", "float32": "float", "float64": "double"}[dtype]
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder, "peak.c"), Path(folder, "peak")
         source.write_text(f"#define REAL {real}\n" + SOURCE)

@@ -287,8 +287,8 @@ def _check(settings: Settings, peers: Sequence[str]) -> None:
         raise ValueError(f"unknown peer {', '.join(unknown)}; the peers are {', '.join(PEERS)}")
     if settings.threads < 1 or settings.rounds < 1:
         raise ValueError(f"threads and rounds must be at least 1, got {settings.threads} and {settings.rounds}")
-    if settings.dtype not in {"float32", "float64"}:
-        raise ValueError(f'dtype must be "float32" or "float64", got {settings.dtype!r}')
+    if settings.dtype not in shapes.DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(shapes.DTYPES)}, got {settings.dtype!r}")
     if settings.activation not in {None, "relu"}:
         raise ValueError(f'activation must be None or "relu" (what every peer has), got {settings.activation!r}')
 
@@ -323,7 +323,7 @@ def main(
         Of :data:`benchmarks.peers.PEERS`; all of them by default. Those not installed are left out, with the reason.
     threads : int
         Threads of every library.
-    dtype : {"float32", "float64"}
+    dtype : {"float16", "float32", "float64"}
     rounds : int
         How often every peer's turn comes.
     quick, full : bool
@@ -392,7 +392,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--class", dest="classes", action="append", choices=shapes.CLASSES, help="repeatable")
     parser.add_argument("-p", "--peer", dest="peers", action="append", choices=PEERS, help="repeatable; default: all")
     parser.add_argument("-t", "--threads", type=int, default=2, help="threads of every library (default: 2)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument("--dtype", choices=tuple(shapes.DTYPES), default="float32")
     parser.add_argument("-r", "--rounds", type=int, default=5, help="turns of every peer (default: 5)")
     parser.add_argument("--quick", action="store_true", help=f"{shapes.QUICK_PER_CLASS} layers of each class")
     parser.add_argument("--full", action="store_true", help="all layers, not only each class's default list")

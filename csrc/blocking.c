@@ -145,7 +145,8 @@ static int64_t candidates(int64_t extent, const int64_t *sizes, int n_sizes, int
 }
 
 static int plan_dense(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes, int im2col) {
-    const int in_place = fold_rows(p, p->ld_res.n | p->ld_res.c | p->ld_res.d | p->ld_res.h | p->ld_res.w ? 1 : 0);
+    const int folded = fold_rows(p, p->ld_res.n | p->ld_res.c | p->ld_res.d | p->ld_res.h | p->ld_res.w ? 1 : 0);
+    const int in_place = folded && !tile.widened;
     const pc_panels panels = pc_panels_of(p->c_out, tile.rows);
     const int64_t width = tile.lanes * (panels.rows <= tile.wide_rows ? tile.wide_vectors : tile.vectors);
     static const int64_t row_sizes[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};

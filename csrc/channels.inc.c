@@ -4,8 +4,8 @@
 
 /* dst[pixel][lane] of `pixels` >= LANES neighbours in memory, LANES of them at a time and the last LANES once more at
  * the end; after every `wrap` pixels dst skips `gap` elements. Lanes from n_lanes on become zero. */
-static __attribute__((noinline)) void NAME(turn_in)(const REAL *src, int64_t ld_c, int64_t n_lanes, int64_t pixels,
-                                                    int64_t wrap, int64_t gap, REAL *dst) {
+static __attribute__((noinline)) void STORED(turn_in)(const STORAGE *src, int64_t ld_c, int64_t n_lanes, int64_t pixels,
+                                                      int64_t wrap, int64_t gap, REAL *dst) {
     int64_t row = 0, col = 0; /* of pixel `first` in dst */
     for (int64_t first = 0; first < pixels; first += LANES) {
         const int64_t back = pc_max(0, first + LANES - pixels);
@@ -14,14 +14,14 @@ static __attribute__((noinline)) void NAME(turn_in)(const REAL *src, int64_t ld_
             col = (first - back) % wrap;
         }
         VEC v[LANES];
-        const REAL *from = src + first - back;
+        const STORAGE *from = src + first - back;
         if (n_lanes == LANES) {
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
-                v[i] = NAME(load)(from + i * ld_c);
+                v[i] = STORED(load)(from + i * ld_c);
         } else {
             for (int i = 0; i < LANES; i++)
-                v[i] = i < n_lanes ? NAME(load)(from + i * ld_c) : (VEC){0};
+                v[i] = i < n_lanes ? STORED(load)(from + i * ld_c) : (VEC){0};
         }
         NAME(transpose)(v);
         REAL *to = dst + row * (wrap * LANES + gap) + col * LANES;
@@ -49,8 +49,8 @@ static __attribute__((noinline)) void NAME(turn_in)(const REAL *src, int64_t ld_
 }
 
 /* Asks for the lines of a window of n_lanes channels whose rows are contiguous, to read or to write them soon. */
-INLINE void NAME(prefetch_window)(const REAL *x, int64_t n_lanes, const pc_ld *ld, int64_t h_size, int64_t w_size,
-                                  pc_window box, const int to_write) {
+INLINE void STORED(prefetch_window)(const STORAGE *x, int64_t n_lanes, const pc_ld *ld, int64_t h_size, int64_t w_size,
+                                    pc_window box, const int to_write) {
     if (ld->w != 1)
         return;
     const int64_t left = pc_max(0, box.w), right = pc_min(w_size, box.w + box.cols);
@@ -59,8 +59,8 @@ INLINE void NAME(prefetch_window)(const REAL *x, int64_t n_lanes, const pc_ld *l
             const int64_t h = box.h + r * box.step;
             if (h < 0 || h >= h_size)
                 continue;
-            const REAL *row = x + i * ld->c + h * ld->h;
-            for (int64_t w = left; w < right; w += 64 / (int64_t)sizeof(REAL)) {
+            const STORAGE *row = x + i * ld->c + h * ld->h;
+            for (int64_t w = left; w < right; w += 64 / (int64_t)sizeof(STORAGE)) {
                 if (to_write)
                     __builtin_prefetch(row + w, 1);
                 else
@@ -71,8 +71,8 @@ INLINE void NAME(prefetch_window)(const REAL *x, int64_t n_lanes, const pc_ld *l
 
 /* tile[row][col][lane] = x[lane][box.h + row * box.step][box.w + col], border included; lanes from n_lanes on hold
  * zeros. */
-static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, const REAL *x, int64_t n_lanes,
-                                                          pc_window box, REAL *tile) {
+static __attribute__((noinline)) void STORED(load_channels)(const pc_conv *p, const STORAGE *x, int64_t n_lanes,
+                                                            pc_window box, REAL *tile) {
     const pc_ld *ld = &p->ld_x;
     const int64_t top = pc_min(box.rows, pc_ceil_div(pc_max(0, -box.h), box.step));
     const int64_t left = pc_min(box.cols, pc_max(0, -box.w));
@@ -80,24 +80,24 @@ static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, cons
     const int64_t right = pc_max(left, pc_min(box.cols, p->w.in - box.w));
     const int64_t width = right - left, height = bottom - top, pitch = box.cols * LANES;
     const int64_t ld_h = ld->h * box.step;
-    const REAL *src = x + (box.h + top * box.step) * ld->h + (box.w + left) * ld->w;
+    const STORAGE *src = x + (box.h + top * box.step) * ld->h + (box.w + left) * ld->w;
     REAL *inside = tile + top * pitch + left * LANES;
     if (width > 0 && height > 0) {
         if (ld->w == 1 && ld_h == width && height * width >= LANES) {
-            NAME(turn_in)(src, ld->c, n_lanes, height * width, width, pitch - width * LANES, inside);
+            STORED(turn_in)(src, ld->c, n_lanes, height * width, width, pitch - width * LANES, inside);
         } else if (ld->w == 1 && width >= LANES) {
             for (int64_t r = 0; r < height; r++)
-                NAME(turn_in)(src + r * ld_h, ld->c, n_lanes, width, width, 0, inside + r * pitch);
+                STORED(turn_in)(src + r * ld_h, ld->c, n_lanes, width, width, 0, inside + r * pitch);
         } else {
             for (int64_t r = 0; r < height; r++)
                 for (int64_t c = 0; c < width; c++) {
-                    const REAL *from = src + r * ld_h + c * ld->w;
+                    const STORAGE *from = src + r * ld_h + c * ld->w;
                     REAL *to = inside + r * pitch + c * LANES;
                     if (ld->c == 1 && n_lanes == LANES)
-                        *(VEC *)to = NAME(load)(from);
+                        *(VEC *)to = STORED(load)(from);
                     else
                         for (int64_t i = 0; i < LANES; i++)
-                            to[i] = i < n_lanes ? from[i * ld->c] : 0;
+                            to[i] = i < n_lanes ? STORED(get)(from + i * ld->c) : 0;
                 }
         }
     }
@@ -124,15 +124,15 @@ static __attribute__((noinline)) void NAME(load_channels)(const pc_conv *p, cons
                 *(VEC *)to = *(const VEC *)(tile + tile_h * pitch + tile_w * LANES);
             else
                 for (int64_t i = 0; i < LANES; i++)
-                    to[i] = i < n_lanes ? x[i * ld->c + h * ld->h + w * ld->w] : 0;
+                    to[i] = i < n_lanes ? STORED(get)(x + i * ld->c + h * ld->h + w * ld->w) : 0;
         }
 }
 
 /* One run of neighbouring pixels out of y[pixel][lane]: residual, activation, and n_lanes rows of memory. Only whole
  * vectors of a run without a residual may be written twice: the residual may be the output itself. */
-static __attribute__((noinline)) void NAME(turn_out)(const pc_conv *p, const REAL *y, int64_t n_lanes, int64_t pixels,
-                                                     int64_t activation, REAL *out, int64_t ld_c,
-                                                     const REAL *residual, int64_t ld_r) {
+static __attribute__((noinline)) void STORED(turn_out)(const pc_conv *p, const REAL *y, int64_t n_lanes, int64_t pixels,
+                                                       int64_t activation, STORAGE *out, int64_t ld_c,
+                                                       const STORAGE *residual, int64_t ld_r) {
     for (int64_t first = 0; first < pixels; first += LANES) {
         const int64_t base = pixels >= LANES && !residual ? pc_min(first, pixels - LANES) : first;
         const int64_t n = pc_min(LANES, pixels - base);
@@ -150,9 +150,9 @@ static __attribute__((noinline)) void NAME(turn_out)(const pc_conv *p, const REA
             for (int i = 0; i < n_lanes; i++) {
                 VEC r = {0};
                 if (n == LANES)
-                    r = NAME(load)(residual + i * ld_r + base);
+                    r = STORED(load)(residual + i * ld_r + base);
                 else
-                    NAME(copy_part)((REAL *)&r, residual + i * ld_r + base, n);
+                    STORED(read)((REAL *)&r, residual + i * ld_r + base, n);
                 v[i] += r;
             }
         if (activation == PC_ACT_RELU) {
@@ -165,13 +165,13 @@ static __attribute__((noinline)) void NAME(turn_out)(const pc_conv *p, const REA
         if (n == LANES && n_lanes == LANES) {
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
-                NAME(store)(out + i * ld_c + base, v[i]);
+                STORED(store)(out + i * ld_c + base, v[i]);
         } else {
             for (int i = 0; i < n_lanes; i++) {
                 if (n == LANES)
-                    NAME(store)(out + i * ld_c + base, v[i]);
+                    STORED(store)(out + i * ld_c + base, v[i]);
                 else
-                    NAME(copy_part)(out + i * ld_c + base, (const REAL *)&v[i], n);
+                    STORED(write)(out + i * ld_c + base, (const REAL *)&v[i], n);
             }
         }
     }
@@ -179,8 +179,8 @@ static __attribute__((noinline)) void NAME(turn_out)(const pc_conv *p, const REA
 
 /* y[row][col][lane] through the epilogue and out: lane i is channel i * ld_m of out and residual, which point at
  * channel 0, row 0, column 0. */
-static __attribute__((noinline)) void NAME(store_channels)(const pc_conv *p, REAL *y, int64_t n_lanes, int64_t ld_m,
-                                                           pc_window box, REAL *out, const REAL *residual) {
+static __attribute__((noinline)) void STORED(store_channels)(const pc_conv *p, REAL *y, int64_t n_lanes, int64_t ld_m,
+                                                             pc_window box, STORAGE *out, const STORAGE *residual) {
     const pc_ld *lo = &p->ld_out, *lr = &p->ld_res;
     const int64_t lo_h = lo->h * box.step, lr_h = lr->h * box.step;
     const int64_t pixels = box.rows * box.cols, ld_c = lo->c * ld_m, ld_r = lr->c * ld_m;
@@ -197,25 +197,25 @@ static __attribute__((noinline)) void NAME(store_channels)(const pc_conv *p, REA
         const int one_run = box.cols == p->w.out && lo_h == p->w.out && (!residual || lr_h == p->w.out);
         const int64_t runs = one_run ? 1 : box.rows, length = one_run ? pixels : box.cols;
         for (int64_t r = 0; r < runs; r++)
-            NAME(turn_out)(p, y + r * length * LANES, n_lanes, length, activation, out + r * lo_h, ld_c,
-                           residual ? residual + r * lr_h : NULL, ld_r);
+            STORED(turn_out)(p, y + r * length * LANES, n_lanes, length, activation, out + r * lo_h, ld_c,
+                             residual ? residual + r * lr_h : NULL, ld_r);
         return;
     }
     if (residual) {
         for (int64_t h = 0, i = 0; h < box.rows; h++)
             for (int64_t w = 0; w < box.cols; w++, i++)
                 for (int64_t lane = 0; lane < n_lanes; lane++)
-                    y[i * LANES + lane] += residual[h * lr_h + w * lr->w + lane * ld_r];
+                    y[i * LANES + lane] += STORED(get)(residual + h * lr_h + w * lr->w + lane * ld_r);
         if (activation != PC_ACT_NONE)
             NAME(activate)(y, pixels * LANES, activation, (REAL)p->slope);
     }
     for (int64_t h = 0; h < box.rows; h++)
         for (int64_t w = 0; w < box.cols; w++, y += LANES) {
-            REAL *to = out + h * lo_h + w * lo->w;
+            STORAGE *to = out + h * lo_h + w * lo->w;
             if (ld_c == 1)
-                NAME(copy)(to, y, n_lanes);
+                STORED(write)(to, y, n_lanes);
             else
                 for (int64_t lane = 0; lane < n_lanes; lane++)
-                    to[lane * ld_c] = y[lane];
+                    STORED(put)(to + lane * ld_c, y[lane]);
         }
 }

@@ -8,6 +8,8 @@
  *
  * flops: 2 n c_out h_out w_out kd kh kw; x, y and the weights pass once. Sums run over (kd, kh, kw) in order. */
 
+#if !PC_WIDENED
+
 typedef struct NAME(strip) {
     const REAL *x;          /* first row of the tile, first column of the strip */
     int64_t n_c, ld_c;      /* depth taps */
@@ -188,7 +190,9 @@ typedef struct NAME(depthwise_job) {
     const pc_arrays *arrays;
 } NAME(depthwise_job);
 
-static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
+#endif
+
+static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     const NAME(depthwise_job) *job = ctx;
     const pc_conv *p = job->p;
     const pc_blocking *b = &p->blk;
@@ -223,22 +227,22 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
 
     const int relu_in_tile = p->activation == PC_ACT_RELU && !job->arrays->residual;
     const int activated = p->activation == PC_ACT_NONE || relu_in_tile;
-    _Alignas(64) REAL c_tile[8 * PC_DEPTHWISE_VECTORS * LANES];
+    _Alignas(64) REAL c_tile[(8 * PC_DEPTHWISE_VECTORS + 1) * LANES];
     const int which = rows == PC_DEPTHWISE_ROWS ? 0 : 1;
     const pc_panels strips = pc_panels_of(pc_ceil_div(w_tile, LANES), PC_DEPTHWISE_VECTORS);
     /* Register tiles that would hang over the lower edge move up and compute a few rows twice, to the same bits, where
      * these go straight to memory. */
-    const int direct_store = p->ld_out.w == 1 && !job->arrays->residual && activated;
+    const int direct_store = !PC_WIDENED && p->ld_out.w == 1 && !job->arrays->residual && activated;
 
     for (int64_t g = g0; g < g1; g++) {
-        const NAME(tile_origin) origin = {
-            (const REAL *)job->arrays->x + n * p->ld_x.n + g * p->ld_x.c, d_out * p->d.stride - p->d.pad,
+        const STORED(tile_origin) origin = {
+            (const STORAGE *)job->arrays->x + n * p->ld_x.n + g * p->ld_x.c, d_out * p->d.stride - p->d.pad,
             h0 * p->h.stride - p->h.pad, w0 * p->w.stride - p->w.pad, 0, p->d.k};
-        NAME(load_tile)(p, &origin, gh, gw, tile);
+        STORED(load_tile)(p, &origin, gh, gw, tile);
         for (int64_t m = g * p->c_out; m < (g + 1) * p->c_out; m++) {
-            REAL *out = (REAL *)job->arrays->out + n * p->ld_out.n + m * p->ld_out.c + d_out * p->ld_out.d +
-                        h0 * p->ld_out.h + w0 * p->ld_out.w;
-            const REAL *residual = job->arrays->residual;
+            STORAGE *out = (STORAGE *)job->arrays->out + n * p->ld_out.n + m * p->ld_out.c + d_out * p->ld_out.d +
+                           h0 * p->ld_out.h + w0 * p->ld_out.w;
+            const STORAGE *residual = job->arrays->residual;
             if (residual)
                 residual += n * p->ld_res.n + m * p->ld_res.c + d_out * p->ld_res.d + h0 * p->ld_res.h + w0 * p->ld_res.w;
             NAME(strip) s = {.n_c = p->d.k, .ld_c = gh.phases * gw.phases * gh.length * gw.length,
@@ -257,7 +261,7 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                         const int64_t lanes = pc_min(vectors * LANES, w_tile - col);
                         const int whole = direct_store && n_rows == rows;
                         s.x = tile + r0 * gw.length + col;
-                        s.c = whole ? out + r0 * p->ld_out.h + col : c_tile;
+                        s.c = whole ? (REAL *)(out + r0 * p->ld_out.h + col) : c_tile;
                         s.ld_out = whole ? step * p->ld_out.h : vectors * LANES;
                         s.tail = whole ? lanes % LANES : 0;
                         NAME(strips)[which][vectors - 1][kind](&s);
@@ -265,8 +269,8 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                             pc_segment segments[8];
                             for (int64_t r = 0; r < n_rows; r++)
                                 segments[r] = (pc_segment){r * vectors * LANES, lanes, r0 + r * step, col};
-                            NAME(finish)(p, c_tile, rows * vectors * LANES, 1, segments, (int)n_rows, out, residual,
-                                         activated);
+                            STORED(finish)(p, c_tile, rows * vectors * LANES, 1, segments, (int)n_rows, out, residual,
+                                           activated);
                         }
                     }
                 }
@@ -274,20 +278,23 @@ static void NAME(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     }
 }
 
-static void NAME(conv_depthwise_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
+static void STORED(conv_depthwise_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_depthwise, DTYPE, PC_ISA)));
     NAME(depthwise_job) job = {p, arrays};
-    pc_parallel(NAME(conv_depthwise_task), &job, p->blk.n_tasks, threads);
+    pc_parallel(STORED(conv_depthwise_task), &job, p->blk.n_tasks, threads);
 }
 
-static int NAME(conv_depthwise_plan)(pc_conv *p, int64_t max_scratch_bytes) {
-    const pc_tile_shape tile = {sizeof(REAL), LANES, PC_DEPTHWISE_ROWS, PC_DEPTHWISE_VECTORS, PC_DEPTHWISE_ROWS_2, 0};
+static int STORED(conv_depthwise_plan)(pc_conv *p, int64_t max_scratch_bytes) {
+    const pc_tile_shape tile = {sizeof(REAL), LANES, PC_DEPTHWISE_ROWS, PC_DEPTHWISE_VECTORS, PC_DEPTHWISE_ROWS_2, 0,
+                                PC_WIDENED};
     return pc_plan_depthwise(p, tile, max_scratch_bytes);
 }
 
+#if !PC_WIDENED
 static int64_t NAME(conv_depthwise_pack)(const pc_conv *p, const void *w, void *packed) {
     const int64_t elems = p->groups * p->c_out * p->d.k * p->h.k * p->w.k;
     if (packed)
         memcpy(packed, w, (size_t)elems * sizeof(REAL));
     return elems;
 }
+#endif

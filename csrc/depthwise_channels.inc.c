@@ -14,6 +14,8 @@
 #define PC_PAIR_PIXELS 7
 #endif
 
+#if !PC_WIDENED
+
 typedef struct NAME(pixel_run) {
     const REAL *x;           /* first pixel's first tap */
     int64_t step;            /* between pixels, in elements: stride * LANES */
@@ -75,7 +77,9 @@ static const NAME(pixel_kernel) NAME(pixel_pairs)[] = {
     NAME(pixels_2x5), NAME(pixels_2x6), NAME(pixels_2x7),
 };
 
-static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int worker) {
+#endif
+
+static void STORED(conv_depthwise_channels_task)(void *ctx, int64_t task, int worker) {
     const NAME(depthwise_job) *job = ctx;
     const pc_conv *p = job->p;
     const pc_blocking *b = &p->blk;
@@ -96,8 +100,8 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
         if (d < 0)
             NAME(clear_over)(tile + a * plane, plane);
         else
-            NAME(load_channels)(p, (const REAL *)job->arrays->x + n * p->ld_x.n + g0 * p->ld_x.c + d * p->ld_x.d,
-                                n_lanes, box, tile + a * plane);
+            STORED(load_channels)(p, (const STORAGE *)job->arrays->x + n * p->ld_x.n + g0 * p->ld_x.c + d * p->ld_x.d,
+                                  n_lanes, box, tile + a * plane);
     }
     const pc_panels runs = pc_panels_of(p->w.out, PC_MAX_PIXELS);
     for (int64_t o = 0; o < p->c_out; o++) {
@@ -121,26 +125,27 @@ static void NAME(conv_depthwise_channels_task)(void *ctx, int64_t task, int work
             }
             h += pair ? 2 : 1;
         }
-        const REAL *residual = job->arrays->residual;
+        const STORAGE *residual = job->arrays->residual;
         if (residual)
             residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d;
-        NAME(store_channels)(p, y, n_lanes, p->c_out, (pc_window){0, 0, p->h.out, p->w.out, 1},
-                             (REAL *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d,
-                             residual);
+        STORED(store_channels)(p, y, n_lanes, p->c_out, (pc_window){0, 0, p->h.out, p->w.out, 1},
+                               (STORAGE *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d,
+                               residual);
     }
 }
 
-static void NAME(conv_depthwise_channels_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
+static void STORED(conv_depthwise_channels_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_depthwise_channels, DTYPE, PC_ISA)));
     NAME(depthwise_job) job = {p, arrays};
-    pc_parallel(NAME(conv_depthwise_channels_task), &job, p->blk.n_tasks, threads);
+    pc_parallel(STORED(conv_depthwise_channels_task), &job, p->blk.n_tasks, threads);
 }
 
-static int NAME(conv_depthwise_channels_plan)(pc_conv *p, int64_t max_scratch_bytes) {
-    return pc_plan_depthwise_channels(p, (pc_tile_shape){sizeof(REAL), LANES, 1, PC_MAX_PIXELS, 0, 0},
+static int STORED(conv_depthwise_channels_plan)(pc_conv *p, int64_t max_scratch_bytes) {
+    return pc_plan_depthwise_channels(p, (pc_tile_shape){sizeof(REAL), LANES, 1, PC_MAX_PIXELS, 0, 0, PC_WIDENED},
                                       max_scratch_bytes);
 }
 
+#if !PC_WIDENED
 /* [block of LANES groups][output channel of a group][tap][lane]; lanes beyond the groups hold zeros. */
 static int64_t NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *w, void *packed) {
     const int64_t k_all = p->d.k * p->h.k * p->w.k, blocks = pc_ceil_div(p->groups, LANES);
@@ -157,3 +162,4 @@ static int64_t NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *
                 }
     return blocks * p->c_out * k_all * LANES;
 }
+#endif

@@ -15,6 +15,8 @@
  * flops: 2 n c_out h_out w_out c_in kd kh kw. bytes from memory: x once for each block of output channels, the weights
  * once for each tile, y once. */
 
+#if !PC_WIDENED
+
 typedef struct NAME(dense_job) {
     const pc_conv *p;
     const pc_arrays *arrays;
@@ -58,7 +60,9 @@ static void NAME(pack_pixels)(const NAME(tile_args) *t, int64_t width, const pc_
         }
 }
 
-INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worker, const int im2col) {
+#endif
+
+INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int worker, const int im2col) {
     const pc_conv *p = job->p;
     const pc_blocking *b = &p->blk;
     const pc_panels panels = pc_panels_of(p->c_out, PC_ROWS);
@@ -76,22 +80,22 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
     REAL *part = panel + b->panel_elems;
     int64_t *off = (int64_t *)(part + b->part_elems);
 
-    const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + g * p->c_in * p->ld_x.c;
+    const STORAGE *x = (const STORAGE *)job->arrays->x + n * p->ld_x.n + g * p->c_in * p->ld_x.c;
     const REAL *a = (const REAL *)job->arrays->packed + g * p->c_out * k_all;
     const REAL *bias = job->arrays->bias ? (const REAL *)job->arrays->bias + g * p->c_out : NULL;
     const int64_t m0 = g * p->c_out;
-    REAL *out = (REAL *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d + h0 * p->ld_out.h +
-                w0 * p->ld_out.w;
-    const REAL *residual = job->arrays->residual;
+    STORAGE *out = (STORAGE *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d +
+                   h0 * p->ld_out.h + w0 * p->ld_out.w;
+    const STORAGE *residual = job->arrays->residual;
     if (residual)
         residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d + h0 * p->ld_res.h + w0 * p->ld_res.w;
 
     /* ReLU rides on the register tile; other activations, and any after a residual, go through the epilogue. */
     const int relu_in_tile = p->activation == PC_ACT_RELU && !residual;
     const int activated = p->activation == PC_ACT_NONE || relu_in_tile;
-    _Alignas(64) REAL c_tile[PC_ROWS * PC_VECTORS * LANES > PC_WIDE_ROWS * PC_WIDE_VECTORS * LANES
-                                 ? PC_ROWS * PC_VECTORS * LANES
-                                 : PC_WIDE_ROWS * PC_WIDE_VECTORS * LANES];
+    _Alignas(64) REAL c_tile[PC_ROWS * PC_VECTORS > PC_WIDE_ROWS * PC_WIDE_VECTORS
+                                 ? (PC_ROWS * PC_VECTORS + 1) * LANES
+                                 : (PC_WIDE_ROWS * PC_WIDE_VECTORS + 1) * LANES];
     pc_segment segments[PC_WIDE_VECTORS * LANES];
 
     /* (without any channel the sum is empty, but bias and activation still apply) */
@@ -107,16 +111,16 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
 
                 NAME(tile_args) t = {.n_c = n_c, .n_taps = n_a * n_b, .off = off};
                 NAME(tap_offsets)(gh, gw, n_a, n_b, off);
-                const NAME(tile_origin) origin = {
+                const STORED(tile_origin) origin = {
                     x, d_out * p->d.stride - p->d.pad, h0 * p->h.stride - p->h.pad + a0 * p->h.dilation,
                     w0 * p->w.stride - p->w.pad + b0 * p->w.dilation, c0, n_c};
                 const REAL *source = tile;
                 int64_t plane = gh.phases * gw.phases * gh.length * gw.length;
-                if (b->in_place) { /* 1 x 1, one row of pixels: x is its own tile */
-                    source = x + c0 * p->ld_x.c + d_out * p->d.stride * p->ld_x.d + w0;
+                if (!PC_WIDENED && b->in_place) { /* 1 x 1, one row of pixels: x is its own tile */
+                    source = (const REAL *)(x + c0 * p->ld_x.c + d_out * p->d.stride * p->ld_x.d + w0);
                     plane = p->ld_x.c;
                 } else {
-                    NAME(load_tile)(p, &origin, gh, gw, tile);
+                    STORED(load_tile)(p, &origin, gh, gw, tile);
                 }
 
                 const int64_t pitch = im2col ? w_tile : gw.length;
@@ -171,41 +175,45 @@ INLINE void NAME(dense_task)(const NAME(dense_job) *job, int64_t task, int worke
                             t.ld_init = width;
                         }
                         t.relu = last && relu_in_tile;
-                        const int whole = last && n_segments == 1 && segments[0].length == vectors * LANES &&
-                                          p->ld_out.w == 1 && !residual && activated;
+                        const int whole = !PC_WIDENED && last && n_segments == 1 &&
+                                          segments[0].length == vectors * LANES && p->ld_out.w == 1 && !residual &&
+                                          activated;
                         if (whole) {
-                            t.c = out + m * p->ld_out.c + segments[0].h * p->ld_out.h + segments[0].w;
+                            t.c = (REAL *)(out + m * p->ld_out.c + segments[0].h * p->ld_out.h + segments[0].w);
                             t.ld_c = p->ld_out.c;
                         } else {
                             t.c = last ? c_tile : partial;
                             t.ld_c = width;
                         }
                         if (last)
-                            NAME(prefetch_out)(p, out + m * p->ld_out.c, rows, segments, n_segments);
+                            STORED(prefetch_out)(p, out + m * p->ld_out.c, rows, segments, n_segments);
                         NAME(tiles)[rows - 1][vectors - 1](&t);
                         if (last && !whole)
-                            NAME(finish)(p, c_tile, width, rows, segments, n_segments, out + m * p->ld_out.c,
-                                         residual ? residual + m * p->ld_res.c : NULL, activated);
+                            STORED(finish)(p, c_tile, width, rows, segments, n_segments, out + m * p->ld_out.c,
+                                           residual ? residual + m * p->ld_res.c : NULL, activated);
                     }
             }
         }
     }
 }
 
-static void NAME(conv_direct_task)(void *ctx, int64_t task, int worker) { NAME(dense_task)(ctx, task, worker, 0); }
+static void STORED(conv_direct_task)(void *ctx, int64_t task, int worker) { STORED(dense_task)(ctx, task, worker, 0); }
 
-static void NAME(conv_direct_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
+static void STORED(conv_direct_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_direct, DTYPE, PC_ISA)));
     NAME(dense_job) job = {p, arrays};
-    pc_parallel(NAME(conv_direct_task), &job, p->blk.n_tasks, threads);
+    pc_parallel(STORED(conv_direct_task), &job, p->blk.n_tasks, threads);
 }
 
-#define PC_TILE_SHAPE ((pc_tile_shape){sizeof(REAL), LANES, PC_ROWS, PC_VECTORS, PC_WIDE_ROWS, PC_WIDE_VECTORS})
+#define PC_TILE_SHAPE                                                                                                  \
+    ((pc_tile_shape){sizeof(REAL), LANES, PC_ROWS, PC_VECTORS, PC_WIDE_ROWS, PC_WIDE_VECTORS, PC_WIDENED})
 
-static int NAME(conv_direct_plan)(pc_conv *p, int64_t max_scratch_bytes) {
+static int STORED(conv_direct_plan)(pc_conv *p, int64_t max_scratch_bytes) {
     return pc_plan_direct(p, PC_TILE_SHAPE, max_scratch_bytes);
 }
 
+#if !PC_WIDENED
 static int64_t NAME(conv_direct_pack)(const pc_conv *p, const void *w, void *packed) {
     return NAME(pack_panels)(p, w, packed);
 }
+#endif

@@ -7,6 +7,8 @@
  * output channels. Loops of a task: reduction block (its panel of weights about 48 KiB), input tile, panel of channels,
  * run of pixels, register tile. The results are turned on their way out. Sums have the order of conv_direct. */
 
+#if !PC_WIDENED
+
 typedef struct NAME(channels_args) {
     int64_t n_c, n_taps;
     const int64_t *off;
@@ -71,27 +73,31 @@ static const NAME(channels_function) NAME(channels)[8][3] = {
 #undef PC_CHANNELS_ROW
 #undef PC_CHANNELS_NAMES
 
+#endif
+
 /* The epilogue of c[pixel][channel] for neighbouring pixels of one row; out and residual point at its first pixel. */
-static __attribute__((noinline)) void NAME(finish_channels)(const pc_conv *p, REAL *c, int64_t ld_c, int64_t pixels,
-                                                            int64_t channels, REAL *out, const REAL *residual) {
+static __attribute__((noinline)) void STORED(finish_channels)(const pc_conv *p, REAL *c, int64_t ld_c, int64_t pixels,
+                                                              int64_t channels, STORAGE *out,
+                                                              const STORAGE *residual) {
     const pc_ld *lo = &p->ld_out, *lr = &p->ld_res;
     if (residual)
         for (int64_t i = 0; i < pixels; i++)
             for (int64_t m = 0; m < channels; m++)
-                c[i * ld_c + m] += residual[i * lr->w + m * lr->c];
+                c[i * ld_c + m] += STORED(get)(residual + i * lr->w + m * lr->c);
     if (p->activation != PC_ACT_NONE)
         NAME(activate)(c, pixels * ld_c, p->activation, (REAL)p->slope);
     if (lo->c == 1) {
         for (int64_t i = 0; i < pixels; i++)
-            NAME(copy)(out + i * lo->w, c + i * ld_c, channels);
+            STORED(write)(out + i * lo->w, c + i * ld_c, channels);
     } else {
+        const STORAGE *narrow = STORED(narrow)(c, pixels * ld_c);
         for (int64_t m = 0; m < channels; m++)
             for (int64_t i = 0; i < pixels; i++)
-                out[m * lo->c + i * lo->w] = c[i * ld_c + m];
+                out[m * lo->c + i * lo->w] = narrow[i * ld_c + m];
     }
 }
 
-static void NAME(conv_direct_channels_task)(void *ctx, int64_t task, int worker) {
+static void STORED(conv_direct_channels_task)(void *ctx, int64_t task, int worker) {
     const NAME(dense_job) *job = ctx;
     const pc_conv *p = job->p;
     const pc_blocking *b = &p->blk;
@@ -106,12 +112,12 @@ static void NAME(conv_direct_channels_task)(void *ctx, int64_t task, int worker)
     REAL *part = tile + b->tile_elems;
     REAL *first_sum = part + b->part_elems;
     int64_t *off = (int64_t *)(first_sum + b->panel_elems);
-    const REAL *x = (const REAL *)job->arrays->x + box.n * p->ld_x.n + box.g * p->c_in * p->ld_x.c;
+    const STORAGE *x = (const STORAGE *)job->arrays->x + box.n * p->ld_x.n + box.g * p->c_in * p->ld_x.c;
     const REAL *w = (const REAL *)job->arrays->packed + box.g * lanes_in_group * k_all;
     const int64_t m_first = box.g * p->c_out;
-    REAL *out = (REAL *)job->arrays->out + box.n * p->ld_out.n + m_first * p->ld_out.c + box.d * p->ld_out.d +
-                box.h0 * p->ld_out.h + box.w0 * p->ld_out.w;
-    const REAL *residual = job->arrays->residual;
+    STORAGE *out = (STORAGE *)job->arrays->out + box.n * p->ld_out.n + m_first * p->ld_out.c + box.d * p->ld_out.d +
+                   box.h0 * p->ld_out.h + box.w0 * p->ld_out.w;
+    const STORAGE *residual = job->arrays->residual;
     if (residual)
         residual += box.n * p->ld_res.n + m_first * p->ld_res.c + box.d * p->ld_res.d + box.h0 * p->ld_res.h +
                     box.w0 * p->ld_res.w;
@@ -120,7 +126,7 @@ static void NAME(conv_direct_channels_task)(void *ctx, int64_t task, int worker)
         first_sum[m] = job->arrays->bias && m < p->c_out ? ((const REAL *)job->arrays->bias)[m_first + m] : 0;
 
     const pc_panels runs = pc_panels_of(box.w_tile, PC_ROWS);
-    _Alignas(64) REAL c_tile[PC_ROWS * PC_VECTORS * LANES];
+    _Alignas(64) REAL c_tile[(PC_ROWS * PC_VECTORS + 1) * LANES];
 
     for (int64_t c0 = 0; c0 == 0 || c0 < n_channels; c0 += b->c_block) {
         const int64_t n_c = pc_min(b->c_block, n_channels - c0);
@@ -129,11 +135,11 @@ static void NAME(conv_direct_channels_task)(void *ctx, int64_t task, int worker)
             const int first = c0 == 0 && a0 == 0, last = c0 + n_c >= n_channels && a0 + n_a >= p->h.k;
             const pc_grid_axis gh = pc_grid_axis_of(&p->h, n_a, box.h_tile);
             const pc_grid_axis gw = pc_grid_axis_of(&p->w, p->w.k, box.w_tile);
-            const NAME(tile_origin) origin = {
+            const STORED(tile_origin) origin = {
                 x, box.d * p->d.stride - p->d.pad, box.h0 * p->h.stride - p->h.pad + a0 * p->h.dilation,
                 box.w0 * p->w.stride - p->w.pad, c0, n_c};
             NAME(tap_offsets)(gh, gw, n_a, p->w.k, off);
-            NAME(load_tile)(p, &origin, gh, gw, tile);
+            STORED(load_tile)(p, &origin, gh, gw, tile);
             NAME(channels_args) t = {.n_c = n_c, .n_taps = n_a * p->w.k, .off = off,
                                      .plane = gh.phases * gw.phases * gh.length * gw.length};
             for (int64_t q = box.q0; q < box.q1; q++) {
@@ -152,9 +158,9 @@ static void NAME(conv_direct_channels_task)(void *ctx, int64_t task, int worker)
                         t.ld_c = width;
                         NAME(channels)[pixels - 1][vectors - 1](&t);
                         if (last)
-                            NAME(finish_channels)(p, c_tile, width, pixels, channels,
-                                                  out + m * p->ld_out.c + h * p->ld_out.h + col * p->ld_out.w,
-                                                  residual ? residual + m * p->ld_res.c + h * p->ld_res.h +
+                            STORED(finish_channels)(p, c_tile, width, pixels, channels,
+                                                    out + m * p->ld_out.c + h * p->ld_out.h + col * p->ld_out.w,
+                                                    residual ? residual + m * p->ld_res.c + h * p->ld_res.h +
                                                                  col * p->ld_res.w
                                                            : NULL);
                     }
@@ -163,16 +169,17 @@ static void NAME(conv_direct_channels_task)(void *ctx, int64_t task, int worker)
     }
 }
 
-static void NAME(conv_direct_channels_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
+static void STORED(conv_direct_channels_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_direct_channels, DTYPE, PC_ISA)));
     NAME(dense_job) job = {p, arrays};
-    pc_parallel(NAME(conv_direct_channels_task), &job, p->blk.n_tasks, threads);
+    pc_parallel(STORED(conv_direct_channels_task), &job, p->blk.n_tasks, threads);
 }
 
-static int NAME(conv_direct_channels_plan)(pc_conv *p, int64_t max_scratch_bytes) {
+static int STORED(conv_direct_channels_plan)(pc_conv *p, int64_t max_scratch_bytes) {
     return pc_plan_direct_channels(p, PC_TILE_SHAPE, max_scratch_bytes);
 }
 
+#if !PC_WIDENED
 /* [group][panel][k][lane]; lanes beyond c_out hold zeros. */
 static int64_t NAME(conv_direct_channels_pack)(const pc_conv *p, const void *w, void *packed) {
     const int64_t k_all = p->c_in * p->d.k * p->h.k * p->w.k, vectors = pc_ceil_div(p->c_out, LANES);
@@ -192,3 +199,4 @@ static int64_t NAME(conv_direct_channels_pack)(const pc_conv *p, const void *w, 
     }
     return p->groups * vectors * LANES * k_all;
 }
+#endif

@@ -2,6 +2,9 @@
 #include "pyconv.h"
 
 #include <stddef.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static const pc_isa *const isas[] = {
 #if defined(__x86_64__)
@@ -17,6 +20,14 @@ int pc_n_kernels(int isa) { return isas[isa]->n_kernels; }
 const pc_kernel *pc_kernel_at(int isa, int index) { return &isas[isa]->kernels[index]; }
 const char *pc_kernel_name(const pc_kernel *kernel) { return kernel->name; }
 
+#if defined(__x86_64__)
+/* clang 16's __builtin_cpu_supports does not know the word. */
+static int has_f16c(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
 int pc_isa_runs_here(int isa) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -25,7 +36,7 @@ int pc_isa_runs_here(int isa) {
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("fma");
     if (isas[isa] == &pc_isa_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
     return isas[isa] == &pc_isa_baseline;
 }

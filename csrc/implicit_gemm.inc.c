@@ -18,6 +18,8 @@
  * tile of pixels, y once, and both turned within L2. Sums are chains of one reduction block that are then added up, so
  * the error grows with the square root of its length and not of the whole sum's (Higham 2002, section 4.2). */
 
+#if !PC_WIDENED
+
 typedef struct NAME(implicit_args) {
     int64_t n_runs, run_length; /* runs of neighbours in the tile */
     const int64_t *runs;        /* where each begins, for a pixel at offset 0 */
@@ -88,9 +90,11 @@ static const NAME(implicit_function) NAME(implicit)[8][3] = {
 #undef PC_IMPLICITS
 #undef PC_IMPLICIT_NAMES
 
+#endif
+
 /* One chunk of the input tile, [row][column][depth]; `turned` is scratch for a chunk that does not fill its lanes. */
-static void NAME(implicit_load)(const pc_conv *p, const REAL *x, int64_t d_in, int64_t depth, pc_window box,
-                                REAL *turned, REAL *tile) {
+static void STORED(implicit_load)(const pc_conv *p, const STORAGE *x, int64_t d_in, int64_t depth, pc_window box,
+                                  REAL *turned, REAL *tile) {
     const int64_t pixels = box.rows * box.cols;
     const int64_t d = pc_map_index(d_in, p->d.in, p->padding_mode);
     if (d < 0) {
@@ -99,15 +103,15 @@ static void NAME(implicit_load)(const pc_conv *p, const REAL *x, int64_t d_in, i
     }
     x += d * p->ld_x.d;
     if (depth == LANES) {
-        NAME(load_channels)(p, x, depth, box, tile);
+        STORED(load_channels)(p, x, depth, box, tile);
         return;
     }
-    NAME(load_channels)(p, x, depth, box, turned);
+    STORED(load_channels)(p, x, depth, box, turned);
     for (int64_t i = 0; i < pixels; i++) /* in the order of the addresses, so that what is too much is overwritten */
         NAME(store)(tile + i * depth, *(const VEC *)(turned + i * LANES));
 }
 
-static void NAME(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker) {
+static void STORED(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker) {
     const NAME(dense_job) *job = ctx;
     const pc_conv *p = job->p;
     const pc_blocking *b = &p->blk;
@@ -121,7 +125,7 @@ static void NAME(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker) {
     REAL *turned = tile + b->tile_elems;
     REAL *y = turned + b->panel_elems;
     int64_t *offsets = (int64_t *)(y + b->part_elems), *runs = offsets + b->h_tile * b->w_tile;
-    const REAL *x = (const REAL *)job->arrays->x + box.n * p->ld_x.n + box.g * p->c_in * p->ld_x.c;
+    const STORAGE *x = (const STORAGE *)job->arrays->x + box.n * p->ld_x.n + box.g * p->c_in * p->ld_x.c;
     const REAL *w = (const REAL *)job->arrays->packed + box.g * all_vectors * LANES * p->c_in * p->d.k * taps;
     const int64_t m_first = box.g * p->c_out;
     const pc_window window = {box.h0 * p->h.stride - p->h.pad, box.w0 * p->w.stride - p->w.pad, s.rows, s.cols,
@@ -133,7 +137,7 @@ static void NAME(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker) {
         const int64_t depth = pc_min(LANES, p->c_in - c0 % s.chunks * LANES);
         for (int64_t c = 0; c < n_c; c++) {
             const int64_t chunk = (c0 + c) % s.chunks, tap = (c0 + c) / s.chunks;
-            NAME(implicit_load)(p, x + chunk * LANES * p->ld_x.c,
+            STORED(implicit_load)(p, x + chunk * LANES * p->ld_x.c,
                                 box.d * p->d.stride - p->d.pad + tap * p->d.dilation, depth, window, turned,
                                 tile + c * s.rows * s.cols * depth);
         }
@@ -173,25 +177,26 @@ static void NAME(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker) {
     const pc_window out_box = {box.h0, box.w0, box.h_tile, box.w_tile, 1};
     for (int64_t v = first_vector; v < end_vector; v++) {
         const int64_t m = m_first + v * LANES;
-        const REAL *residual = job->arrays->residual;
+        const STORAGE *residual = job->arrays->residual;
         if (residual)
             residual += box.n * p->ld_res.n + m * p->ld_res.c + box.d * p->ld_res.d;
-        REAL *out = (REAL *)job->arrays->out + box.n * p->ld_out.n + m * p->ld_out.c + box.d * p->ld_out.d;
-        NAME(store_channels)(p, y + (v - first_vector) * ld_y, pc_min(LANES, p->c_out - v * LANES), 1, out_box, out,
+        STORAGE *out = (STORAGE *)job->arrays->out + box.n * p->ld_out.n + m * p->ld_out.c + box.d * p->ld_out.d;
+        STORED(store_channels)(p, y + (v - first_vector) * ld_y, pc_min(LANES, p->c_out - v * LANES), 1, out_box, out,
                              residual);
     }
 }
 
-static void NAME(conv_implicit_gemm_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
+static void STORED(conv_implicit_gemm_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_implicit_gemm, DTYPE, PC_ISA)));
     NAME(dense_job) job = {p, arrays};
-    pc_parallel(NAME(conv_implicit_gemm_task), &job, p->blk.n_tasks, threads);
+    pc_parallel(STORED(conv_implicit_gemm_task), &job, p->blk.n_tasks, threads);
 }
 
-static int NAME(conv_implicit_gemm_plan)(pc_conv *p, int64_t max_scratch_bytes) {
+static int STORED(conv_implicit_gemm_plan)(pc_conv *p, int64_t max_scratch_bytes) {
     return pc_plan_implicit_gemm(p, PC_TILE_SHAPE, max_scratch_bytes);
 }
 
+#if !PC_WIDENED
 /* [group][panel][depth tap][chunk][kh][kw][channel of the chunk][lane]; lanes beyond c_out hold zeros. */
 static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, void *packed) {
     const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, vectors = pc_ceil_div(p->c_out, LANES);
@@ -216,3 +221,4 @@ static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, vo
     }
     return p->groups * vectors * LANES * k_all;
 }
+#endif

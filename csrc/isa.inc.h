@@ -1,9 +1,12 @@
-/* One instruction set: every kernel body for float32 and float64, and the table of them. The including file says
- * which (PC_ISA, PC_TARGET, PC_VEC_BYTES) and how large its register tiles are: PC_ROWS output channels x PC_VECTORS
- * vectors of pixels, or PC_WIDE_VECTORS of them where there are at most PC_WIDE_ROWS channels; PC_TALL_ROWS rows where
- * there are fewer vectors than PC_VECTORS. */
+/* One instruction set: every kernel body for arrays of float32, float16 and float64, and the table of them. The
+ * including file says which (PC_ISA, PC_TARGET, PC_VEC_BYTES, and PC_F16C where it converts float16) and how large its
+ * register tiles are: PC_ROWS output channels x PC_VECTORS vectors of pixels, or PC_WIDE_VECTORS of them where there
+ * are at most PC_WIDE_ROWS channels; PC_TALL_ROWS rows where there are fewer vectors than PC_VECTORS. */
 #include <stddef.h>
 #include <string.h>
+#if PC_F16C
+#include <immintrin.h>
+#endif
 #include "winograd_matrices.h"
 
 #define PC_STRING_(text) #text
@@ -19,48 +22,61 @@ PC_ATTRIBUTE(PC_TARGET)
 PC_GCC_TARGET(PC_TARGET)
 #endif
 
+/* REAL is the type of the arithmetic, STORAGE that of the arrays. Where they differ (PC_WIDENED) only what loads and
+ * stores is compiled again: what computes is there already. */
 #define REAL float
 #define INTEGER int32_t
+#define REAL_DTYPE f32
+#define STORAGE float
 #define DTYPE f32
+#define PC_WIDENED 0
+#include "kernels.inc.h"
+#undef STORAGE
+#undef DTYPE
+#undef PC_WIDENED
+
+#define STORAGE pc_half
+#define DTYPE f16
+#define PC_WIDENED 1
 #include "kernels.inc.h"
 #undef REAL
 #undef INTEGER
+#undef REAL_DTYPE
+#undef STORAGE
 #undef DTYPE
+#undef PC_WIDENED
 
 #define REAL double
 #define INTEGER int64_t
+#define REAL_DTYPE f64
+#define STORAGE double
 #define DTYPE f64
+#define PC_WIDENED 0
 #include "kernels.inc.h"
 #undef REAL
 #undef INTEGER
+#undef REAL_DTYPE
+#undef STORAGE
 #undef DTYPE
+#undef PC_WIDENED
 
-#define PC_KERNEL(op_algo, dtype, plan_function)                                                                       \
+#define PC_KERNEL(op_algo, dtype, real_dtype)                                                                          \
     {PC_STRING(PC_PASTE(op_algo, dtype, PC_ISA)),                                                                      \
-     sizeof(PC_PASTE(real, dtype, PC_ISA)),                                                                            \
-     PC_VEC_BYTES / (int64_t)sizeof(PC_PASTE(real, dtype, PC_ISA)),                                                    \
+     sizeof(PC_PASTE(storage, dtype, PC_ISA)),                                                                         \
+     PC_VEC_BYTES / (int64_t)sizeof(PC_PASTE(real, real_dtype, PC_ISA)),                                               \
      PC_ROWS,                                                                                                          \
      PC_VECTORS,                                                                                                       \
-     PC_PASTE(plan_function, dtype, PC_ISA),                                                                           \
-     PC_PASTE(PC_CONCAT(op_algo, _pack), dtype, PC_ISA),                                                               \
+     PC_PASTE(PC_CONCAT(op_algo, _plan), dtype, PC_ISA),                                                               \
+     PC_PASTE(PC_CONCAT(op_algo, _pack), real_dtype, PC_ISA),                                                          \
      PC_PASTE(PC_CONCAT(op_algo, _run), dtype, PC_ISA)}
-
-#define PC_KERNELS_WINOGRAD(variant)                                                                                   \
-    PC_KERNEL(conv_winograd_##variant, f32, conv_winograd_##variant##_plan),                                           \
-    PC_KERNEL(conv_winograd_##variant, f64, conv_winograd_##variant##_plan),
+#define PC_KERNELS(op_algo) PC_KERNEL(op_algo, f32, f32), PC_KERNEL(op_algo, f64, f64), PC_KERNEL(op_algo, f16, f32)
 
 static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
-    PC_KERNEL(conv_direct, f32, conv_direct_plan),       PC_KERNEL(conv_direct, f64, conv_direct_plan),
-    PC_KERNEL(conv_direct_channels, f32, conv_direct_channels_plan),
-    PC_KERNEL(conv_direct_channels, f64, conv_direct_channels_plan),
-    PC_KERNEL(conv_implicit_gemm, f32, conv_implicit_gemm_plan),
-    PC_KERNEL(conv_implicit_gemm, f64, conv_implicit_gemm_plan),
-    PC_KERNEL(conv_im2col, f32, conv_im2col_plan),       PC_KERNEL(conv_im2col, f64, conv_im2col_plan),
-    PC_KERNEL(conv_depthwise, f32, conv_depthwise_plan), PC_KERNEL(conv_depthwise, f64, conv_depthwise_plan),
-    PC_KERNEL(conv_depthwise_channels, f32, conv_depthwise_channels_plan),
-    PC_KERNEL(conv_depthwise_channels, f64, conv_depthwise_channels_plan),
-    PC_KERNELS_WINOGRAD(f2x3) PC_KERNELS_WINOGRAD(f4x3) PC_KERNELS_WINOGRAD(f6x3)
-    PC_KERNELS_WINOGRAD(f2x5) PC_KERNELS_WINOGRAD(f4x5) PC_KERNELS_WINOGRAD(f2x7)
+    PC_KERNELS(conv_direct),    PC_KERNELS(conv_direct_channels),    PC_KERNELS(conv_im2col),
+    PC_KERNELS(conv_implicit_gemm),
+    PC_KERNELS(conv_depthwise), PC_KERNELS(conv_depthwise_channels),
+    PC_KERNELS(conv_winograd_f2x3), PC_KERNELS(conv_winograd_f4x3), PC_KERNELS(conv_winograd_f6x3),
+    PC_KERNELS(conv_winograd_f2x5), PC_KERNELS(conv_winograd_f4x5), PC_KERNELS(conv_winograd_f2x7),
 };
 
 const pc_isa PC_CONCAT(pc_isa_, PC_ISA) = {

@@ -4,6 +4,7 @@
 #define PC_TARGET "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"
 #define PC_ISA avx512
 #define PC_VEC_BYTES 64
+#define PC_F16C 1
 /* 8 x 3 = 24 accumulators, 3 vectors of x and a broadcast: a step is 24 FMAs (12 cycles on two ports) against
  * 3 loads that may cross a line and 8 broadcasts (7 cycles). Channel counts are multiples of 8 more often than of 12. */
 #define PC_ROWS 8

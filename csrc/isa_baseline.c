@@ -2,6 +2,7 @@
 #include "pyconv.h"
 #define PC_ISA baseline
 #define PC_VEC_BYTES 16
+#define PC_F16C 0
 #if defined(__aarch64__)
 #define PC_ROWS 8 /* 32 registers */
 #define PC_VECTORS 3

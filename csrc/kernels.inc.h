@@ -1,9 +1,13 @@
-/* Every kernel body, for one element type (REAL, DTYPE) on one instruction set. */
+/* Every kernel body, for one type of the arrays (STORAGE, DTYPE) and of the arithmetic (REAL, REAL_DTYPE) on one
+ * instruction set. */
+#if !PC_WIDENED
 #include "vec.h"
 #include "math.inc.c"
+#include "gemm.inc.c"
+#endif
+#include "storage.h"
 #include "tile.inc.c"
 #include "channels.inc.c"
-#include "gemm.inc.c"
 #include "direct.inc.c"
 #include "direct_channels.inc.c"
 #include "implicit_gemm.inc.c"

@@ -120,9 +120,14 @@ void pc_set_last_kernel(const char *name);
 /* A block of weights larger than this does not stay in L2 beside the input tile: it had better be read only once. */
 #define PC_RESIDENT_WEIGHT_BYTES (384 * 1024)
 
-/* The register tile that a blocking is chosen for. */
+/* An IEEE binary16 in memory; a struct, so that nobody computes with its bits by mistake. */
+typedef struct pc_half {
+    uint16_t bits;
+} __attribute__((may_alias)) pc_half;
+
+/* The register tile that a blocking is chosen for; widened: x has another type and cannot be read in place. */
 typedef struct pc_tile_shape {
-    int64_t item_bytes, lanes, rows, vectors, wide_rows, wide_vectors;
+    int64_t item_bytes, lanes, rows, vectors, wide_rows, wide_vectors, widened;
 } pc_tile_shape;
 
 int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);

@@ -1,55 +1,13 @@
 /* What lies between arrays of any strides and the register tiles: the input tile on the way in, the epilogue on the
  * way out. Both are the same for every convolution kernel. */
 
-/* dst[q] = src[q * step] */
-INLINE void NAME(copy_strided)(REAL *restrict dst, const REAL *restrict src, int64_t step, int64_t n) {
-    int64_t q = 0;
-    if (step == 2 && n > LANES) {
-        for (; q + LANES < n; q += LANES) /* the odd element behind the last even one may not exist: < and not <= */
-            NAME(store)(dst + q, NAME(evens)(NAME(load)(src + 2 * q), NAME(load)(src + 2 * q + LANES)));
-        q = n - LANES; /* the last vector once more, from loads that end with the last even element */
-        NAME(store)(dst + q, NAME(evens_odds)(NAME(load)(src + 2 * q), NAME(load)(src + 2 * q + LANES - 1)));
-        return;
-    }
-    for (; q < n; q++)
-        dst[q] = src[q * step];
-}
-
-/* Where the tile of one reduction block begins: input coordinates of output (0, 0)'s first tap. */
-typedef struct NAME(tile_origin) {
-    const REAL *x;        /* image n, first channel of the group */
-    int64_t d, h, w;
-    int64_t c0, n_c;      /* virtual channels c * kd + tap: a slice of depth is one more channel */
-} NAME(tile_origin);
+#if !PC_WIDENED
 
 /* One row of one phase of the tile. Inside [lo, hi) lie elements of x, outside padding. */
 typedef struct NAME(tile_row) {
     int64_t first, stride; /* input column of element 0, and between elements */
     int64_t lo, hi, n;
 } NAME(tile_row);
-
-/* dst[q] = row[map(first + q * stride)], q < n. Rows are written in the order of their addresses, so what is written
- * beyond n is overwritten by the next row; behind the last row the tile has LANES elements to spare. `readable` is how
- * many elements from row[0] on belong to x. */
-INLINE void NAME(load_row)(const pc_conv *p, NAME(tile_row) t, const REAL *row, int64_t readable, REAL *dst) {
-    const int64_t ld_w = p->ld_x.w, step = t.stride * ld_w, start = t.first + t.lo * t.stride;
-    if (p->padding_mode == PC_PAD_ZEROS)
-        NAME(clear_over)(dst, t.lo);
-    else
-        for (int64_t q = 0; q < t.lo; q++)
-            dst[q] = row[pc_map_index(t.first + q * t.stride, p->w.in, p->padding_mode) * ld_w];
-    if (step != 1)
-        NAME(copy_strided)(dst + t.lo, row + start * ld_w, step, t.hi - t.lo);
-    else if (start + (t.hi - t.lo) + LANES <= readable)
-        NAME(copy_over)(dst + t.lo, row + start, t.hi - t.lo);
-    else
-        NAME(copy)(dst + t.lo, row + start, t.hi - t.lo);
-    if (p->padding_mode == PC_PAD_ZEROS)
-        NAME(clear_over)(dst + t.hi, t.n - t.hi);
-    else
-        for (int64_t q = t.hi; q < t.n; q++)
-            dst[q] = row[pc_map_index(t.first + q * t.stride, p->w.in, p->padding_mode) * ld_w];
-}
 
 INLINE NAME(tile_row) NAME(tile_row_of)(const pc_conv *p, int64_t first, pc_grid_axis gw) {
     int64_t before = -first, inside = p->w.in - first;
@@ -60,70 +18,6 @@ INLINE NAME(tile_row) NAME(tile_row_of)(const pc_conv *p, int64_t first, pc_grid
     int64_t lo = pc_min(gw.length, pc_max(0, before));
     int64_t hi = pc_max(lo, pc_min(gw.length, inside));
     return (NAME(tile_row)){first, gw.stride, lo, hi, gw.length};
-}
-
-/* The common case of a whole phase in a tight loop: zeros around rows that are copied as they are, all but the last
- * ones, behind which x may end. Returns how many rows of the phase are done, and moves *tile on. */
-INLINE int64_t NAME(load_rows)(const pc_conv *p, NAME(tile_row) t, const REAL *slice, int64_t h_in, pc_grid_axis gh,
-                               REAL **tile) {
-    const int64_t above = h_in >= 0 ? 0 : pc_min(gh.length, pc_ceil_div(-h_in, gh.stride));
-    const int64_t left = t.lo, n = t.hi - t.lo, right = t.n - t.hi, ld = gh.stride * p->ld_x.h;
-    NAME(clear_over)(*tile, above * t.n);
-    REAL *dst = *tile + above * t.n;
-    const int64_t h0 = h_in + above * gh.stride;
-    const REAL *src = slice + h0 * p->ld_x.h + t.first + t.lo;
-    /* row h may be read over while (h_in - 1 - h) rows and what is left of its own lie behind it */
-    const int64_t spare = pc_max(0, t.first + t.hi + LANES - p->w.in);
-    const int64_t last = p->h.in - 1 - pc_ceil_div(spare, p->ld_x.h);
-    const int64_t rows = h0 > last ? 0 : pc_min(gh.length - above, (last - h0) / gh.stride + 1);
-    for (int64_t q = 0; q < rows; q++, src += ld, dst += t.n) {
-        if (left)
-            NAME(clear_over)(dst, left);
-        NAME(copy_over)(dst + left, src, n);
-        if (right)
-            NAME(clear_over)(dst + t.hi, right);
-    }
-    *tile = dst;
-    return above + rows;
-}
-
-/* Copies x into tile[c][h phase][w phase][h][w], padding included; the layout is pc_grid_axis's. */
-static __attribute__((noinline)) void NAME(load_tile)(const pc_conv *p, const NAME(tile_origin) *o, pc_grid_axis gh,
-                                                      pc_grid_axis gw, REAL *tile) {
-    const int64_t plane = gh.length * gw.length;
-    for (int64_t c = o->c0; c < o->c0 + o->n_c; c++) {
-        const REAL *slice = o->x + c * p->ld_x.c;
-        int64_t d = o->d;
-        if (p->d.k > 1) {
-            slice = o->x + c / p->d.k * p->ld_x.c;
-            d += c % p->d.k * p->d.dilation;
-        }
-        d = pc_map_index(d, p->d.in, p->padding_mode);
-        if (d < 0) {
-            NAME(clear_over)(tile, gh.phases * gw.phases * plane);
-            tile += gh.phases * gw.phases * plane;
-            continue;
-        }
-        slice += d * p->ld_x.d;
-        for (int64_t fh = 0; fh < gh.phases; fh++)
-            for (int64_t fw = 0; fw < gw.phases; fw++) {
-                const NAME(tile_row) row = NAME(tile_row_of)(p, o->w + fw * gw.dilation % gw.stride, gw);
-                int64_t h_in = o->h + fh * gh.dilation % gh.stride;
-                int64_t q = 0;
-                if (p->padding_mode == PC_PAD_ZEROS && gw.stride * p->ld_x.w == 1 && p->ld_x.h > 0)
-                    q = NAME(load_rows)(p, row, slice, h_in, gh, &tile);
-                h_in += q * gh.stride;
-                for (; q < gh.length; q++, h_in += gh.stride, tile += gw.length) {
-                    const int64_t h = pc_map_index(h_in, p->h.in, p->padding_mode);
-                    if (h < 0) {
-                        NAME(clear_over)(tile, gw.length);
-                    } else {
-                        const int64_t rest = p->ld_x.h > 0 ? (p->h.in - 1 - h) * p->ld_x.h : 0;
-                        NAME(load_row)(p, row, slice + h * p->ld_x.h, p->w.in + rest, tile);
-                    }
-                }
-            }
-    }
 }
 
 /* Offsets within a tile's channel of the taps h0 .. h0 + n_h, w0 .. w0 + n_w, row by row. */
@@ -152,48 +46,157 @@ INLINE int NAME(segments_of)(int64_t first, int64_t lanes, int64_t pitch, int64_
     return n;
 }
 
+#endif
+
+/* dst[q] = src[q * step] */
+INLINE void STORED(copy_strided)(REAL *restrict dst, const STORAGE *restrict src, int64_t step, int64_t n) {
+    int64_t q = 0;
+    if (step == 2 && n > LANES) {
+        for (; q + LANES < n; q += LANES) /* the odd element behind the last even one may not exist: < and not <= */
+            NAME(store)(dst + q, NAME(evens)(STORED(load)(src + 2 * q), STORED(load)(src + 2 * q + LANES)));
+        q = n - LANES; /* the last vector once more, from loads that end with the last even element */
+        NAME(store)(dst + q, NAME(evens_odds)(STORED(load)(src + 2 * q), STORED(load)(src + 2 * q + LANES - 1)));
+        return;
+    }
+    for (; q < n; q++)
+        dst[q] = STORED(get)(src + q * step);
+}
+
+/* Where the tile of one reduction block begins: input coordinates of output (0, 0)'s first tap. */
+typedef struct STORED(tile_origin) {
+    const STORAGE *x;     /* image n, first channel of the group */
+    int64_t d, h, w;
+    int64_t c0, n_c;      /* virtual channels c * kd + tap: a slice of depth is one more channel */
+} STORED(tile_origin);
+
+/* dst[q] = row[map(first + q * stride)], q < n. Rows are written in the order of their addresses, so what is written
+ * beyond n is overwritten by the next row; behind the last row the tile has LANES elements to spare. `readable` is how
+ * many elements from row[0] on belong to x. */
+INLINE void STORED(load_row)(const pc_conv *p, NAME(tile_row) t, const STORAGE *row, int64_t readable, REAL *dst) {
+    const int64_t ld_w = p->ld_x.w, step = t.stride * ld_w, start = t.first + t.lo * t.stride;
+    if (p->padding_mode == PC_PAD_ZEROS)
+        NAME(clear_over)(dst, t.lo);
+    else
+        for (int64_t q = 0; q < t.lo; q++)
+            dst[q] = STORED(get)(row + pc_map_index(t.first + q * t.stride, p->w.in, p->padding_mode) * ld_w);
+    if (step != 1)
+        STORED(copy_strided)(dst + t.lo, row + start * ld_w, step, t.hi - t.lo);
+    else if (start + (t.hi - t.lo) + LANES <= readable)
+        STORED(read_over)(dst + t.lo, row + start, t.hi - t.lo);
+    else
+        STORED(read)(dst + t.lo, row + start, t.hi - t.lo);
+    if (p->padding_mode == PC_PAD_ZEROS)
+        NAME(clear_over)(dst + t.hi, t.n - t.hi);
+    else
+        for (int64_t q = t.hi; q < t.n; q++)
+            dst[q] = STORED(get)(row + pc_map_index(t.first + q * t.stride, p->w.in, p->padding_mode) * ld_w);
+}
+
+/* The common case of a whole phase in a tight loop: zeros around rows that are copied as they are, all but the last
+ * ones, behind which x may end. Returns how many rows of the phase are done, and moves *tile on. */
+INLINE int64_t STORED(load_rows)(const pc_conv *p, NAME(tile_row) t, const STORAGE *slice, int64_t h_in,
+                                 pc_grid_axis gh, REAL **tile) {
+    const int64_t above = h_in >= 0 ? 0 : pc_min(gh.length, pc_ceil_div(-h_in, gh.stride));
+    const int64_t left = t.lo, n = t.hi - t.lo, right = t.n - t.hi, ld = gh.stride * p->ld_x.h;
+    NAME(clear_over)(*tile, above * t.n);
+    REAL *dst = *tile + above * t.n;
+    const int64_t h0 = h_in + above * gh.stride;
+    const STORAGE *src = slice + h0 * p->ld_x.h + t.first + t.lo;
+    /* row h may be read over while (h_in - 1 - h) rows and what is left of its own lie behind it */
+    const int64_t spare = pc_max(0, t.first + t.hi + LANES - p->w.in);
+    const int64_t last = p->h.in - 1 - pc_ceil_div(spare, p->ld_x.h);
+    const int64_t rows = h0 > last ? 0 : pc_min(gh.length - above, (last - h0) / gh.stride + 1);
+    for (int64_t q = 0; q < rows; q++, src += ld, dst += t.n) {
+        if (left)
+            NAME(clear_over)(dst, left);
+        STORED(read_over)(dst + left, src, n);
+        if (right)
+            NAME(clear_over)(dst + t.hi, right);
+    }
+    *tile = dst;
+    return above + rows;
+}
+
+/* Copies x into tile[c][h phase][w phase][h][w], padding included; the layout is pc_grid_axis's. */
+static __attribute__((noinline)) void STORED(load_tile)(const pc_conv *p, const STORED(tile_origin) *o, pc_grid_axis gh,
+                                                        pc_grid_axis gw, REAL *tile) {
+    const int64_t plane = gh.length * gw.length;
+    for (int64_t c = o->c0; c < o->c0 + o->n_c; c++) {
+        const STORAGE *slice = o->x + c * p->ld_x.c;
+        int64_t d = o->d;
+        if (p->d.k > 1) {
+            slice = o->x + c / p->d.k * p->ld_x.c;
+            d += c % p->d.k * p->d.dilation;
+        }
+        d = pc_map_index(d, p->d.in, p->padding_mode);
+        if (d < 0) {
+            NAME(clear_over)(tile, gh.phases * gw.phases * plane);
+            tile += gh.phases * gw.phases * plane;
+            continue;
+        }
+        slice += d * p->ld_x.d;
+        for (int64_t fh = 0; fh < gh.phases; fh++)
+            for (int64_t fw = 0; fw < gw.phases; fw++) {
+                const NAME(tile_row) row = NAME(tile_row_of)(p, o->w + fw * gw.dilation % gw.stride, gw);
+                int64_t h_in = o->h + fh * gh.dilation % gh.stride;
+                int64_t q = 0;
+                if (p->padding_mode == PC_PAD_ZEROS && gw.stride * p->ld_x.w == 1 && p->ld_x.h > 0)
+                    q = STORED(load_rows)(p, row, slice, h_in, gh, &tile);
+                h_in += q * gh.stride;
+                for (; q < gh.length; q++, h_in += gh.stride, tile += gw.length) {
+                    const int64_t h = pc_map_index(h_in, p->h.in, p->padding_mode);
+                    if (h < 0) {
+                        NAME(clear_over)(tile, gw.length);
+                    } else {
+                        const int64_t rest = p->ld_x.h > 0 ? (p->h.in - 1 - h) * p->ld_x.h : 0;
+                        STORED(load_row)(p, row, slice + h * p->ld_x.h, p->w.in + rest, tile);
+                    }
+                }
+            }
+    }
+}
+
 /* Asks for the lines that the tile will be written to, so that they arrive while it is computed: stores to memory
  * that no cache holds would stall it at the end. */
-INLINE void NAME(prefetch_out)(const pc_conv *p, const REAL *out, int64_t rows, const pc_segment *segments,
-                               int n_segments) {
+INLINE void STORED(prefetch_out)(const pc_conv *p, const STORAGE *out, int64_t rows, const pc_segment *segments,
+                                 int n_segments) {
     if (p->ld_out.w != 1)
         return;
     for (int s = 0; s < n_segments; s++) {
-        const REAL *line = out + segments[s].h * p->ld_out.h + segments[s].w;
+        const STORAGE *line = out + segments[s].h * p->ld_out.h + segments[s].w;
         for (int64_t i = 0; i < rows; i++)
-            for (int64_t e = 0; e < segments[s].length; e += 64 / (int64_t)sizeof(REAL))
+            for (int64_t e = 0; e < segments[s].length; e += 64 / (int64_t)sizeof(STORAGE))
                 __builtin_prefetch(line + i * p->ld_out.c + e, 1);
     }
 }
 
 /* The epilogue of one register tile in memory, c[rows][ld_c]: adds the residual, applies the activation, and hands
- * each segment to the output. out and residual point at the tile's first channel, row and column. */
-static __attribute__((noinline)) void NAME(finish)(const pc_conv *p, REAL *c, int64_t ld_c, int64_t rows,
-                                                   const pc_segment *segments, int n_segments, REAL *out,
-                                                   const REAL *residual, int activated) {
+ * each segment to the output. c has LANES elements to spare; out and residual point at the tile's first channel, row
+ * and column. */
+static __attribute__((noinline)) void STORED(finish)(const pc_conv *p, REAL *c, int64_t ld_c, int64_t rows,
+                                                     const pc_segment *segments, int n_segments, STORAGE *out,
+                                                     const STORAGE *residual, int activated) {
     const pc_ld *lo = &p->ld_out, *lr = &p->ld_res;
     if (residual) {
         for (int64_t i = 0; i < rows; i++)
             for (int s = 0; s < n_segments; s++) {
-                const REAL *r = residual + i * lr->c + segments[s].h * lr->h + segments[s].w * lr->w;
-                REAL *dst = c + i * ld_c + segments[s].lane;
-                for (int64_t e = 0; e < segments[s].length; e++)
-                    dst[e] += r[e * lr->w];
+                const STORAGE *r = residual + i * lr->c + segments[s].h * lr->h + segments[s].w * lr->w;
+                STORED(add)(c + i * ld_c + segments[s].lane, r, lr->w, segments[s].length);
             }
     }
     if (!activated && p->activation != PC_ACT_NONE)
         NAME(activate)(c, rows * ld_c, p->activation, (REAL)p->slope);
+    const STORAGE *narrow = lo->w == 1 ? NULL : STORED(narrow)(c, rows * ld_c);
     for (int s = 0; s < n_segments; s++) {
-        const REAL *src = c + segments[s].lane;
-        REAL *dst = out + segments[s].h * lo->h + segments[s].w * lo->w;
+        STORAGE *dst = out + segments[s].h * lo->h + segments[s].w * lo->w;
         int64_t length = segments[s].length;
         if (lo->w == 1) {
             for (int64_t i = 0; i < rows; i++)
-                NAME(copy)(dst + i * lo->c, src + i * ld_c, length);
+                STORED(write)(dst + i * lo->c, c + i * ld_c + segments[s].lane, length);
         } else {
             for (int64_t e = 0; e < length; e++)
                 for (int64_t i = 0; i < rows; i++)
-                    dst[e * lo->w + i * lo->c] = src[i * ld_c + e];
+                    dst[e * lo->w + i * lo->c] = narrow[i * ld_c + segments[s].lane + e];
         }
     }
 }

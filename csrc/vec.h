@@ -1,15 +1,14 @@
-/* The vector words that kernels may use: GCC vector extensions, no intrinsics. Included once for each element type
- * and instruction set; NAME(x) is x_<dtype>__<isa>, so perf, gdb and objdump say which copy ran. */
+/* The vector words that kernels may use: GCC vector extensions, no intrinsics. Included once for each type of the
+ * arithmetic (REAL) and instruction set; NAME(x) is x_<type>__<isa>, so perf, gdb and objdump say which copy ran. */
 #define PC_CONCAT_(a, b) a##b
 #define PC_CONCAT(a, b) PC_CONCAT_(a, b)
 #define PC_PASTE_(name, dtype, isa) name##_##dtype##__##isa
 #define PC_PASTE(name, dtype, isa) PC_PASTE_(name, dtype, isa)
-#define NAME(name) PC_PASTE(name, DTYPE, PC_ISA)
+#define NAME(name) PC_PASTE(name, REAL_DTYPE, PC_ISA)
 
 #define INLINE static inline __attribute__((always_inline))
 #define LANES (PC_VEC_BYTES / (int)sizeof(REAL))
 
-typedef REAL NAME(real);
 typedef REAL NAME(vec) __attribute__((vector_size(PC_VEC_BYTES)));
 typedef REAL NAME(vec_unaligned) __attribute__((vector_size(PC_VEC_BYTES), aligned(sizeof(REAL)), may_alias));
 typedef INTEGER NAME(mask) __attribute__((vector_size(PC_VEC_BYTES)));

@@ -21,9 +21,21 @@
  * become NaN; those outputs are summed again directly, so NaN and Inf are where direct summation puts them. (No such
  * output is missed: for each tap and output some point q has A^T[i][q] G[q][j] B^T[q][i + j] != 0.) */
 
+#if !PC_WIDENED
+
+/* What knows the type of the arrays; `at` and `residual_at` count elements from their starts. */
+typedef struct NAME(winograd_io) {
+    void (*expect)(const pc_conv *p, const pc_arrays *arrays, int of_out, int64_t at, int64_t n_lanes, pc_window box);
+    void (*load)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes, pc_window box, REAL *tile);
+    REAL (*get)(const pc_arrays *arrays, int64_t at);
+    void (*store)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t n_lanes, pc_window box, int64_t at,
+                  int64_t residual_at);
+} NAME(winograd_io);
+
 typedef struct NAME(winograd_job) {
     const pc_conv *p;
     const pc_arrays *arrays;
+    NAME(winograd_io) io;
     pc_winograd s;
     int64_t block; /* where a stage is shared: the block in hand */
 } NAME(winograd_job);
@@ -146,12 +158,10 @@ INLINE void NAME(winograd_input)(const int ah, const int aw, const NAME(winograd
     const pc_window box = {(k->row + first_row) * s->m_h * s->step_h + phase - p->h.pad,
                            k->col * s->m_w * s->step_w - p->w.pad, (n_rows - 1) * s->m_h + ah,
                            ((k->n_cols - 1) * s->m_w + aw) * s->step_w, s->step_h};
-    const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + d * p->ld_x.d +
-                    (k->g * p->c_in + chunk * LANES) * p->ld_x.c;
+    const int64_t at = n * p->ld_x.n + d * p->ld_x.d + (k->g * p->c_in + chunk * LANES) * p->ld_x.c;
     if (chunk + 1 < chunks)
-        NAME(prefetch_window)(x + LANES * p->ld_x.c, pc_min(LANES, p->c_in - (chunk + 1) * LANES), &p->ld_x, p->h.in,
-                              p->w.in, box, 0);
-    NAME(load_channels)(p, x, pc_min(LANES, p->c_in - chunk * LANES), box, local);
+        job->io.expect(p, job->arrays, 0, at + LANES * p->ld_x.c, pc_min(LANES, p->c_in - (chunk + 1) * LANES), box);
+    job->io.load(p, job->arrays, at, pc_min(LANES, p->c_in - chunk * LANES), box, local);
     REAL *const turned = local + box.rows * box.cols * LANES;
     for (int64_t r = 0; r < n_rows; r++) {
         const REAL *row = local + r * s->m_h * box.cols * LANES;
@@ -289,7 +299,7 @@ static REAL NAME(winograd_again)(const NAME(winograd_job) *job, int64_t g, int64
     const int64_t n = slice / s->step_h / p->d.out, d_out = slice / s->step_h % p->d.out;
     const REAL *weights = (const REAL *)job->arrays->packed + p->groups * s->n_xi * s->m_lanes * s->n_k +
                           (g * p->c_out + m) * p->c_in * p->d.k * p->h.k * p->w.k;
-    const REAL *x = (const REAL *)job->arrays->x + n * p->ld_x.n + g * p->c_in * p->ld_x.c;
+    const int64_t x = n * p->ld_x.n + g * p->c_in * p->ld_x.c;
     REAL sum = job->arrays->bias ? ((const REAL *)job->arrays->bias)[g * p->c_out + m] : 0;
     for (int64_t c = 0; c < p->c_in; c++)
         for (int64_t a = 0; a < p->d.k; a++) {
@@ -302,8 +312,9 @@ static REAL NAME(winograd_again)(const NAME(winograd_job) *job, int64_t g, int64
                     const int64_t w_in = pc_map_index(w - p->w.pad + j * p->w.dilation, p->w.in,
                                                       p->padding_mode);
                     const int outside = d_in < 0 || h_in < 0 || w_in < 0;
-                    sum += *weights * (outside ? 0 : x[c * p->ld_x.c + d_in * p->ld_x.d + h_in * p->ld_x.h +
-                                                       w_in * p->ld_x.w]);
+                    sum += *weights * (outside ? 0
+                                               : job->io.get(job->arrays, x + c * p->ld_x.c + d_in * p->ld_x.d +
+                                                                              h_in * p->ld_x.h + w_in * p->ld_x.w));
                 }
             }
         }
@@ -340,8 +351,8 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
     if (box.rows <= 0) /* a phase with fewer rows than the others */
         return;
 
-    REAL *out = (REAL *)job->arrays->out + n * p->ld_out.n + m_all * p->ld_out.c + d_out * p->ld_out.d;
-    NAME(prefetch_window)(out, n_lanes, &p->ld_out, p->h.out, p->w.out, box, 1);
+    const int64_t at = n * p->ld_out.n + m_all * p->ld_out.c + d_out * p->ld_out.d;
+    job->io.expect(p, job->arrays, 1, at, n_lanes, box);
     VEC bias = {0};
     if (job->arrays->bias)
         for (int64_t i = 0; i < n_lanes; i++)
@@ -392,10 +403,8 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
             NAME(winograd_mend)(job, k->g, k->slice + slice, m0, n_lanes, box, y);
             break;
         }
-    const REAL *residual = job->arrays->residual;
-    if (residual)
-        residual += n * p->ld_res.n + m_all * p->ld_res.c + d_out * p->ld_res.d;
-    NAME(store_channels)(p, y, n_lanes, 1, box, out, residual);
+    const int64_t residual_at = n * p->ld_res.n + m_all * p->ld_res.c + d_out * p->ld_res.d;
+    job->io.store(p, job->arrays, y, n_lanes, box, at, residual_at);
 }
 
 /* ---- the three stages of one variant ---- */
@@ -557,17 +566,47 @@ static int64_t NAME(winograd_pack)(const pc_conv *p, int alpha, const REAL *w, R
         for (int64_t i = 0; i < NAME(winograd_n_output)(job, &k); i++)                                                 \
             NAME(winograd_outputs_f##m##x##r)[job->s.a_h > 1][job->s.a_w > 1](job, &k, i, local);                      \
     }                                                                                                                  \
-    static void NAME(conv_winograd_f##m##x##r##_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {         \
+    static int64_t NAME(conv_winograd_f##m##x##r##_pack)(const pc_conv *p, const void *w, void *packed) {              \
+        return NAME(winograd_pack)(p, alpha, w, packed);                                                               \
+    }
+PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
+PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)
+#undef PC_WINOGRAD
+
+#endif
+
+static void STORED(winograd_expect)(const pc_conv *p, const pc_arrays *arrays, int of_out, int64_t at,
+                                    int64_t n_lanes, pc_window box) {
+    if (of_out)
+        STORED(prefetch_window)((const STORAGE *)arrays->out + at, n_lanes, &p->ld_out, p->h.out, p->w.out, box, 1);
+    else
+        STORED(prefetch_window)((const STORAGE *)arrays->x + at, n_lanes, &p->ld_x, p->h.in, p->w.in, box, 0);
+}
+static void STORED(winograd_load)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes,
+                                  pc_window box, REAL *tile) {
+    STORED(load_channels)(p, (const STORAGE *)arrays->x + at, n_lanes, box, tile);
+}
+static REAL STORED(winograd_get)(const pc_arrays *arrays, int64_t at) {
+    return STORED(get)((const STORAGE *)arrays->x + at);
+}
+static void STORED(winograd_store)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t n_lanes, pc_window box,
+                                   int64_t at, int64_t residual_at) {
+    const STORAGE *residual = arrays->residual;
+    STORED(store_channels)(p, y, n_lanes, 1, box, (STORAGE *)arrays->out + at,
+                           residual ? residual + residual_at : NULL);
+}
+
+#define PC_WINOGRAD(m, r, alpha)                                                                                       \
+    static void STORED(conv_winograd_f##m##x##r##_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {       \
         pc_set_last_kernel(PC_STRING(PC_PASTE(conv_winograd_f##m##x##r, DTYPE, PC_ISA)));                              \
-        NAME(winograd_job) job = {p, arrays, pc_winograd_of(p, alpha, LANES), 0};                                      \
+        const NAME(winograd_io) io = {STORED(winograd_expect), STORED(winograd_load), STORED(winograd_get),            \
+                                      STORED(winograd_store)};                                                         \
+        NAME(winograd_job) job = {p, arrays, io, pc_winograd_of(p, alpha, LANES), 0};                                  \
         NAME(winograd_blocks)(&job, threads, NAME(winograd_task_f##m##x##r), NAME(winograd_input_task_f##m##x##r),     \
                               NAME(winograd_output_task_f##m##x##r));                                                  \
     }                                                                                                                  \
-    static int NAME(conv_winograd_f##m##x##r##_plan)(pc_conv *p, int64_t max_scratch_bytes) {                          \
+    static int STORED(conv_winograd_f##m##x##r##_plan)(pc_conv *p, int64_t max_scratch_bytes) {                        \
         return pc_plan_winograd(p, PC_TILE_SHAPE, alpha, max_scratch_bytes);                                           \
-    }                                                                                                                  \
-    static int64_t NAME(conv_winograd_f##m##x##r##_pack)(const pc_conv *p, const void *w, void *packed) {              \
-        return NAME(winograd_pack)(p, alpha, w, packed);                                                               \
     }
 PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
 PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)

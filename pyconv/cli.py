@@ -174,7 +174,7 @@ def _application() -> Any:
         names: Annotated[list[str] | None, typer.Option("--layer", help="Layer name or pattern; repeatable.")] = None,
         peers: Annotated[list[str] | None, typer.Option("--peer", help="Rival library; repeatable.")] = None,
         threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of every library.")] = 2,
-        dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+        dtype: Annotated[str, typer.Option(help="float16, float32 or float64.")] = "float32",
         rounds: Annotated[int, typer.Option(min=1, help="Turns of every library.")] = 5,
         quick: Annotated[bool, typer.Option("--quick", help="A few layers of each class.")] = False,
         full: Annotated[bool, typer.Option("--full", help="All layers, not only each class's default ones.")] = False,

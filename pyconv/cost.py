@@ -62,9 +62,21 @@ def roofline(
     return max(arithmetic, traffic) + 0.3 * min(arithmetic, traffic) + overhead
 
 
+def summed_bytes(problem: ConvProblem) -> int:
+    """Bytes of an element in a kernel's scratch and weights: float16 is summed in float32."""
+    return max(4, ITEM_BYTES[problem.dtype])
+
+
 def lanes_of(problem: ConvProblem, machine: Machine) -> int:
-    """Vector elements of the problem's type."""
-    return max(1, machine.lanes * 4 // max(4, ITEM_BYTES[problem.dtype]))
+    """Vector elements of the type that sums are in."""
+    return max(1, machine.lanes * 4 // summed_bytes(problem))
+
+
+def _converting(problem: ConvProblem, family: str) -> float:
+    """Seconds for float16 on its way in and out; where elements are turned as well, that hides it."""
+    if problem.dtype != "f16" or family == "depthwise-channels":
+        return 0.0
+    return 0.03e-9 * (math.prod(problem.x_shape) + math.prod(problem.out_shape))
 
 
 #: Share of peak that each dense kernel reaches when its vectors are full.
@@ -77,7 +89,7 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     w_out, h_out = problem.out_spatial[-1], problem.out_spatial[-2] if problem.rank > 1 else 1
     reach = (problem.kernel[-1] - 1) * problem.dilation[-1] // problem.stride[-1]
     c_out = problem.c_out // problem.groups
-    item = ITEM_BYTES[problem.dtype]
+    item = summed_bytes(problem)
     if w_out * h_out == 0:
         return 0.0
     if family.startswith("depthwise"):
@@ -106,7 +118,7 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
         lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * 0.25
     # each group's tasks, each input row that is copied into a tile (phase by phase where the stride is not 1) and each
     # row of a packed panel have a fixed cost
-    fixed = problem.n * problem.groups * 0.3e-6
+    fixed = problem.n * problem.groups * 0.3e-6 + _converting(problem, family)
     if not pointwise or family == "direct-channels":
         fixed += problem.n * problem.c_in * (h_out + problem.kernel[0]) * (7e-9 if problem.stride[-1] == 1 else 25e-9)
     if family == "direct-channels" and not problem.channels_last:
@@ -158,7 +170,7 @@ def _implicit_seconds(problem: ConvProblem, machine: Machine, lanes: int) -> flo
 
 def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> float:
     """Seconds of Winograd's F(m, r) (csrc/winograd.inc.c): the product, the transforms, and the weights' traffic."""
-    lanes, item = lanes_of(problem, machine), ITEM_BYTES[problem.dtype]
+    lanes, item = lanes_of(problem, machine), summed_bytes(problem)
     planar = range(max(0, problem.rank - 2), problem.rank)
     transformed = [i for i in planar if problem.kernel[i] == r]
     points = int((m + r - 1) ** len(transformed))
@@ -200,8 +212,9 @@ def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lane
     else:
         # x and y are turned, unless channels are fastest in memory already; a plane beyond L1 slows every FMA
         turned = problem.n * (problem.c_in * math.prod(problem.spatial) + problem.c_out * h_out * w_out)
-        plane = (h_out + kh) * (w_out + problem.kernel[-1]) * lanes * ITEM_BYTES[problem.dtype]
+        plane = (h_out + kh) * (w_out + problem.kernel[-1]) * lanes * summed_bytes(problem)
         fixed = turned * (0.02e-9 if problem.channels_last else 0.15e-9)
         share = 0.75 if plane < 48 << 10 else 0.6
         use = problem.groups / (-(-problem.groups // lanes) * lanes)
+    fixed += _converting(problem, family)
     return roofline(problem, machine, efficiency=share, lane_use=use, overhead=3e-6 + fixed / NOMINAL_THREADS)

@@ -60,7 +60,9 @@ def is_exact(algorithm: Algorithm) -> bool:
 def compare_integers(result: np.ndarray, expected: np.ndarray, algorithm: Algorithm) -> None:
     """Results of integer data: exactly, or by a transform so closely that each is nearest to the right integer."""
     largest = np.abs(expected, where=np.isfinite(expected), out=np.zeros(expected.shape)).max(initial=0)
-    allowed = 0.0 if is_exact(algorithm) else 1e4 * EPSILON[algorithm.dtype] * largest
+    narrow = EPSILON["f16"] if algorithm.dtype == "f16" else 0.0  # its sums are float32's
+    epsilon = min(EPSILON["f32"], EPSILON[algorithm.dtype])
+    allowed = 0.0 if is_exact(algorithm) else (1e4 * epsilon + narrow) * largest
     assert allowed < 0.5, "the data of this test are too large to tell a wrong result from a rounded one"
     compare(result, expected, allowed, DTYPES[algorithm.dtype])
 
@@ -78,14 +80,16 @@ def check(problem: ConvProblem, algorithm: Algorithm, integers: bool, seed: int 
     if out.size and algorithm.backend != "numpy":
         assert last_kernel(algorithm) == algorithm.kernel_name
     linear = problem.activation in (None, "relu", "relu6", "leaky_relu")
-    exact = integers and linear and problem.dtype != "f16" and is_exact(algorithm)
+    exact = integers and linear and is_exact(algorithm)
+    if exact:
+        expected = expected.astype(out.dtype).astype(np.float64)  # an exact sum rounded once
     compare(out, expected, 0.0 if exact else tolerance(problem, data, algorithm, expected), out.dtype)
     for array, copy in zip((data.x, data.w, data.bias, data.residual), copies, strict=True):
         assert array is None or np.array_equal(array, copy), "an input was changed"
     with guarded_scratch(algorithm, fill=0xFF):
         fresh = run(problem, data, algorithm.id)
     np.testing.assert_array_equal(fresh, out)
-    if problem.channels_last and fresh.size and problem.c_out > 1:
+    if problem.channels_last and fresh.size and problem.c_out > 1 and np.prod(problem.spatial) > 1:
         assert np.moveaxis(fresh, 1, -1).flags.c_contiguous, "channels-last in, channels-last out"
 
 
@@ -133,7 +137,14 @@ def test_drawn_problems(kind: str, data: st.DataObject) -> None:
 
 
 SMALL = [
-    ConvProblem.parse(t) for t in ("n2c6h9w10-o7k3s2p1-f32-bias", "n2c6h9w10-o6k3s1p1g6-f64", "n1c9h8w7-o5k1s1p0-f32")
+    ConvProblem.parse(t)
+    for t in (
+        "n2c6h9w10-o7k3s2p1-f32-bias",
+        "n2c6h9w10-o6k3s1p1g6-f64",
+        "n1c9h8w7-o5k1s1p0-f32",
+        "n2c6h9w21-o7k3s1p1-f16-bias",
+        "n2c6h9w10-o6k3s1p1g6-f16",
+    )
 ]
 LAYOUTS = {
     "transposed": lambda a: np.ascontiguousarray(a.transpose()).transpose(),
@@ -320,6 +331,8 @@ def test_every_spelling_of_padding() -> None:
         "n1c20h9w9-o20k3s1p1g20-f32",
         "n1c3h20w21-o9k5s2p2-f64-reflect",
         "n2c4h7w7-o3k1s1p0-f32",
+        "n1c3h20w21-o4k3s1p1-f16",
+        "n1c20h9w9-o20k3s1p1g20-f16",
     ],
 )
 def test_non_finite_values_stay_in_their_windows(text: str, value: float, where: str) -> None:
@@ -339,7 +352,7 @@ def test_non_finite_values_stay_in_their_windows(text: str, value: float, where:
 
 
 @pytest.mark.parametrize("text", ["n1c1h4w40-o1k1s1p0", "n1c4h9w40-o4k3s1p1g4", "n1c3h9w40-o9k3s1p1"])
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("dtype", ["f16", "f32", "f64"])
 def test_denormals_are_kept(text: str, dtype: str) -> None:
     """Hazard 47: sums of small multiples of the smallest number are exact."""
     problem = ConvProblem.parse(f"{text}-{dtype}")
@@ -369,7 +382,7 @@ ACTIVATIONS = (
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_activation_accuracy(activation: object, dtype: type) -> None:
     """A 1x1 kernel of 1 leaves the activation alone with its argument, special values included."""
     rng = np.random.default_rng(10)
@@ -394,16 +407,20 @@ def test_activation_accuracy(activation: object, dtype: type) -> None:
         -708,
     ]
     values = np.concatenate([rng.standard_normal(3000) * 5, rng.uniform(-0.5, 0.5, 1000), np.array(special)])
-    x = values.astype(dtype).reshape(1, 1, 1, -1)
+    with np.errstate(over="ignore"):
+        x = values.astype(dtype).reshape(1, 1, 1, -1)
     w = np.ones((1, 1, 1, 1), dtype)
     name, slope = (
         activation
         if isinstance(activation, tuple)
         else (activation, {"leaky_relu": 0.01, "elu": 1.0}.get(activation, 0.0))
     )
-    expected = reference.activate(x.astype(np.float64), name, dtype(slope) if slope else slope)
-    problem = ConvProblem.parse(f"n1c1h1w{x.size}-o1k1s1p0-{'f32' if dtype is np.float32 else 'f64'}")
-    ulp = np.abs(np.spacing(np.where(np.isfinite(expected), expected, 0).astype(dtype)).astype(np.float64))
+    summed = np.promote_types(dtype, np.float32).type
+    expected = reference.activate(x.astype(np.float64), name, summed(slope) if slope else slope)
+    problem = ConvProblem.parse(f"n1c1h1w{x.size}-o1k1s1p0-f{np.dtype(dtype).itemsize * 8}")
+    with np.errstate(over="ignore"):
+        rounded = np.where(np.isfinite(expected), expected, 0).astype(dtype)
+    ulp = np.abs(np.spacing(np.where(np.isfinite(rounded), rounded, 0)).astype(np.float64))
     for algorithm in supporting(problem):
         result = pyconv.conv2d(x, w, activation=activation, algorithm=algorithm.id)
         # results below the smallest normal number may be flushed by exp
@@ -428,6 +445,14 @@ def test_activation_accuracy(activation: object, dtype: type) -> None:
         "n1c2h5w90-o2k3s1p0x200g2-f64",
         "n1c20h6w5-o20k3s2p1g20-f32-channels_last",
         "n1c19h6w5-o21k3s1p1-f32-channels_last",
+        "n1c3h9w11-o5k3s1p1-f16",
+        "n2c5h7w7-o9k1s1p0-f16",
+        "n1c3h9w50-o5k3s1p1-f16",
+        "n1c4h9w37-o4k3s2p1-f16",
+        "n1c18h7w7-o18k3s1p1g18-f16",
+        "n1c3h5w57-o3k3s1p1g3-f16",
+        "n1c19h6w5-o21k3s1p1-f16-channels_last",
+        "n1c20h6w5-o20k3s2p1g20-f16-channels_last",
     ],
 )
 def test_nothing_is_read_outside_the_arrays(text: str, at_end: bool) -> None:
@@ -469,6 +494,9 @@ VIEWS = {
         "n2c18h7w9-o18k3s1p1g18-f32",
         "n2c3h7w40-o3k3s1p2g3-f32-reflect",
         "n2c3h9w19-o3k5s2p0g3-f64",
+        "n2c3h9w37-o5k3s2p1-f16",
+        "n2c18h7w9-o18k3s1p1g18-f16",
+        "n2c3h7w40-o3k3s1p2g3-f16-reflect",
     ],
 )
 def test_nothing_is_read_outside_views(text: str, view: str, at_end: bool) -> None:
@@ -497,7 +525,48 @@ def test_nothing_is_read_outside_views(text: str, view: str, at_end: bool) -> No
 def test_float16_is_summed_wide() -> None:
     """Hazard 40: 4096 ones are 4096, where float16 sums would stop at 2048."""
     x, w = np.ones((1, 1, 64, 64), np.float16), np.ones((1, 1, 64, 64), np.float16)
-    assert float(pyconv.conv2d(x, w)[0, 0, 0, 0]) == 4096.0
+    for algorithm in supporting(ConvProblem.parse("n1c1h64w64-o1k64s1p0-f16")):
+        assert float(pyconv.conv2d(x, w, algorithm=algorithm.id)[0, 0, 0, 0]) == 4096.0
+
+
+#: 1, 1/3, the smallest numbers, the largest, both signs: products fall between float16 numbers, on ties, among the
+#: subnormal ones and beyond the largest.
+FACTORS = (1.0, -1.0, 3.0, 1 / 3, 1.5, 0.5, 2.0**-10, -(2.0**-14), 2.0**-24, 1.0009765625, 4095.0, 65504.0)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if ".f16@" in kind and "winograd" not in kind])
+def test_float16_is_rounded_once_to_nearest_even(kind: str) -> None:
+    """Every float16 times a factor, which float32 holds exactly: the result is the float16 next to it."""
+    algorithm = ALGORITHMS[f"conv2d.{kind}"]
+    if not runs_here(algorithm):
+        pytest.skip(f"this processor does not have {kind.rpartition('-')[2]}")
+    x = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    for factor in FACTORS:
+        w = np.array(factor, np.float16)
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = (x.astype(np.float64) * np.float64(w)).astype(np.float16)
+        for shape in ((16, 1, 1, 4096), (16, 1, 1024, 4)):  # long rows, and rows that fill no vector
+            result = pyconv.conv2d(x.reshape(shape), w.reshape(1, 1, 1, 1), algorithm=algorithm.id)
+            np.testing.assert_array_equal(result.ravel(), expected)
+            # in and out with gaps between the elements
+            out = np.zeros((*shape[:3], 3 * shape[3]), np.float16)[..., ::3]
+            apart = np.repeat(x.reshape(shape), 2, axis=-1)[..., ::2]
+            pyconv.conv2d(apart, w.reshape(1, 1, 1, 1), algorithm=algorithm.id, out=out)
+            np.testing.assert_array_equal(out.ravel(), expected)
+
+
+@pytest.mark.parametrize("text", PROBLEMS)
+def test_float16_is_float32_rounded_once(text: str) -> None:
+    """To the bit: x, w, bias and residual are exact in float32, and the sums are float32's own."""
+    narrow = replace(ConvProblem.parse(text), dtype="f16")
+    data = make_data(narrow, integers=False)
+    wide = Data(*(None if a is None else a.astype(np.float32) for a in (data.x, data.w, data.bias, data.residual)))
+    asked = [a for a in supporting(narrow) if a.backend == "c"]
+    assert asked or registry.why_missing("c")
+    for algorithm in asked:
+        expected = run(replace(narrow, dtype="f32"), wide, algorithm.id.replace(".f16@", ".f32@"))
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(run(narrow, data, algorithm.id), expected.astype(np.float16))
 
 
 def test_sums_beyond_two_to_the_31_elements_are_planned() -> None:

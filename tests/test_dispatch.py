@@ -72,7 +72,7 @@ def test_what_explain_says_is_what_runs(backend: str) -> None:
             )
             assert str(answer.problem).replace("-channels_last", "") == text.replace("-channels_last", "")
             chosen = ALGORITHMS[answer.algorithm]
-            if problem.dtype != "f16" and backend != "auto":
+            if backend != "auto" and (problem.dtype != "f16" or backend != "numba"):
                 assert chosen.backend == backend
             if chosen.backend == "numpy" or 0 in problem.out_shape:
                 continue
@@ -168,6 +168,8 @@ HUGE = (
     "n1c4096h64w64-o4096k1s1p0-f32",
     "n1c64d32h64w64-o64k9s1p4-f32",
     "n1c1024h3w3-o1024k3s7p5g1024-f32",
+    "n1c3h20000w20000-o8k3s1p1-f16",
+    "n1c4096h64w64-o4096k1s1p0-f16",
 )
 
 
@@ -184,7 +186,7 @@ def test_scratch_is_bounded(text: str, limit: int) -> None:
             needed = algorithm.workspace(Call.typical(problem, threads, limit))
             assert needed is None or 0 <= needed <= limit, algorithm.id
             able += needed is not None and algorithm.backend == "c"
-        if registry.why_missing("c") is None and problem.dtype != "f16":
+        if registry.why_missing("c") is None:
             assert able, "no C algorithm within the limit"
 
 

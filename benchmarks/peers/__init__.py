@@ -70,8 +70,8 @@ class Peer(Protocol):
     ) -> Prepared:
         """Bind arrays, pack weights, build graphs: everything that is done once and not timed.
 
-        ``activation`` is None or ``"relu"``; ``dtype`` is ``"float32"`` or ``"float64"``. The caller keeps x, w and
-        bias alive for as long as it keeps the answer.
+        ``activation`` is None or ``"relu"``; ``dtype`` is ``"float16"``, ``"float32"`` or ``"float64"``. The caller
+        keeps x, w and bias alive for as long as it keeps the answer.
         """
 
 

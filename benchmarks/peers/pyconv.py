@@ -23,7 +23,7 @@ def version() -> str:
 
 
 def supports(layer: Layer, dtype: str) -> str | None:
-    """Return why pyconv cannot do the layer, or None: every layer and both dtypes are its job."""
+    """Return why pyconv cannot do the layer, or None: every layer and every dtype are its job."""
     return None
 
 

@@ -30,6 +30,8 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why SciPy cannot do the layer, or None."""
+    if dtype == "float16":
+        return "SciPy has no convolution of float16"
     if max(*layer.stride, *layer.dilation) > 1:
         return "SciPy has neither strides nor dilation"
     if any(p not in {0, (k - 1) // 2} or (p and k % 2 == 0) for p, k in zip(layer.padding, layer.kernel, strict=True)):

@@ -19,7 +19,7 @@ def version() -> str:
 
 
 def supports(layer: Layer, dtype: str) -> str | None:
-    """Return None: torch does every layer in both dtypes."""
+    """Return None: torch does every layer in every dtype."""
     return None
 
 

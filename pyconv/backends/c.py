@@ -21,7 +21,9 @@ from . import winograd
 
 __all__ = ["algorithms", "isa_in_use", "isas", "last_kernel", "machine", "pool_workers", "scratch"]
 
-_EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
+#: Half a unit in the last place of the sums; float16 arrays are summed in float32 and rounded once, when stored.
+_EPSILON = {"f16": 2.0**-24, "f32": 2.0**-24, "f64": 2.0**-53}
+_ROUNDING = {"f16": 2.0**-11, "f32": 0.0, "f64": 0.0}
 _PADDING_MODES = {
     "zeros": lib.PC_PAD_ZEROS,
     "reflect": lib.PC_PAD_REFLECT,
@@ -122,6 +124,11 @@ def _is_contiguous(strides: tuple[int, ...], shape: tuple[int, ...], item: int) 
     return True
 
 
+def _as_summed(array: Array) -> Array:
+    """Return a contiguous array of the type that kernels sum in: float32 for float16."""
+    return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class CConv:
     """A convolution kernel of csrc/, on one instruction set."""
@@ -209,10 +216,10 @@ class CConv:
         return cost.conv_seconds(problem, machine, self.family)
 
     def error_bound(self, problem: ConvProblem) -> float:
-        """(K + 2) eps for K products summed in one order, the bias and the residual; Winograd's is its own."""
+        """(K + 2) eps for K products summed in one order, bias and residual, or Winograd's; and a result's rounding."""
         if self.variant is not None:
-            return winograd.error_bound(problem, self.variant, _EPSILON[self.dtype])
-        return (problem.reduction + 2) * _EPSILON[self.dtype]
+            return winograd.error_bound(problem, self.variant, _EPSILON[self.dtype]) + _ROUNDING[self.dtype]
+        return (problem.reduction + 2) * _EPSILON[self.dtype] + _ROUNDING[self.dtype]
 
     def error_reach(self, problem: ConvProblem) -> int:
         """Return how far beyond an output's window the error bound looks for the largest |x|."""
@@ -225,8 +232,8 @@ class CConv:
         return "plain" if self.family == "depthwise" else f"panels{self.rows}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
-        """Return pointers to the reordered weights and to the bias (they keep their arrays alive)."""
-        w = np.ascontiguousarray(w)
+        """Return pointers to reordered weights and bias in the sums' type (they keep their arrays alive)."""
+        w = _as_summed(w)
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
         p.d.k = p.h.k = 1
@@ -234,7 +241,7 @@ class CConv:
             getattr(p, name).k = taps
         packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
-        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(np.ascontiguousarray(bias))
+        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
 
     def compile(self, call: Call) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs."""

@@ -522,8 +522,8 @@ def conv2d(
 
     Notes
     -----
-    float32 and float64 sums are in that type, float16 in float64. The result has the same bits for any number of
-    threads. See :func:`pyconv.explain` for the algorithm taken and its error bound.
+    float32 and float64 sums are in that type, float16 in float32, or float64 without C kernels. The result has the
+    same bits for any number of threads. See :func:`pyconv.explain` for the algorithm taken and its error bound.
 
     Examples
     --------
