@@ -12,11 +12,13 @@ import pytest
 
 import pyconv
 from pyconv import reference
+from pyconv.algorithm import Call
 from pyconv.problem import ConvProblem
 
 pytest.importorskip("numba")
 
-from pyconv.kernels.cpu import depthwise, depthwise_channels, direct, direct_channels, jit, simd, threads
+import numba
+from pyconv.kernels.cpu import depthwise, depthwise_channels, direct, direct_channels, jit, simd, threads, winograd
 
 from pyconv.backends import numba_cpu
 
@@ -24,7 +26,7 @@ CHECK = """
 import numpy as np, pyconv
 from pyconv import reference
 from pyconv.problem import ConvProblem
-def check(text, threads=2, algorithm="auto"):
+def check(text, threads=2, algorithm="direct"):
     p = ConvProblem.parse(text)
     rng = np.random.default_rng(0)
     x = rng.integers(-4, 5, p.x_shape).astype(np.float32)
@@ -82,6 +84,18 @@ def test_the_compiled_kernel_is_what_runs(family, monkeypatch):
         pyconv.conv2d(x[..., :-1], w, padding=1, groups=24, algorithm=algorithm)
 
 
+@pytest.mark.parametrize("threads", [1, 5])
+def test_winograd_that_does_less_than_all_of_it_is_noticed(threads, monkeypatch):
+    problem, x, w = arrays(DENSE)
+    with pyconv.options(threads=threads):
+        y = pyconv.conv2d(x, w, padding=1, algorithm="winograd-f4x3.f32@numba")
+        np.testing.assert_allclose(y, reference.conv(problem, x, w), rtol=1e-4, atol=1e-3)
+        assert numba_cpu.last_kernel() == "conv_winograd_f4x3_f32__numba"
+        monkeypatch.setattr(winograd, "conv_winograd", lambda *arguments: 0)
+        with pytest.raises(RuntimeError, match="did 0 of"):
+            pyconv.conv2d(x[..., :-1], w, padding=1, algorithm="winograd-f4x3.f32@numba")
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_after_use():
     run_python(
@@ -111,7 +125,7 @@ def test_concurrent_threads():
     def work() -> None:
         with pyconv.options(backend="numba", threads=3):
             for _ in range(30):
-                y = pyconv.conv2d(x, w, padding=1)
+                y = pyconv.conv2d(x, w, padding=1, algorithm="direct")
                 if not np.array_equal(y, expected):
                     wrong.append(float(np.abs(y - expected).max()))
 
@@ -136,15 +150,42 @@ def test_shares_all_run_and_errors_reach_the_caller():
         threads.run_shares(fail, 5)
 
 
-def test_same_bits_for_any_number_of_threads():
+@pytest.mark.parametrize(
+    ("algorithm", "shape", "c_out"),
+    [
+        ("direct", (2, 32, 50, 47), 40),
+        # (blocks that are shared out whole, stage by stage, and some of each)
+        ("winograd-f4x3", (2, 32, 50, 47), 40),
+        ("winograd-f2x3", (1, 256, 14, 14), 256),
+        ("winograd-f4x3", (40, 130, 7, 7), 130),
+    ],
+)
+def test_same_bits_for_any_number_of_threads(algorithm, shape, c_out):
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((2, 32, 50, 47), dtype=np.float32)
-    w = rng.standard_normal((40, 32, 3, 3), dtype=np.float32)
+    x = rng.standard_normal(shape, dtype=np.float32)
+    w = rng.standard_normal((c_out, shape[1], 3, 3), dtype=np.float32)
     results = []
-    for n in (1, 2, 3, 7):
+    for n in (1, 2, 3, 5, 7, 8):
         with pyconv.options(backend="numba", threads=n):
-            results.append(pyconv.conv2d(x, w, padding=1))
+            results.append(pyconv.conv2d(x, w, padding=1, algorithm=algorithm))
     assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_blocks_that_would_leave_threads_idle_are_shared():
+    def shares(text: str, n: int) -> list[tuple[bool, int, int]]:
+        record = numba_cpu._cut(Call.typical(ConvProblem.parse(text), n, 1 << 30), "winograd-f4x3")[0]
+        phases = winograd.phases(record, numba.float32, n)
+        return [(phase.words[0] == winograd.WHOLE, phase.tasks, phase.shares) for phase in phases]
+
+    one, many = "n1c512h7w7-o512k3s1p1-f32", "n96c512h7w7-o512k3s1p1-f32"
+    assert shares(one, 1) == [(True, 1, 1)]
+    assert [whole for whole, _, _ in shares(one, 8)] == [False, False, False]
+    assert all(tasks >= n == 8 for _, tasks, n in shares(one, 8))
+    (_, blocks, _) = shares(many, 1)[0]
+    assert blocks > 2
+    some = shares(many, blocks - 1)
+    assert [whole for whole, _, _ in some] == [True, False, False, False]
+    assert some[0] == (True, blocks - 1, blocks - 1)
 
 
 def test_no_cache_folder_can_be_written():
@@ -198,7 +239,7 @@ def test_narrower_vectors(environment, vector_bytes):
         f"""
 from pyconv.kernels.cpu import simd
 print(simd.VECTOR_BYTES)
-for family in {list(KERNELS)!r}:
+for family in {[*KERNELS, "winograd-f2x3"]!r}:  # (whose small integers are exact)
     check({DEPTHWISE!r} if "depthwise" in family else {DENSE!r}, algorithm=family)
 """,
         **environment,
@@ -236,6 +277,12 @@ def test_an_odd_address_is_copied():
         ("direct-channels", "n1c70h11w10-o67k3s2p1d2-f64-reflect-channels_last-relu"),
         ("depthwise-channels", "n2c19h11w10-o38k3s1p1g19-f32-bias-residual"),
         ("depthwise-channels", "n1c35h9w6-o35k5s2p2g35-f64-circular-channels_last-relu"),
+        ("winograd-f2x3", "n2c70h11w10-o40k3s1p1-f32-bias-residual"),
+        ("winograd-f4x3", "n1c90h31w29-o67k3s1p1d2-f64-reflect-channels_last-relu"),
+        ("winograd-f6x3", "n1c17h40w41-o50k3s1p1g1-f32-bias-residual-silu"),
+        ("winograd-f2x5", "n5c17h7w7-o20k5s1p2-f64-circular-bias-relu"),
+        ("winograd-f4x5", "n1c41h7w40-o20k1x5s1p0x2-f32-bias"),
+        ("winograd-f2x7", "n1c20h19w12-o24k7x1s1p3x0-f32-relu"),
     ],
 )
 def test_the_sums_have_the_order_of_the_c_kernel(family, text):

@@ -13,18 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from . import depthwise, direct_channels, gemm, tile
+from . import depthwise, direct_channels, gemm, tile, winograd
 from .direct import RESIDENT_WEIGHT_BYTES
 from .simd import VECTOR_BYTES
-from .tile import CONV, Axis, Strides
+from .tile import CONV, Axis, Strides, Winograd
 
-__all__ = ["Conv", "plan_dense", "plan_depthwise", "plan_depthwise_channels", "plan_direct_channels"]
+__all__ = ["Conv", "plan_dense", "plan_depthwise", "plan_depthwise_channels", "plan_direct_channels", "plan_winograd"]
 
 NOMINAL_THREADS = 8  # cuts that balance on 8 balance on 1, 2 and 4
 MIN_TASK_CYCLES = 12000  # less than this is not worth handing to another thread
 TILE_BYTES = 320 * 1024  # input tile: half of a small L2, the weights and sums take the rest
 PART_BYTES = 1024 * 1024  # partial sums: streamed, L2 or L3
 DIRECT_K = 576  # reduction block: 8 rows of it are 18 KiB, in L1 beside the tile's lines
+WINOGRAD_TILES = 64  # tiles of small images in one block: eight register tiles
+WINOGRAD_STRIP_BYTES = 32 * 1024  # rows of tiles transformed together: L1
+WINOGRAD_BLOCK_BYTES = 1280 * 1024  # transformed tiles and products of a block: L2 and little beyond
+WINOGRAD_L3_BYTES = 4 * 1024 * 1024  # the same in one thread's part of L3
+WINOGRAD_FAR_BYTES = 20 * 1024 * 1024  # transformed weights that no L3 holds beside everything else
 IM2COL_K = 256  # a packed panel of 192 bytes a step: 48 KiB
 
 _grid_axis, _panels_of = tile.grid_axis.py_func, tile.panels_of.py_func
@@ -48,7 +53,7 @@ class Conv:
     activation: int
     residual: bool
 
-    def record(self, cut: dict[str, int]) -> Any:
+    def record(self, cut: dict[str, Any]) -> Any:
         """Return the array of one CONV that the kernels take."""
         params = np.zeros(1, dtype=CONV)
         for name in self.__slots__:
@@ -102,7 +107,7 @@ def _step_cycles(rows: int, vectors: int) -> float:
 def _try_dense(
     conv: Conv, lanes: int, im2col: bool, in_place: bool, kh_block: int, kw_block: int, h_tile: int, w_tile: int,
     m_block: int, max_scratch_bytes: int,
-) -> tuple[float, dict[str, int]] | None:  # fmt: skip
+) -> tuple[float, dict[str, Any]] | None:  # fmt: skip
     """Return (cycles, cut), or None where it does not fit."""
     item = VECTOR_BYTES // lanes
     most = gemm.max_rows()
@@ -178,7 +183,7 @@ def _try_dense(
     }
 
 
-def _best(cuts: Iterator[tuple[float, dict[str, int]] | None]) -> dict[str, int] | None:
+def _best(cuts: Iterator[tuple[float, dict[str, Any]] | None]) -> dict[str, Any] | None:
     found = min((cut for cut in cuts if cut is not None), key=lambda cut: cut[0], default=None)
     return None if found is None else found[1]
 
@@ -222,7 +227,7 @@ def plan_dense(conv: Conv, item_bytes: int, im2col: bool, max_scratch_bytes: int
 
 def _try_channels(
     conv: Conv, lanes: int, kh_block: int, h_tile: int, w_tile: int, m_block: int, max_scratch_bytes: int
-) -> tuple[float, dict[str, int]] | None:
+) -> tuple[float, dict[str, Any]] | None:
     """Return (cycles, cut), or None where it does not fit."""
     item = VECTOR_BYTES // lanes
     pixels, vectors = direct_channels.PIXELS, direct_channels.VECTORS
@@ -303,7 +308,7 @@ def plan_direct_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) ->
 
 def _try_depthwise(
     conv: Conv, lanes: int, rows: int, h_tile: int, w_tile: int, max_scratch_bytes: int
-) -> tuple[float, dict[str, int]] | None:
+) -> tuple[float, dict[str, Any]] | None:
     """Return (cycles, cut), or None where it does not fit."""
     item = VECTOR_BYTES // lanes
     reuse = conv.h.stride == 1
@@ -392,3 +397,126 @@ def plan_depthwise_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int)
         "scratch_bytes": scratch_bytes,
     }
     return conv.record(cut)
+
+
+def _winograd_of(conv: Conv, alpha: int, lanes: int) -> Winograd:
+    """Return the sizes of the transform that do not depend on the cut."""
+    (a_h, m_h, step_h), (a_w, m_w, step_w) = (
+        (alpha, alpha - axis.k + 1, axis.dilation) if axis.k > 1 else (1, 1, 1) for axis in (conv.h, conv.w)
+    )
+    chunk = _round_up(conv.c_in, lanes)
+    return Winograd(
+        a_h=a_h,
+        a_w=a_w,
+        m_h=m_h,
+        m_w=m_w,
+        n_xi=a_h * a_w,
+        step_h=step_h,
+        step_w=step_w,
+        slices=conv.n * conv.d.out * step_h,
+        h_tiles=_ceil_div(_ceil_div(conv.h.out, step_h), m_h),
+        w_tiles=_ceil_div(_ceil_div(conv.w.out, step_w), m_w),
+        n_k=(conv.d.k - 1) * chunk + conv.c_in,
+        c_lanes=conv.d.k * chunk,
+        m_lanes=_round_up(conv.c_out, lanes),
+    )
+
+
+def _turn_cycles(lanes: int, rows: int, width: int, whole_width: int, channels_last: bool) -> float:
+    """Cycles to turn rows of ``width`` pixels of a window into pixels of channels or back, one vector of channels."""
+    if channels_last:
+        return rows * width * 2.0
+    if width >= whole_width:
+        rows, width = 1, rows * width
+    each = width * lanes if width < lanes else _round_up(width, lanes) * 5
+    return rows * (each + 30.0)
+
+
+def _slowest(cycles: float, n_blocks: int, threads: int) -> float:
+    """Cycles of so many threads that share blocks of ``cycles`` each as winograd.phases says."""
+    whole, left = divmod(n_blocks, threads)
+    return whole * cycles + (min(cycles, left / threads * cycles + winograd.MEETING_CYCLES) if left else 0)
+
+
+def _try_winograd(
+    conv: Conv, s: Winograd, lanes: int, h_tile: int, w_tile: int, max_scratch_bytes: int
+) -> tuple[float, dict[str, Any]] | None:
+    """Return (cycles, cut), or None where it does not fit."""
+    item = VECTOR_BYTES // lanes
+    n_h, n_w = _ceil_div(s.h_tiles, h_tile), _ceil_div(s.w_tiles, w_tile)
+    each = h_tile * w_tile * s.step_w
+    block_slices = max(1, min(s.slices, WINOGRAD_TILES // each)) if n_h == n_w == 1 else 1
+    tiles = block_slices * each
+    # one line more, so that the points of a tile do not meet in one set of the cache
+    ld_v, ld_m = tiles * s.c_lanes + 64 // item, tiles * s.m_lanes + 64 // item
+    in_columns = ((w_tile - 1) * s.m_w + s.a_w) * s.step_w
+    strip = max(1, min(h_tile, WINOGRAD_STRIP_BYTES // (in_columns * s.m_h * lanes * item)))
+    in_rows = (strip - 1) * s.m_h + s.a_h
+    out_rows, out_columns = strip * s.m_h, w_tile * s.m_w * s.step_w
+    half = (1 + s.m_h * s.a_w) * lanes
+    turned = s.a_h if s.a_h > 1 else 0
+    panel_elems, part_elems = s.n_xi * ld_v, s.n_xi * ld_m
+    tile_elems = max((in_rows + turned) * in_columns * lanes, half + out_rows * out_columns * lanes)
+    scratch_bytes = _round_up((panel_elems + part_elems + tile_elems) * item, 64)
+    if scratch_bytes > max_scratch_bytes:
+        return None
+
+    panels = _panels_of(s.m_lanes // lanes, winograd.VECTORS)
+    runs = _panels_of(tiles, gemm.max_rows())
+    steps = 0.0
+    for n_panels, vectors in ((panels.tall, panels.rows), (panels.n - panels.tall, panels.rows - 1)):
+        steps += n_panels * runs.tall * _step_cycles(runs.rows, vectors)
+        steps += n_panels * (runs.n - runs.tall) * _step_cycles(runs.rows - 1, vectors)
+    u_bytes, vm_bytes = s.n_xi * s.n_k * s.m_lanes * item, (panel_elems + part_elems) * item
+    cycles = s.n_xi * (steps * s.n_k + panels.n * runs.n * 40.0)
+    if u_bytes > RESIDENT_WEIGHT_BYTES:
+        cycles = max(cycles, u_bytes / 20)
+    strips = block_slices * _ceil_div(h_tile, strip)
+    in_vectors, out_vectors = s.c_lanes / lanes, s.m_lanes / lanes
+    turn = _turn_cycles(lanes, in_rows, in_columns, conv.w.size, conv.ld_x.c == 1)
+    cycles += strips * in_vectors * (turn + turned * strip * in_columns * 2)
+    turn = _turn_cycles(lanes, out_rows, min(out_columns, conv.w.out), conv.w.out, conv.ld_out.c == 1)
+    cycles += strips * out_vectors * turn + tiles * s.n_xi * (in_vectors * 2.5 + out_vectors * 2)
+    # u streams in behind the arithmetic, from memory more slowly than that; so do v and m from L3, unless the blocks
+    # of all threads outgrow it
+    if u_bytes > RESIDENT_WEIGHT_BYTES:
+        cycles += u_bytes / (8 if u_bytes > WINOGRAD_FAR_BYTES else 100)
+    if vm_bytes > WINOGRAD_BLOCK_BYTES:
+        cycles += vm_bytes / (12 if vm_bytes > WINOGRAD_L3_BYTES else 40)
+    n_blocks = conv.groups * _ceil_div(s.slices, block_slices) * n_h * n_w
+    sizes = s._replace(
+        block_slices=block_slices,
+        strip=strip,
+        ld_v=ld_v,
+        ld_m=ld_m,
+        inputs=strips * conv.d.k * _ceil_div(conv.c_in, lanes),
+        products=s.n_xi * panels.n,
+        outputs=strips * s.m_lanes // lanes,
+        half_elems=half,
+    )
+    cycles += 300
+    counted = sum(n * _slowest(cycles, n_blocks, n) for n in (1, 2, _threads(cycles * n_blocks)))
+    return counted, {
+        "h_tile": h_tile,
+        "w_tile": w_tile,
+        "n_h_tiles": n_h,
+        "n_w_tiles": n_w,
+        "n_tasks": max(n_blocks, s.n_xi),
+        "panel_elems": panel_elems,
+        "part_elems": part_elems,
+        "tile_elems": tile_elems,
+        "scratch_bytes": scratch_bytes,
+        "winograd": sizes,
+    }
+
+
+def plan_winograd(conv: Conv, item_bytes: int, alpha: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of a Winograd convolution, or None where the scratch is too little for any."""
+    lanes = VECTOR_BYTES // item_bytes
+    s = _winograd_of(conv, alpha, lanes)
+    cut = _best(
+        _try_winograd(conv, s, lanes, h, w, max_scratch_bytes)
+        for h in _sizes(s.h_tiles, tuple(range(1, 17)), (1, 2, 3, 4, 6, 8))
+        for w in _sizes(s.w_tiles, (1, 2, 3, 4), (8, 16, 32, 64))
+    )
+    return None if cut is None else conv.record(cut)

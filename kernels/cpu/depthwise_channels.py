@@ -20,30 +20,22 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
+from .channels import channels_loader, channels_storer
 from .jit import c_function, kernel, once
 from .simd import (
     VECTOR_BYTES,
     add_shared,
-    add_tiles,
     advance,
     call,
     lanes,
     load,
-    load_part,
-    load_rows,
-    load_rows_capped,
     pointer,
     relu,
     repeat,
-    store,
-    store_first_rows,
-    store_part,
     store_rows,
-    store_wrapped,
-    transpose,
     zero,
 )
-from .tile import RECORD, RELU, ZEROS, clear_over, map_index, panel_rows, panel_start, panels_of
+from .tile import RELU, clear_over, map_index, panel_rows, panel_start, panels_of
 
 __all__ = ["PIXELS", "conv_depthwise_channels", "link_depthwise_channels", "pack_lanes"]
 
@@ -72,108 +64,6 @@ def pixel_tile(real: types.Float, rows: int, pixels: int, unit: bool) -> int:
 
     n, p = types.intp, types.CPointer(real)
     return c_function(tile, p, n, n, types.CPointer(types.int64), n, n, n, p, p, p, n, n)
-
-
-@once
-def channels_loader(real: types.Float) -> int:
-    """Return the address of the function that turns a plane of channels into tile[h][w][lane], border included."""
-    step = VECTOR_BYTES * 8 // real.bitwidth
-
-    def load_channels(p: Any, x: Any, n_lanes: int, tile: Any) -> None:
-        h_in, w_in, top, left, h_tile, w_tile = p.h.size, p.w.size, p.h.pad, p.w.pad, p.h_tile, p.w_tile
-        ld_c, ld_h, ld_w, mode = p.ld_x.c, p.ld_x.h, p.ld_x.w, p.padding_mode
-        inside = advance(tile, (top * w_tile + left) * step)
-        # Rows that follow each other are one run of pixels; the last vectors of a run are turned once more at its end.
-        n_runs, pixels = (1, h_in * w_in) if ld_h == w_in else (h_in, w_in)
-        if ld_w == 1 and pixels >= step:
-            for run in range(n_runs):
-                for first in range(0, pixels, step):
-                    base = min(first, pixels - step)
-                    v = transpose(load_rows_capped(advance(x, run * ld_h + base), ld_c, step, n_lanes))
-                    h, w = run + base // w_in, base % w_in
-                    store_wrapped(advance(inside, (h * w_tile + w) * step), v, w, w_in, (w_tile - w_in) * step)
-        else:
-            for h in range(h_in):
-                for w in range(w_in):
-                    src, dst = advance(x, h * ld_h + w * ld_w), advance(inside, (h * w_tile + w) * step)
-                    if ld_c == 1 and n_lanes == step:
-                        store(dst, 0, load(src, 0))
-                    elif ld_c == 1:
-                        store(dst, 0, load_part(src, 0, n_lanes))
-                    else:
-                        for i in range(step):
-                            dst[i] = src[min(i, n_lanes - 1) * ld_c]
-        if mode == ZEROS:
-            clear_over(tile, top * w_tile * step)
-            for h in range(top, top + h_in):
-                row = advance(tile, h * w_tile * step)
-                clear_over(row, left * step)
-                clear_over(advance(row, (left + w_in) * step), (w_tile - left - w_in) * step)
-            clear_over(advance(tile, (top + h_in) * w_tile * step), (h_tile - top - h_in) * w_tile * step)
-            return
-        for h in range(h_tile):
-            row = advance(inside, map_index(h - top, h_in, mode) * w_tile * step)
-            within = top <= h < top + h_in
-            for w in range(w_tile):
-                if not within or w < left or w >= left + w_in:
-                    v = load(row, map_index(w - left, w_in, mode) * step)
-                    store(tile, (h * w_tile + w) * step, v)
-
-    return c_function(load_channels, RECORD, types.CPointer(real), types.intp, types.CPointer(real))
-
-
-@once
-def channels_storer(real: types.Float) -> int:
-    """Return the address of the epilogue of y[pixel][lane]."""
-    step = VECTOR_BYTES * 8 // real.bitwidth
-
-    def store_channels(p: Any, y: Any, n_lanes: int, ld_m: int, out: Any, residual: Any, slope: Any) -> None:
-        """Take output channels ``ld_m`` apart through the epilogue; ``out`` and ``residual`` point at the first one."""
-        h_out, w_out = p.h.out, p.w.out
-        if p.residual:
-            # No element twice: the residual may be ``out`` itself, but all of it is read before ``out`` is written.
-            ld_c, ld_h, ld_w = p.ld_res.c * ld_m, p.ld_res.h, p.ld_res.w
-            n_runs, pixels = (1, h_out * w_out) if ld_h == w_out * ld_w else (h_out, w_out)
-            for run in range(n_runs):
-                src, dst, i = advance(residual, run * ld_h), advance(y, run * w_out * step), 0
-                if ld_c == 1 and n_lanes == step:
-                    while i < pixels:
-                        store(dst, i * step, add_tiles(load(dst, i * step), load(src, i * ld_w)))
-                        i += 1
-                elif ld_w == 1:
-                    while i + step <= pixels:
-                        block = advance(dst, i * step)
-                        v = transpose(load_rows_capped(advance(src, i), ld_c, step, n_lanes))
-                        store_rows(block, step, add_tiles(load_rows(block, step, step, 1), v))
-                        i += step
-                while i < pixels:
-                    for lane in range(n_lanes):
-                        dst[i * step + lane] += src[i * ld_w + lane * ld_c]
-                    i += 1
-        if p.activate != 0:
-            call(p.activate, (y, h_out * w_out * step, slope))
-        ld_c, ld_h, ld_w = p.ld_out.c * ld_m, p.ld_out.h, p.ld_out.w
-        n_runs, pixels = (1, h_out * w_out) if ld_h == w_out * ld_w else (h_out, w_out)
-        for run in range(n_runs):
-            src, dst = advance(y, run * w_out * step), advance(out, run * ld_h)
-            if ld_c == 1 and n_lanes == step:
-                for i in range(pixels):
-                    store(dst, i * ld_w, load(src, i * step))
-            elif ld_c == 1:
-                for i in range(pixels):
-                    store_part(dst, i * ld_w, load(src, i * step), n_lanes)
-            elif ld_w == 1 and pixels >= step:
-                for first in range(0, pixels, step):
-                    base = min(first, pixels - step)
-                    v = transpose(load_rows(advance(src, base * step), step, step, 1))
-                    store_first_rows(advance(dst, base), ld_c, v, n_lanes)
-            else:
-                for lane in range(n_lanes):
-                    for i in range(pixels):
-                        dst[lane * ld_c + i * ld_w] = src[i * step + lane]
-
-    n, pointer_type = types.intp, types.CPointer(real)
-    return c_function(store_channels, RECORD, pointer_type, n, n, pointer_type, pointer_type, real)
 
 
 @kernel
@@ -209,7 +99,8 @@ def conv_depthwise_channels(
                 clear_over(advance(tile, a * plane), plane)
             else:
                 image = advance(pointer(x, slope), n * p.ld_x.n + g0 * p.ld_x.c + d * p.ld_x.d)
-                call(p.load_tile, (p, image, n_lanes, advance(tile, a * plane)))
+                window = (-p.h.pad, -p.w.pad, p.h_tile, p.w_tile, 1)
+                call(p.load_tile, (p, image, n_lanes, *window, advance(tile, a * plane)))
         for o in range(p.c_out):
             m = g0 * p.c_out + o
             for lane in range(step):
@@ -235,7 +126,7 @@ def conv_depthwise_channels(
             to = advance(to, n * ld.n + m * ld.c + d_out * ld.d)
             ld, r = p.ld_res, pointer(residual, slope)
             r = advance(r, n * ld.n + m * ld.c + d_out * ld.d)
-            call(p.finish, (p, y, n_lanes, p.c_out, to, r, slope))
+            call(p.finish, (p, y, n_lanes, p.c_out, 0, 0, p.h.out, p.w.out, 1, 0, to, r, slope))
     return last - first
 
 

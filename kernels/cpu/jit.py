@@ -20,11 +20,12 @@ _OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
 def _sources() -> tuple[tuple[str, int, int], ...]:
-    """Time and size of every source file here.
+    """Time and size of every source file here and in the folder above.
 
     Numba's cache forgets a function when its own file changes; words of the other files are compiled into it as well.
     """
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    here = Path(__file__).parent
+    files = sorted((*here.glob("*.py"), *here.parent.glob("*.py")))
     return tuple((file.name, (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
 
 

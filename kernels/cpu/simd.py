@@ -21,9 +21,13 @@ from numba.core.datamodel import models
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, register_model
 
+from ..winograd_matrices import ONE, ZERO, Number, Variant, matrices
+
 __all__ = [
     "VECTOR_BYTES",
+    "add_defects",
     "add_outer",
+    "add_product",
     "add_shared",
     "add_strided",
     "add_sweep",
@@ -39,7 +43,9 @@ __all__ = [
     "load_part",
     "load_rows",
     "load_rows_capped",
+    "outputs_of",
     "pointer",
+    "points_of",
     "power_of_two",
     "prefetch",
     "relu",
@@ -496,6 +502,19 @@ def add_tiles(typing: Any, tile: Any, other: Any) -> Any:
 
 
 @intrinsic
+def add_defects(typing: Any, v: Any, tile: Any) -> Any:
+    """Return the vector v + the sum of e - e over the vectors e of a tile: v where all are finite, else NaN."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        total = b.extract_value(arguments[0], 0)
+        for e in cgutils.unpack_tuple(b, arguments[1]):
+            total = b.fadd(total, b.fsub(e, e))
+        return cgutils.pack_array(b, [total])
+
+    return v(v, tile), generate
+
+
+@intrinsic
 def add_shared(typing: Any, tile: Any, v: Any, x: Any, ld: Any, step: Any) -> Any:
     """Return tile[r][j] + v x[r ld + j step], whole vectors at a time, for every row r and vector j."""
 
@@ -542,6 +561,24 @@ def add_outer(typing: Any, tile: Any, a: Any, ia: Any, x: Any, ix: Any) -> Any:
         return cgutils.pack_array(b, acc)
 
     return tile(tile, a, types.intp, x, types.intp), generate
+
+
+@intrinsic
+def add_product(typing: Any, tile: Any, a: Any, ia: Any, ld: Any, x: Any, ix: Any) -> Any:
+    """Return tile[r][j] + a[ia + r ld] x[ix + j] for every row r and element j: add_outer with a's rows apart."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc = cgutils.unpack_tuple(b, arguments[0])
+        a0, ld, x0 = _at(b, *arguments[1:3]), arguments[3], _at(b, *arguments[4:6])
+        xs = [_load(b, _at(b, x0, j * tile.lanes), tile.real) for j in range(tile.vectors)]
+        for r in range(tile.rows):
+            weight = _splat(b, b.load(_at(b, a0, b.mul(ld, ld.type(r)))), _vector(tile.real))
+            for j, v in enumerate(xs):
+                k = r * tile.vectors + j
+                acc[k] = _fma(b, v, weight, acc[k], tile.real)
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, a, types.intp, types.intp, x, types.intp), generate
 
 
 @intrinsic
@@ -604,3 +641,78 @@ def add_sweep(typing: Any, tile: Any, w: Any, kh_fixed: Any, kh: Any, kw: Any, x
 
     integer = types.intp
     return tile(tile, w, kh_fixed, integer, integer, x, integer, off), generate
+
+
+# ---- Winograd's transforms (winograd_matrices.py says what they are); a tile of one row stays as it is
+
+
+def _combination(b: Any, terms: list[tuple[Any, Number]], start: Any, real: types.Float) -> Any:
+    """Return start + the sum of x factor over (x, factor) in order; no start: None.
+
+    Of two products to begin with the second is rounded, as gcc does it in the C kernels.
+    """
+    vector = _vector(real)
+
+    def constant(factor: Number) -> Any:
+        return ir.Constant(vector, [float(factor)] * vector.count)
+
+    units, total = (ONE, -ONE), start
+    first, *rest = terms
+    if total is None and first[1] in units:
+        total, terms = first[0] if first[1] == ONE else b.fneg(first[0]), rest
+    elif total is None:
+        if not rest:
+            return b.fmul(first[0], constant(first[1]))
+        second, *terms = rest
+        addend = _combination(b, [second], None, real)
+        total = _fma(b, first[0], constant(first[1]), addend, real)
+    for x, factor in terms:
+        if factor in units:
+            total = b.fadd(total, x) if factor == ONE else b.fsub(total, x)
+        else:
+            total = _fma(b, x, constant(factor), total, real)
+    return total
+
+
+@intrinsic
+def points_of(typing: Any, tile: Any) -> Any:
+    """Return B^T x of alpha rows. The rows of a pair +p, -p are even half +- odd half."""
+    alpha = tile.rows
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        if alpha == 1:
+            return arguments[0]
+        x, bt = cgutils.unpack_tuple(b, arguments[0]), matrices(Variant(1, alpha)).bt
+
+        def half(q: int, odd: int) -> Any:
+            terms = [(x[j], bt[q][j]) for j in reversed(range(odd, alpha, 2)) if bt[q][j] != ZERO]
+            return _combination(b, terms, None, tile.real)
+
+        found = [half(0, 0)]
+        for q in range(1, alpha - 1, 2):
+            even, odd = half(q, 0), half(q, 1)
+            found += [b.fadd(even, odd), b.fsub(even, odd)]
+        return cgutils.pack_array(b, [*found, half(alpha - 1, 1)])
+
+    return tile(tile), generate
+
+
+@intrinsic(prefer_literal=True)
+def outputs_of(typing: Any, tile: Any, m: Any) -> Any:
+    """Return the m rows A^T x of alpha rows: sums of a pair where the power is even, differences where it is odd."""
+    alpha, result = tile.rows, Tile(tile.real, m.literal_value, 1)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        if alpha == 1:
+            return arguments[0]
+        x, at = cgutils.unpack_tuple(b, arguments[0]), matrices(Variant(result.rows, alpha - result.rows + 1)).at
+        pairs = range(1, alpha - 1, 2)
+        halves = [[b.fadd(x[q], x[q + 1]) for q in pairs], [b.fsub(x[q], x[q + 1]) for q in pairs]]
+        found = []
+        for i in range(result.rows):
+            start = x[0] if i == 0 else x[alpha - 1] if i == result.rows - 1 else None
+            terms = [(half, at[i][q]) for q, half in zip(pairs, halves[i % 2], strict=True)]
+            found.append(_combination(b, terms, start, tile.real))
+        return cgutils.pack_array(b, found)
+
+    return result(tile, m), generate

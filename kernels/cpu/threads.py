@@ -15,8 +15,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import NamedTuple
 
-__all__ = ["run_shares"]
+__all__ = ["Phase", "run_shares"]
+
+
+class Phase(NamedTuple):
+    """Tasks that may run side by side; those of the next phase need all of them done."""
+
+    #: what the kernel is told besides the numbers of the tasks
+    words: tuple[int, ...]
+    tasks: int
+    shares: int
 
 
 class _Job:

@@ -47,6 +47,7 @@ __all__ = [
     "GridAxis",
     "Panels",
     "Strides",
+    "Winograd",
     "activation",
     "copy",
     "cut_sizes",
@@ -89,6 +90,44 @@ class Strides(NamedTuple):
     w: int = 0
 
 
+class Winograd(NamedTuple):
+    """Sizes of a Winograd transform: tiles of m_h x m_w outputs from a_h x a_w inputs (1 where a kernel has one tap).
+
+    With a dilation of s, every s-th row is an image of its own, and so is every s-th column.
+    """
+
+    a_h: int = 1
+    a_w: int = 1
+    m_h: int = 1
+    m_w: int = 1
+    #: points of a tile
+    n_xi: int = 1
+    #: dilations of the transformed axes
+    step_h: int = 1
+    step_w: int = 1
+    #: images, output depths and phases of rows, those fastest; tiles of one phase of a slice
+    slices: int = 1
+    h_tiles: int = 1
+    w_tiles: int = 1
+    #: input channels and depth taps of the product; each tap's channels fill whole vectors
+    n_k: int = 1
+    #: the same for all taps, and output channels, in whole vectors
+    c_lanes: int = 1
+    m_lanes: int = 1
+    #: slices of a block; rows of tiles transformed together
+    block_slices: int = 1
+    strip: int = 1
+    #: elements of the transformed tiles, and of the products, at one point
+    ld_v: int = 0
+    ld_m: int = 0
+    #: items of each stage of a block
+    inputs: int = 0
+    products: int = 0
+    outputs: int = 0
+    #: elements of the local scratch in front of the pixels on their way out
+    half_elems: int = 0
+
+
 def _integers(*names: str) -> np.dtype[Any]:
     return np.dtype([(name, np.int64) for name in names])
 
@@ -112,7 +151,9 @@ CONV = np.dtype(
         *((name, np.int64) for name in ("tile_elems", "panel_elems", "part_elems", "integers_bytes", "scratch_bytes")),
         # addresses of the functions that the kernel calls
         ("tiles", np.int64, (48,)),
+        ("winograd", _integers(*Winograd._fields)),
         *((name, np.int64) for name in ("load_tile", "pack_pixels", "reduce", "finish", "activate")),
+        *((name, np.int64) for name in ("transform_in", "transform_out")),
     ]
 )
 

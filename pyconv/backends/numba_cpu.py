@@ -18,8 +18,21 @@ except ImportError as error:
 from .. import cost
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
-from ..kernels.cpu import blocking, depthwise, depthwise_channels, direct, direct_channels, gemm, simd, threads, tile
+from ..kernels.cpu import (
+    blocking,
+    depthwise,
+    depthwise_channels,
+    direct,
+    direct_channels,
+    gemm,
+    simd,
+    threads,
+    tile,
+)
+from ..kernels.cpu import winograd as winograd_kernels
+from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import AXES, ITEM_BYTES, ConvProblem
+from . import winograd
 
 __all__ = ["algorithms", "last_kernel", "machine"]
 
@@ -63,6 +76,10 @@ def _address(array: Array | None) -> int:
     return 0 if array is None else int(array.__array_interface__["data"][0])
 
 
+def _variant(family: str) -> Variant | None:
+    return VARIANTS.get(family.removeprefix("winograd-"))
+
+
 @lru_cache(maxsize=256)
 def _cut(call: Call, family: str) -> Any:
     """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
@@ -104,6 +121,8 @@ def _cut(call: Call, family: str) -> Any:
         return blocking.plan_depthwise(conv, item, limit)
     if family == "depthwise-channels":
         return blocking.plan_depthwise_channels(conv, item, limit)
+    if (variant := _variant(family)) is not None:
+        return blocking.plan_winograd(conv, item, variant.alpha, limit)
     return blocking.plan_dense(conv, item, family == "im2col", limit)
 
 
@@ -116,6 +135,11 @@ class NumbaConv:
     dtype: str
     backend: str = "numba"
     preferred: bool = True
+
+    @property
+    def variant(self) -> Variant | None:
+        """Return which of Winograd's algorithms it is, if one."""
+        return _variant(self.family)
 
     @property
     def id(self) -> str:
@@ -131,7 +155,7 @@ class NumbaConv:
         """Whether the kernel can do it."""
         if self.family.startswith("depthwise") and problem.c_in != problem.groups:
             return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
-        return Support()
+        return Support() if self.variant is None else winograd.supports(problem, self.variant)
 
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
@@ -145,24 +169,28 @@ class NumbaConv:
         return None if params is None else int(params[0]["scratch_bytes"]) * self._threads(call, params[0])
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
-        """Return seconds by :func:`pyconv.cost.conv_seconds`."""
+        """Return seconds by :mod:`pyconv.cost`."""
+        if self.variant is not None:
+            return cost.winograd_seconds(problem, machine, self.variant.m, self.variant.r)
         return cost.conv_seconds(problem, machine, self.family)
 
     def accuracy(self, problem: ConvProblem) -> str:
-        """Return "strict": these are direct sums."""
-        return "strict"
+        """Return "strict" for direct sums."""
+        return "strict" if self.variant is None else winograd.accuracy(problem, self.variant)
 
     def error_reach(self, problem: ConvProblem) -> int:
-        """Return 0: the bound is relative to the window itself."""
-        return 0
+        """Return how far beyond an output's window the error bound looks for the largest |x|."""
+        return 0 if self.variant is None else winograd.error_reach(problem, self.variant)
 
     def error_bound(self, problem: ConvProblem) -> float:
-        """(K + 2) eps for K products summed in one order, the bias and the residual."""
+        """(K + 2) eps for K products summed in one order, the bias and the residual; Winograd's is its own."""
+        if self.variant is not None:
+            return winograd.error_bound(problem, self.variant, _EPSILON[self.dtype])
         return (problem.reduction + 2) * _EPSILON[self.dtype]
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if self.family.endswith("-channels"):
+        if self.family.endswith("-channels") or self.variant is not None:
             return f"{self.family}{simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]}"
         return "plain" if self.family == "depthwise" else f"panels{gemm.max_rows()}"
 
@@ -170,6 +198,10 @@ class NumbaConv:
         """Return the addresses of the reordered weights and the bias (0 for none), and the arrays."""
         if self.family == "depthwise":
             packed = np.array(w, order="C").reshape(-1)
+        elif self.variant is not None:
+            planes = np.require(w, requirements=["C", "A"])
+            planes = planes.reshape(*w.shape[:2], *(1,) * (3 - problem.rank), *w.shape[2:])
+            packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
         else:
             pack = gemm.pack_panels
             if self.family == "direct-channels":
@@ -188,6 +220,8 @@ class NumbaConv:
             return depthwise.conv_depthwise, depthwise.link_depthwise
         if self.family == "depthwise-channels":
             return depthwise_channels.conv_depthwise_channels, depthwise_channels.link_depthwise_channels
+        if self.variant is not None:
+            return winograd_kernels.conv_winograd, winograd_kernels.link_winograd
         return direct.conv_dense, direct.link_dense
 
     def compile(self, call: Call) -> Runner:
@@ -203,8 +237,11 @@ class NumbaConv:
         in_tile = kind == tile.RELU and not record["residual"]
         record["activate"] = tile.activation(real, kind) if kind and not in_tile else 0
         slope = _SCALAR[self.dtype](call.problem.slope)
-        n_tasks, n_threads = int(record["n_tasks"]), self._threads(call, record)
+        n_threads = self._threads(call, record)
         size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
+        phases = [threads.Phase((), int(record["n_tasks"]), n_threads)]
+        if self.variant is not None:
+            phases = winograd_kernels.phases(record, real, n_threads)
 
         def run(x: Array, packed: Packed, residual: Array | None, out: Array) -> bool:
             x_at, residual_at, out_at = _address(x), _address(residual), _address(out)
@@ -213,16 +250,18 @@ class NumbaConv:
             weights_at, bias_at, _ = packed
             memory = _local.scratch(size * n_threads)
             scratch = _address(memory)
-            done = [0] * n_threads
+            arrays = x_at, weights_at, bias_at, residual_at, out_at
+            for words, n_tasks, shares in phases:
+                done = [0] * shares
+                more = (*words, scratch) if words else ()
 
-            def work(share: int) -> None:
-                first, last = n_tasks * share // n_threads, n_tasks * (share + 1) // n_threads
-                where = (x_at, weights_at, bias_at, residual_at, out_at, scratch + share * size)
-                done[share] = function(params, first, last, *where, slope)
+                def work(share: int, n: int = n_tasks, of: int = shares, more: Any = more, done: Any = done) -> None:
+                    first, last = n * share // of, n * (share + 1) // of
+                    done[share] = function(params, first, last, *arrays, scratch + share * size, slope, *more)
 
-            threads.run_shares(work, n_threads)
-            if sum(done) != n_tasks:
-                raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+                threads.run_shares(work, shares)
+                if sum(done) != n_tasks:
+                    raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
             _local.kernel = name
             return True
 
@@ -231,8 +270,9 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
+    families = ("direct", "direct-channels", "im2col", "depthwise", "depthwise-channels")
     for op in ("conv1d", "conv2d", "conv3d"):
-        for family in ("direct", "direct-channels", "im2col", "depthwise", "depthwise-channels"):
+        for family in (*families, *(f"winograd-{name}" for name in VARIANTS)):
             for dtype in _REAL:
                 yield NumbaConv(op, family, dtype)
 
