@@ -272,11 +272,11 @@ int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
 
 int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     const int64_t step = p->h.stride == 1 ? p->h.dilation : 1, taps = p->d.k * p->h.k * p->w.k;
-    const int dense = pc_depthwise_dense(p, tile.lanes);
+    const int dense = pc_depthwise_dense(p, tile.lanes), single = pc_depthwise_single(p);
     static const int64_t row_groups[] = {1, 2, 4, 8, 16};
-    static const int64_t column_sizes[] = {48, 96, 192, 384, 768};
+    static const int64_t column_sizes[] = {48, 96, 192, 384, 768, 1536, 3072};
     int64_t w_tiles[16];
-    const int64_t n_w = candidates(p->w.out, column_sizes, 5, p->w.out > 192 ? 8 : 1, w_tiles);
+    const int64_t n_w = candidates(p->w.out, column_sizes, 7, p->w.out > 192 ? 8 : 1, w_tiles);
     cut best = {.cycles = -1};
     for (int odd = 0; odd < 2; odd++) {
         const int64_t rows = odd ? tile.wide_rows : tile.rows;
@@ -294,12 +294,15 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
                 b->c_block = p->d.k;
                 b->n_h_tiles = pc_ceil_div(p->h.out, b->h_tile);
                 b->n_w_tiles = pc_ceil_div(p->w.out, b->w_tile);
-                const pc_grid_axis gh = pc_grid_axis_of(&p->h, p->h.k, pc_round_up(b->h_tile, rows * step));
+                const int64_t hung = single ? 1 : pc_round_up(b->h_tile, rows * step);
+                const pc_grid_axis gh = pc_grid_axis_of(&p->h, p->h.k, hung);
                 const pc_grid_axis gw = pc_grid_axis_of(&p->w, p->w.k, b->w_tile);
                 int64_t n_pointers = p->h.k * p->w.k;
                 b->tile_elems = pc_round_up(p->d.k * grid_elems(gh, gw) + tile.lanes, 16);
+                if (single) /* the last register tile may read beyond the row */
+                    b->tile_elems += tile.rows * tile.vectors * tile.lanes;
                 if (dense) {
-                    const pc_dense s = pc_dense_of(p, tile.lanes, pc_round_up(b->h_tile, rows * step), b->w_tile);
+                    const pc_dense s = pc_dense_of(p, tile.lanes, hung, b->w_tile);
                     n_pointers = p->d.k * s.rows;
                     b->tile_elems = pc_round_up((n_pointers + 1) * s.reach + tile.lanes, 16) +
                                     pc_ceil_div(b->w_tile, tile.lanes) * s.masks * tile.lanes;
@@ -316,6 +319,10 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
                     each = row_tiles * (double)p->c_out *
                            (strips * (b->h_tile < rows ? 150 : 30) + vectors * (double)(rows * taps) * 0.6);
                     each += (double)(p->d.k * ((b->h_tile - 1) * p->h.stride + p->h.k)) * (6 + vectors * 2) + 60;
+                } else if (single) {
+                    const double tiles = (double)pc_ceil_div(b->w_tile, rows * tile.vectors * tile.lanes);
+                    each = tiles * (double)(p->c_out * rows * tile.vectors * taps) * (p->w.k < 256 ? 1 : 0.6);
+                    each += tiles * 60 + (double)(gw.phases * gw.length) / (double)tile.lanes * (p->w.stride == 1 ? 2 : 12);
                 } else {
                     const double loads = p->h.stride == 1 ? (double)(rows + p->h.k - 1) / (double)(rows * p->h.k) : 1;
                     each = row_tiles * (double)(p->c_out * rows) * vectors * ((double)taps * (0.5 + loads / 2) + 4);

@@ -19,6 +19,7 @@ typedef struct NAME(strip) {
     int64_t ld_row;         /* between the rows that neighbouring taps (and outputs) use */
     const int64_t *off;     /* column offset of each kw tap; for the strided body: offset of each (kh, kw) tap */
     int64_t kh, kw;
+    int64_t rest;           /* for the row body: taps beyond kh rows of kw */
     const REAL *w;
     REAL bias;
     REAL *c;
@@ -177,6 +178,43 @@ INLINE void NAME(strided_body)(const int rows, const int vectors, const NAME(str
     NAME(strip_store)(rows, vectors, s, acc);
 }
 
+/* One output row, h_out = kh = kd = 1: neighbouring pairs of vectors of the row stand in for rows. Taps apart by the
+ * width of such a pair are then taps of one column: a long dense kernel is a tall one, `kw` = that width taps a row and
+ * `rest` taps in the last one. All others take one load a FMA. */
+INLINE void NAME(row_body)(const int rows, const NAME(strip) *s) {
+    enum { VECTORS = 2 };
+    const int64_t width = VECTORS * LANES, kh = s->kh, kw = s->kw;
+    VEC acc[8][3];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int j = 0; j < VECTORS; j++)
+            acc[r][j] = NAME(splat)(s->bias);
+    const REAL *x = s->x, *w = s->w;
+    if (kh > 0) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows - 1; i++)
+            NAME(strip_row)(VECTORS, 0, i, acc, x + i * width, w + i * kw, s->off, kw);
+        for (int64_t i = rows - 1; i < kh; i++)
+            NAME(strip_row)(VECTORS, 0, rows - 1, acc, x + i * width, w + i * kw, s->off, kw);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows - 1; i++)
+            NAME(strip_row)(VECTORS, i + 1, rows - 1, acc, x + (kh + i) * width, w + (kh + i) * kw, s->off, kw);
+    }
+    x += kh * width;
+    w += kh * kw;
+    for (int64_t k = 0; k < s->rest; k++) {
+        const REAL *xk = x + s->off[k];
+        const REAL tap = w[k];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int j = 0; j < VECTORS; j++)
+                acc[r][j] += NAME(load)(xk + r * width + j * LANES) * tap;
+    }
+    NAME(strip_store)(rows, VECTORS, s, acc);
+}
+
 /* Which body a strip takes: kh where the body is made for one kernel height below `rows`, or one of these. */
 typedef void (*NAME(strip_function))(const NAME(strip) *);
 #ifndef PC_STRIP_KINDS
@@ -212,6 +250,7 @@ static const NAME(strip_function) NAME(strips)[2][2][STRIP_N_KINDS] = {
     {PC_STRIP_NAMES(a, 1), PC_STRIP_NAMES(a, 2)},
     {PC_STRIP_NAMES(b, 1), PC_STRIP_NAMES(b, 2)},
 };
+PC_STRIP(row, PC_DEPTHWISE_ROWS, 2, , NAME(row_body)(PC_DEPTHWISE_ROWS, s))
 #undef PC_STRIP
 #undef PC_STRIP_K
 #undef PC_STRIP_DENSE
@@ -277,6 +316,30 @@ static void STORED(dense_rows)(const pc_conv *p, const STORED(tile_origin) *o, i
     }
 }
 
+/* One output row of a channel, out of its tile. */
+static void STORED(depthwise_row)(const pc_conv *p, NAME(strip) s, const REAL *tile, int64_t w_tile, int direct_store,
+                                  int activated, STORAGE *out, const STORAGE *residual) {
+    const int64_t width = 2 * LANES, all = PC_DEPTHWISE_ROWS * width, kw = p->w.k;
+    _Alignas(64) REAL c_tile[(8 * 2 + 1) * LANES];
+    const int tall = p->w.stride == 1 && p->w.dilation == 1 && kw >= all;
+    s.kw = width;
+    s.kh = tall ? kw / width : 0;
+    s.rest = kw - s.kh * width;
+    s.ld_out = width;
+    s.tail = 0;
+    for (int64_t base = 0; base < w_tile; base += all) {
+        const int whole = direct_store && w_tile >= all;
+        const int64_t col = whole ? pc_min(base, w_tile - all) : base;
+        s.x = tile + col;
+        s.c = whole ? (REAL *)(out + col) : c_tile;
+        NAME(strip_rowx2)(&s);
+        if (!whole) {
+            const pc_segment segment = {0, pc_min(all, w_tile - col), 0, col};
+            STORED(finish)(p, c_tile, all, 1, &segment, 1, out, residual, activated);
+        }
+    }
+}
+
 static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     const NAME(depthwise_job) *job = ctx;
     const pc_conv *p = job->p;
@@ -296,9 +359,10 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     const int64_t rows = b->rows, kh = p->h.k, kw = p->w.k, k_all = p->d.k * kh * kw;
     const int reuse = p->h.stride == 1;
     const int64_t dense = pc_depthwise_dense(p, LANES);
+    const int single = pc_depthwise_single(p);
     /* Output rows r, r + step, r + 2 step ... make a register tile; the last one may hang over the tile's end. */
     const int64_t step = reuse ? p->h.dilation : 1;
-    const int64_t hung = pc_round_up(h_tile, rows * step);
+    const int64_t hung = single ? 1 : pc_round_up(h_tile, rows * step);
     const pc_grid_axis gh = pc_grid_axis_of(&p->h, kh, hung), gw = pc_grid_axis_of(&p->w, kw, w_tile);
     const int kind = dense ? STRIP_DENSE + (int)(kh - 3 + p->h.stride - 1)
                            : !reuse ? STRIP_STRIDED : kh < rows ? (int)kh : STRIP_TALL;
@@ -350,6 +414,10 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                              .w = (const REAL *)job->arrays->packed + m * k_all,
                              .bias = job->arrays->bias ? ((const REAL *)job->arrays->bias)[m] : 0,
                              .relu = relu_in_tile};
+            if (single) {
+                STORED(depthwise_row)(p, s, tile, w_tile, direct_store, activated, out, residual);
+                continue;
+            }
             for (int64_t base = 0; base < h_tile; base += rows * step)
                 for (int64_t phase = 0; phase < step && base + phase < h_tile; phase++) {
                     const int64_t r0 =

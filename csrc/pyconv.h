@@ -271,6 +271,9 @@ static inline int64_t pc_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t pc_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t pc_round_up(int64_t a, int64_t b) { return pc_ceil_div(a, b) * b; }
 
+/* Whether a depthwise kernel is one row, and the output too: parts of it stand in for the rows of a register tile. */
+static inline int pc_depthwise_single(const pc_conv *p) { return p->h.out == 1 && p->h.k == 1 && p->d.k == 1; }
+
 /* Whether a depthwise kernel is small, square and dense along the row: its own register tiles read rows of x where they
  * lie, and shift them in registers. */
 static inline int pc_depthwise_dense(const pc_conv *p, int64_t lanes) {
