@@ -272,10 +272,11 @@ int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
 
 int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     const int64_t step = p->h.stride == 1 ? p->h.dilation : 1, taps = p->d.k * p->h.k * p->w.k;
+    const int dense = pc_depthwise_dense(p, tile.lanes), single = pc_depthwise_single(p);
     static const int64_t row_groups[] = {1, 2, 4, 8, 16};
-    static const int64_t column_sizes[] = {48, 96, 192, 384, 768};
+    static const int64_t column_sizes[] = {48, 96, 192, 384, 768, 1536, 3072};
     int64_t w_tiles[16];
-    const int64_t n_w = candidates(p->w.out, column_sizes, 5, p->w.out > 192 ? 8 : 1, w_tiles);
+    const int64_t n_w = candidates(p->w.out, column_sizes, 7, p->w.out > 192 ? 8 : 1, w_tiles);
     cut best = {.cycles = -1};
     for (int odd = 0; odd < 2; odd++) {
         const int64_t rows = odd ? tile.wide_rows : tile.rows;
@@ -293,21 +294,43 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
                 b->c_block = p->d.k;
                 b->n_h_tiles = pc_ceil_div(p->h.out, b->h_tile);
                 b->n_w_tiles = pc_ceil_div(p->w.out, b->w_tile);
-                const pc_grid_axis gh = pc_grid_axis_of(&p->h, p->h.k, pc_round_up(b->h_tile, rows * step));
-                pc_grid_axis gw = pc_grid_axis_of(&p->w, p->w.k, b->w_tile);
-                gw.length = pc_round_up(gw.length, tile.lanes); /* rows may be aligned */
+                const int64_t hung = single ? 1 : pc_round_up(b->h_tile, rows * step);
+                const pc_grid_axis gh = pc_grid_axis_of(&p->h, p->h.k, hung);
+                const pc_grid_axis gw = pc_grid_axis_of(&p->w, p->w.k, b->w_tile);
+                int64_t n_pointers = p->h.k * p->w.k;
                 b->tile_elems = pc_round_up(p->d.k * grid_elems(gh, gw) + tile.lanes, 16);
-                c.scratch_bytes = pc_round_up(b->tile_elems * tile.item_bytes + p->h.k * p->w.k * 8, 64);
+                if (single) /* the last register tile may read beyond the row */
+                    b->tile_elems += tile.rows * tile.vectors * tile.lanes;
+                if (dense) {
+                    const pc_dense s = pc_dense_of(p, tile.lanes, hung, b->w_tile);
+                    n_pointers = p->d.k * s.rows;
+                    b->tile_elems = pc_round_up((n_pointers + 1) * s.reach + tile.lanes, 16) +
+                                    pc_ceil_div(b->w_tile, tile.lanes) * s.masks * tile.lanes;
+                }
+                c.scratch_bytes = pc_round_up(b->tile_elems * tile.item_bytes + n_pointers * 8, 64);
                 if (c.scratch_bytes > max_scratch_bytes)
                     continue;
                 const double row_tiles = (double)(pc_ceil_div(b->h_tile, rows * step) * step);
                 const double vectors = (double)pc_ceil_div(b->w_tile, tile.lanes);
-                const double loads = p->h.stride == 1 ? (double)(rows + p->h.k - 1) / (double)(rows * p->h.k) : 1;
-                double each = row_tiles * (double)(p->c_out * rows) * vectors * ((double)taps * (0.5 + loads / 2) + 4);
-                each += row_tiles * (double)p->c_out * 60;
-                each += (double)(p->d.k * gh.phases * gw.phases * gh.length) *
-                        (14 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 2 : 12));
-                if (c.scratch_bytes > TILE_BYTES)
+                double each;
+                if (dense) {
+                    /* each register tile and each row has a fixed cost; results that hang over go through memory */
+                    const double strips = (double)pc_ceil_div((int64_t)vectors, tile.vectors);
+                    each = row_tiles * (double)p->c_out *
+                           (strips * (b->h_tile < rows ? 150 : 30) + vectors * (double)(rows * taps) * 0.6);
+                    each += (double)(p->d.k * ((b->h_tile - 1) * p->h.stride + p->h.k)) * (6 + vectors * 2) + 60;
+                } else if (single) {
+                    const double tiles = (double)pc_ceil_div(b->w_tile, rows * tile.vectors * tile.lanes);
+                    each = tiles * (double)(p->c_out * rows * tile.vectors * taps) * (p->w.k < 256 ? 1 : 0.6);
+                    each += tiles * 60 + (double)(gw.phases * gw.length) / (double)tile.lanes * (p->w.stride == 1 ? 2 : 12);
+                } else {
+                    const double loads = p->h.stride == 1 ? (double)(rows + p->h.k - 1) / (double)(rows * p->h.k) : 1;
+                    each = row_tiles * (double)(p->c_out * rows) * vectors * ((double)taps * (0.5 + loads / 2) + 4);
+                    each += row_tiles * (double)p->c_out * 60;
+                    each += (double)(p->d.k * gh.phases * gw.phases * gh.length) *
+                            (14 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 2 : 12));
+                }
+                if (!dense && c.scratch_bytes > TILE_BYTES)
                     each *= 1.25;
                 /* groups to a task: as many as keep eight threads busy, of at least MIN_TASK_CYCLES */
                 const int64_t spatial = p->n * p->d.out * b->n_h_tiles * b->n_w_tiles;
@@ -315,10 +338,12 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
                 b->m_block = pc_max(1, p->groups / wanted);
                 b->m_block = pc_min(p->groups, pc_max(b->m_block, (int64_t)(MIN_TASK_CYCLES / each)));
                 b->n_m_blocks = pc_ceil_div(p->groups, b->m_block);
+                if (b->n_m_blocks < NOMINAL_THREADS) /* few blocks: a number that threads can share */
+                    b->n_m_blocks = b->n_m_blocks >= 4 ? 4 : b->n_m_blocks >= 2 ? 2 : 1;
+                b->m_block = pc_ceil_div(p->groups, b->n_m_blocks);
+                b->n_m_blocks = pc_ceil_div(p->groups, b->m_block);
                 b->n_tasks = spatial * b->n_m_blocks;
-                double threads = each * (double)(spatial * p->groups) / MIN_TASK_CYCLES;
-                threads = threads < 1 ? 1 : threads > NOMINAL_THREADS ? NOMINAL_THREADS : threads;
-                c.cycles = (each * (double)b->m_block + 300) * (double)pc_ceil_div(b->n_tasks, (int64_t)threads);
+                c.cycles = shared_cycles(each * (double)b->m_block + 300, b->n_tasks, 0);
                 if (best.cycles < 0 || c.cycles < best.cycles)
                     best = c;
             }

@@ -20,6 +20,7 @@ typedef struct NAME(pixel_run) {
     const REAL *x;           /* first pixel's first tap */
     int64_t step;            /* between pixels, in elements: stride * LANES */
     int64_t ld_row;          /* between the two rows of a pair */
+    int64_t ld_in;           /* between rows of the tile */
     const int64_t *off;      /* of each tap, in elements */
     int64_t taps, n_d, ld_d; /* taps of a plane; planes and the distance between them */
     const REAL *w;           /* [d][tap][lane] */
@@ -66,6 +67,77 @@ PC_PIXELS(1, 1) PC_PIXELS(1, 2) PC_PIXELS(1, 3) PC_PIXELS(1, 4) PC_PIXELS(1, 5) 
 PC_PIXELS(1, 8) PC_PIXELS(1, 9) PC_PIXELS(1, 10) PC_PIXELS(1, 11) PC_PIXELS(1, 12) PC_PIXELS(1, 13) PC_PIXELS(1, 14)
 PC_PIXELS(2, 1) PC_PIXELS(2, 2) PC_PIXELS(2, 3) PC_PIXELS(2, 4) PC_PIXELS(2, 5) PC_PIXELS(2, 6) PC_PIXELS(2, 7)
 #undef PC_PIXELS
+
+#if PC_PIXEL_WINDOWS
+/* One row of x, for the upper or the lower output row or both; w is the row of taps that it meets in the upper one. */
+INLINE void NAME(window_row)(const int pixels, const int k, const int stride, const int upper, const int lower,
+                             VEC acc[2][7], const REAL *x, const REAL *w) {
+    VEC tap[2][7];
+#pragma GCC unroll 7
+    for (int b = 0; b < k; b++) {
+        if (upper)
+            tap[0][b] = *(const VEC *)(w + b * LANES);
+        if (lower)
+            tap[1][b] = *(const VEC *)(w + (b - stride * k) * LANES);
+    }
+#pragma GCC unroll 19
+    for (int j = 0; j < (pixels - 1) * stride + k; j++) {
+        const VEC v = *(const VEC *)(x + j * LANES);
+#pragma GCC unroll 7
+        for (int q = 0; q < pixels; q++)
+            if (j >= q * stride && j < q * stride + k) {
+                if (upper)
+                    acc[0][q] += v * tap[0][j - q * stride];
+                if (lower)
+                    acc[1][q] += v * tap[1][j - q * stride];
+            }
+    }
+}
+
+/* Two output rows of k x k taps, k and the stride known: each pixel is loaded once for all the products of its row, the
+ * taps of two rows stay in registers. */
+INLINE void NAME(window_body)(const int pixels, const int k, const int stride, const NAME(pixel_run) *r) {
+    VEC acc[2][7];
+#pragma GCC unroll 7
+    for (int j = 0; j < pixels; j++)
+        acc[0][j] = acc[1][j] = r->bias;
+    for (int64_t d = 0; d < r->n_d; d++) {
+        const REAL *x = r->x + d * r->ld_d, *w = r->w + d * k * k * LANES;
+        int i = 0;
+        for (; i < stride; i++, x += r->ld_in, w += k * LANES)
+            NAME(window_row)(pixels, k, stride, 1, 0, acc, x, w);
+        for (; i < k; i++, x += r->ld_in, w += k * LANES)
+            NAME(window_row)(pixels, k, stride, 1, 1, acc, x, w);
+        for (; i < k + stride; i++, x += r->ld_in, w += k * LANES)
+            NAME(window_row)(pixels, k, stride, 0, 1, acc, x, w);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++)
+#pragma GCC unroll 7
+        for (int j = 0; j < pixels; j++)
+            *(VEC *)(r->y + i * r->ld_y + j * LANES) = acc[i][j];
+}
+
+#define PC_WINDOW(k, stride, pixels)                                                                                   \
+    static __attribute__((noinline)) void NAME(window_##k##s##stride##x##pixels)(const NAME(pixel_run) * r) {          \
+        NAME(window_body)(pixels, k, stride, r);                                                                       \
+    }
+#define PC_WINDOWS(k, stride)                                                                                          \
+    PC_WINDOW(k, stride, 4) PC_WINDOW(k, stride, 5) PC_WINDOW(k, stride, 6) PC_WINDOW(k, stride, 7)
+#define PC_WINDOW_NAMES(k, stride)                                                                                     \
+    {NAME(window_##k##s##stride##x4), NAME(window_##k##s##stride##x5), NAME(window_##k##s##stride##x6),                \
+     NAME(window_##k##s##stride##x7)}
+PC_WINDOWS(3, 1) PC_WINDOWS(3, 2) PC_WINDOWS(5, 1) PC_WINDOWS(5, 2) PC_WINDOWS(7, 1) PC_WINDOWS(7, 2)
+static void (*const NAME(windows)[3][2][4])(const NAME(pixel_run) *) = {
+    {PC_WINDOW_NAMES(3, 1), PC_WINDOW_NAMES(3, 2)},
+    {PC_WINDOW_NAMES(5, 1), PC_WINDOW_NAMES(5, 2)},
+    {PC_WINDOW_NAMES(7, 1), PC_WINDOW_NAMES(7, 2)},
+};
+#undef PC_WINDOW
+#undef PC_WINDOWS
+#undef PC_WINDOW_NAMES
+#endif
+
 typedef void (*NAME(pixel_kernel))(const NAME(pixel_run) *);
 static const NAME(pixel_kernel) NAME(pixel_rows)[] = {
     NAME(pixels_1x1), NAME(pixels_1x2),  NAME(pixels_1x3),  NAME(pixels_1x4),  NAME(pixels_1x5),
@@ -103,12 +175,18 @@ static void STORED(conv_depthwise_channels_task)(void *ctx, int64_t task, int wo
             STORED(load_channels)(p, (const STORAGE *)job->arrays->x + n * p->ld_x.n + g0 * p->ld_x.c + d * p->ld_x.d,
                                   n_lanes, box, tile + a * plane);
     }
-    const pc_panels runs = pc_panels_of(p->w.out, PC_MAX_PIXELS);
+#if PC_PIXEL_WINDOWS
+    const int windows = pc_depthwise_dense(p, LANES) && p->h.dilation == 1 && p->w.out >= 4;
+#else
+    const int windows = 0;
+#endif
+    const pc_panels runs = pc_panels_of(p->w.out, windows ? PC_PAIR_PIXELS : PC_MAX_PIXELS);
     for (int64_t o = 0; o < p->c_out; o++) {
         const int64_t m0 = g0 * p->c_out + o;
         const REAL *bias = job->arrays->bias;
         NAME(pixel_run) run = {
-            .step = p->w.stride * LANES, .ld_row = p->h.stride * b->w_tile * LANES, .off = off, .taps = taps,
+            .step = p->w.stride * LANES, .ld_row = p->h.stride * b->w_tile * LANES,
+            .ld_in = b->w_tile * LANES, .off = off, .taps = taps,
             .n_d = p->d.k, .ld_d = plane,
             .w = (const REAL *)job->arrays->packed + (block * p->c_out + o) * k_all * LANES,
             .bias = (VEC){0}, .ld_y = p->w.out * LANES};
@@ -116,11 +194,17 @@ static void STORED(conv_depthwise_channels_task)(void *ctx, int64_t task, int wo
             for (int64_t i = 0; i < LANES; i++)
                 run.bias[i] = bias[m0 + pc_min(i, n_lanes - 1) * p->c_out];
         for (int64_t h = 0; h < p->h.out;) {
-            const int pair = p->w.out <= PC_PAIR_PIXELS && h + 1 < p->h.out;
+            const int pair = runs.rows <= PC_PAIR_PIXELS && h + 1 < p->h.out;
             for (int64_t v = 0; v < runs.n; v++) {
                 const int64_t col = pc_panel_start(runs, v), n_pixels = pc_panel_rows(runs, v);
                 run.x = tile + (h * p->h.stride * b->w_tile + col * p->w.stride) * LANES;
                 run.y = y + (h * p->w.out + col) * LANES;
+#if PC_PIXEL_WINDOWS
+                if (pair && windows) {
+                    NAME(windows)[(p->h.k - 3) / 2][p->h.stride - 1][n_pixels - 4](&run);
+                    continue;
+                }
+#endif
                 (pair ? NAME(pixel_pairs) : NAME(pixel_rows))[n_pixels - 1](&run);
             }
             h += pair ? 2 : 1;

@@ -16,5 +16,7 @@
 #define PC_DEPTHWISE_ROWS 8
 #define PC_DEPTHWISE_ROWS_2 7
 #define PC_DEPTHWISE_VECTORS 2
+/* Depthwise, channels in the lanes: the taps of two rows of 7 and 14 sums fit the registers. */
+#define PC_PIXEL_WINDOWS 1
 #include "isa.inc.h"
 #endif

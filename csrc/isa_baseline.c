@@ -12,6 +12,7 @@
 #define PC_DEPTHWISE_ROWS 8
 #define PC_DEPTHWISE_ROWS_2 7
 #define PC_DEPTHWISE_VECTORS 2
+#define PC_PIXEL_WINDOWS 1
 #else
 #define PC_ROWS 6 /* 16 registers */
 #define PC_VECTORS 2

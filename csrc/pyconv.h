@@ -271,4 +271,31 @@ static inline int64_t pc_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t pc_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t pc_round_up(int64_t a, int64_t b) { return pc_ceil_div(a, b) * b; }
 
+/* Whether a depthwise kernel is one row, and the output too: parts of it stand in for the rows of a register tile. */
+static inline int pc_depthwise_single(const pc_conv *p) { return p->h.out == 1 && p->h.k == 1 && p->d.k == 1; }
+
+/* Whether a depthwise kernel is small, square and dense along the row: its own register tiles read rows of x where they
+ * lie, and shift them in registers. */
+static inline int pc_depthwise_dense(const pc_conv *p, int64_t lanes) {
+    const int64_t k = p->h.k, stride = p->h.stride;
+    return k == p->w.k && (k == 3 || k == 5 || k == 7) && stride == p->w.stride && stride <= 2 && p->w.dilation == 1 &&
+           (stride == 1 || p->h.dilation == 1) && (k - 1) / stride <= lanes;
+}
+
+/* What such a tile of output rows x columns reads. */
+typedef struct pc_dense {
+    int64_t rows, length; /* input rows of one depth tap; elements of one that count */
+    int64_t reach;        /* elements of a row that whole vectors may touch */
+    int64_t masks;        /* of one strip of two vectors: a vector for each that it loads */
+} pc_dense;
+
+static inline pc_dense pc_dense_of(const pc_conv *p, int64_t lanes, int64_t h_tile, int64_t w_tile) {
+    pc_dense s;
+    s.rows = (h_tile - 1) * p->h.stride + (p->h.k - 1) * p->h.dilation + 1;
+    s.length = (w_tile - 1) * p->w.stride + p->w.k;
+    s.reach = (pc_round_up(w_tile, lanes) + lanes) * p->w.stride;
+    s.masks = 3 * p->w.stride;
+    return s;
+}
+
 #endif

@@ -102,6 +102,16 @@ INLINE VEC NAME(shifted)(VEC a, VEC b, const int k) {
 #define PC_SHUFFLE(r, a, b, from) ((r) = __builtin_shuffle(a, b, from))
 #endif
 
+/* Elements first, first + 2, ... of a and b joined. */
+INLINE VEC NAME(every_second)(VEC a, VEC b, const int first) {
+    MASK from;
+    for (int i = 0; i < LANES; i++)
+        from[i] = 2 * i + first;
+    VEC r;
+    PC_SHUFFLE(r, a, b, from);
+    return r;
+}
+
 /* Pieces of 16 bytes are what x86 shuffles in one cheap instruction. */
 #define PC_PIECE (16 / (int)sizeof(REAL))
 

@@ -198,23 +198,41 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
 
 
 def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:
-    """Seconds of a depthwise kernel; the constants are nanoseconds and shares measured on one core of a Zen 5."""
+    """Seconds of a depthwise kernel; the constants are seconds and shares measured on one core of a Zen 5."""
     w_out, h_out = problem.out_spatial[-1], problem.out_spatial[-2] if problem.rank > 1 else 1
-    kh = problem.kernel[-2] if problem.rank > 1 else 1
+    kh, stride_h, dilation_h = (
+        x[-2] if problem.rank > 1 else 1 for x in (problem.kernel, problem.stride, problem.dilation)
+    )
+    stride = problem.stride[-1]
+    depth = problem.kernel[0] if problem.rank == 3 else 1
+    planes = problem.n * math.prod(problem.out_spatial[:-2])
+    # small, square and dense: rows of x where they lie, or the taps of two rows in registers
+    dense = kh == problem.kernel[-1] and kh in (3, 5, 7) and stride_h == stride <= 2 and problem.dilation[-1] == 1
     if family == "depthwise":
-        # rows of pixels in whole vectors; each input row and each register tile of rows has a fixed cost
+        # rows of pixels in whole vectors, eight rows a register tile, some of them twice where they do not come out
+        # even; each plane, input row and register tile has a fixed cost
         strips = -(-h_out // 8) * -(-w_out // (2 * lanes))
-        fixed = problem.n * (problem.c_in * (h_out + kh) * 7e-9 + problem.c_out * strips * 15e-9)
-        share = 0.88 if kh >= 8 else 0.6
-        if problem.rank > 1 and problem.stride[-2] != 1:
-            share, fixed = 0.3, fixed * 1.5
-        use = w_out / (-(-w_out // lanes) * lanes)
+        use = w_out / (-(-w_out // lanes) * lanes) * (1.0 if h_out > 6 else h_out / 7)
+        if kh == h_out == depth == 1:  # one row: its vectors stand in for rows
+            use = w_out / (-(-w_out // (16 * lanes)) * 16 * lanes)
+            fixed = planes * problem.c_in * 30e-9
+            share = 0.85 if problem.kernel[-1] >= 16 * lanes and stride == problem.dilation[-1] == 1 else 0.45
+        elif dense and (stride == 1 or dilation_h == 1):
+            fixed = planes * (problem.c_in * (20e-9 + h_out * stride * 1e-9) + problem.c_out * strips * 15e-9)
+            share = {3: 0.75, 5: 0.75, 7: 0.8}[kh] if stride == 1 else {3: 0.36, 5: 0.47, 7: 0.62}[kh]
+        else:
+            fixed = planes * (problem.c_in * (h_out + kh) * 7e-9 + problem.c_out * strips * 15e-9)
+            share = 0.6 if kh < 8 else 0.88 if w_out > lanes else 0.7
+            if stride_h != 1:
+                share, fixed = 0.3, fixed * 1.5
     else:
         # x and y are turned, unless channels are fastest in memory already; a plane beyond L1 slows every FMA
-        turned = problem.n * (problem.c_in * math.prod(problem.spatial) + problem.c_out * h_out * w_out)
+        turned = problem.n * (
+            problem.c_in * math.prod(problem.spatial) + problem.c_out * math.prod(problem.out_spatial)
+        )
         plane = (h_out + kh) * (w_out + problem.kernel[-1]) * lanes * summed_bytes(problem)
-        fixed = turned * (0.02e-9 if problem.channels_last else 0.15e-9)
-        share = 0.75 if plane < 48 << 10 else 0.6
+        fixed = turned * (0.02e-9 if problem.channels_last else 0.075e-9) + planes * -(-problem.c_in // lanes) * 50e-9
+        share = 0.95 if dense and dilation_h == 1 and w_out >= 4 else 0.7 if plane < 48 << 10 else 0.6
         use = problem.groups / (-(-problem.groups // lanes) * lanes)
     fixed += _converting(problem, family)
     return roofline(problem, machine, efficiency=share, lane_use=use, overhead=3e-6 + fixed / NOMINAL_THREADS)

@@ -58,6 +58,21 @@ PROBLEMS = (
     "n1c33h6w5-o33k5s1p2g33-f32-circular-sigmoid",
     "n1c20h3w3-o20k3s1p4g20-f32-symmetric",
     "n1c6h50w50-o6k31s1p15g6-f32",
+    # depthwise rows where they lie in x: ends of the array, strips that overlap, rows and columns in the padding
+    "n2c5h15w49-o5k3s2p1g5-f32-bias-relu",
+    "n1c3h29w70-o6k5s2p2g3-f64-residual",
+    "n2c3h16w33-o3k7s2p3g3-f32-reflect",
+    "n1c2h9w100-o2k3s1p5g2-f32-bias-relu6",
+    "n1c2h40w37-o2k5s1p8d4x1g2-f32",
+    "n1c20h9w11-o20k7s2p3g20-f32-bias-residual-relu",
+    "n1c20h11w10-o40k5s1p2g20-f64-circular",
+    "n1c3d4h9w20-o3k3s1p1g3-f32-bias",
+    "n2c17d3h8w9-o17k3s2p1g17-f64-channels_last-relu",
+    # one row: its vectors stand in for rows, and a long kernel for a tall one
+    "n2c2w1300-o4k300s1p7g2-f32-bias-relu",
+    "n1c3w700-o3k200s1p99g3-f64-residual-tanh",
+    "n1c2w900-o2k257s2p128d2g2-f32-symmetric",
+    "n1c1h5w600-o1k1x256s7x1p0-f32",
     "n1c6h45w47-o12k9s1p8d2g6-f32-replicate",
     "n1c1h70w90-o1k15s1p7-f32",
     # every activation
