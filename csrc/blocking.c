@@ -376,6 +376,14 @@ int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scrat
     return p->scratch_bytes <= max_scratch_bytes;
 }
 
+int pc_plan_grouped_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
+    if (!pc_plan_depthwise_channels(p, tile, max_scratch_bytes))
+        return 0;
+    p->blk.n_m_blocks = pc_ceil_div(p->groups * p->c_out, tile.lanes);
+    p->blk.n_tasks = p->n * p->d.out * p->blk.n_m_blocks;
+    return 1;
+}
+
 /* Cycles to turn rows of `width` pixels of a window into pixels of channels or back, LANES channels. */
 static double turn_cycles(pc_tile_shape tile, int64_t rows, int64_t width, int64_t whole_width, int channels_last) {
     if (channels_last)

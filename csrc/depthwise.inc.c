@@ -6,6 +6,10 @@
  * (rows + kh - 1) kw loads of x for rows kh kw FMAs, so that unaligned loads do not bound it. Rows of a tile are
  * `dilation` apart, which makes a dilated kernel a dense one. Other strides take one load a FMA.
  *
+ * Two cases have register tiles of their own. 3x3, 5x5 and 7x7 with stride 1 or 2, dense along the row: no tile is copied,
+ * rows are read where they lie in x, and shifted (and split into even and odd elements) in registers. An output of one
+ * row by kernels of one row: neighbouring vectors of the row stand in for rows.
+ *
  * flops: 2 n c_out h_out w_out kd kh kw; x, y and the weights pass once. Sums run over (kd, kh, kw) in order. */
 
 #if !PC_WIDENED

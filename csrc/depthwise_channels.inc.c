@@ -4,7 +4,9 @@
  * A task is one image, one output depth and LANES groups. Its whole plane is turned into tile[d][h][w][lane], padded
  * (planes with contiguous rows by LANES x LANES transposes in registers), the weights into taps[tap][lane]. A register
  * tile is up to MAX_PIXELS neighbouring output pixels: every FMA takes an aligned vector of the tile straight from
- * memory, and one vector of weights serves them all. The results are turned back on their way out.
+ * memory, and one vector of weights serves them all. 3x3, 5x5 and 7x7 with stride 1 or 2 have windows where there are 32
+ * registers: two output rows at a time, a loaded pixel serving all their products. The results are turned back on their
+ * way out.
  *
  * flops: those of depthwise.inc.c, no lane idle but for groups beyond a multiple of LANES; moved besides x and y: both
  * once more, within L2. The order of each sum is depthwise.inc.c's. */
@@ -23,6 +25,7 @@ typedef struct NAME(pixel_run) {
     int64_t ld_in;           /* between rows of the tile */
     const int64_t *off;      /* of each tap, in elements */
     int64_t taps, n_d, ld_d; /* taps of a plane; planes and the distance between them */
+    MASK first;              /* grouped: the first lane of each lane's group */
     const REAL *w;           /* [d][tap][lane] */
     VEC bias;
     REAL *y;                 /* LANES elements a pixel */
@@ -69,9 +72,21 @@ PC_PIXELS(2, 1) PC_PIXELS(2, 2) PC_PIXELS(2, 3) PC_PIXELS(2, 4) PC_PIXELS(2, 5) 
 #undef PC_PIXELS
 
 #if PC_PIXEL_WINDOWS
+/* Lane i of the result is lane from[i] of v. */
+INLINE VEC NAME(gathered)(VEC v, MASK from) {
+#if defined(__clang__)
+    VEC r;
+    for (int i = 0; i < LANES; i++)
+        r[i] = v[from[i]];
+    return r;
+#else
+    return __builtin_shuffle(v, from);
+#endif
+}
+
 /* One row of x, for the upper or the lower output row or both; w is the row of taps that it meets in the upper one. */
 INLINE void NAME(window_row)(const int pixels, const int k, const int stride, const int upper, const int lower,
-                             VEC acc[2][7], const REAL *x, const REAL *w) {
+                             VEC acc[2][7], const REAL *x, const REAL *w, const int grouped, MASK from) {
     VEC tap[2][7];
 #pragma GCC unroll 7
     for (int b = 0; b < k; b++) {
@@ -82,7 +97,9 @@ INLINE void NAME(window_row)(const int pixels, const int k, const int stride, co
     }
 #pragma GCC unroll 19
     for (int j = 0; j < (pixels - 1) * stride + k; j++) {
-        const VEC v = *(const VEC *)(x + j * LANES);
+        VEC v = *(const VEC *)(x + j * LANES);
+        if (grouped)
+            v = NAME(gathered)(v, from);
 #pragma GCC unroll 7
         for (int q = 0; q < pixels; q++)
             if (j >= q * stride && j < q * stride + k) {
@@ -95,21 +112,23 @@ INLINE void NAME(window_row)(const int pixels, const int k, const int stride, co
 }
 
 /* Two output rows of k x k taps, k and the stride known: each pixel is loaded once for all the products of its row, the
- * taps of two rows stay in registers. */
-INLINE void NAME(window_body)(const int pixels, const int k, const int stride, const NAME(pixel_run) *r) {
+ * taps of two rows stay in registers. With `grouped` the planes are the channels of each lane's group, in turn. */
+INLINE void NAME(window_body)(const int pixels, const int k, const int stride, const int grouped,
+                              const NAME(pixel_run) *r) {
     VEC acc[2][7];
 #pragma GCC unroll 7
     for (int j = 0; j < pixels; j++)
         acc[0][j] = acc[1][j] = r->bias;
     for (int64_t d = 0; d < r->n_d; d++) {
-        const REAL *x = r->x + d * r->ld_d, *w = r->w + d * k * k * LANES;
+        const REAL *x = r->x + (grouped ? 0 : d * r->ld_d), *w = r->w + d * k * k * LANES;
+        const MASK from = grouped ? r->first + (INTEGER)d : (MASK){0};
         int i = 0;
         for (; i < stride; i++, x += r->ld_in, w += k * LANES)
-            NAME(window_row)(pixels, k, stride, 1, 0, acc, x, w);
+            NAME(window_row)(pixels, k, stride, 1, 0, acc, x, w, grouped, from);
         for (; i < k; i++, x += r->ld_in, w += k * LANES)
-            NAME(window_row)(pixels, k, stride, 1, 1, acc, x, w);
+            NAME(window_row)(pixels, k, stride, 1, 1, acc, x, w, grouped, from);
         for (; i < k + stride; i++, x += r->ld_in, w += k * LANES)
-            NAME(window_row)(pixels, k, stride, 0, 1, acc, x, w);
+            NAME(window_row)(pixels, k, stride, 0, 1, acc, x, w, grouped, from);
     }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++)
@@ -118,24 +137,31 @@ INLINE void NAME(window_body)(const int pixels, const int k, const int stride, c
             *(VEC *)(r->y + i * r->ld_y + j * LANES) = acc[i][j];
 }
 
-#define PC_WINDOW(k, stride, pixels)                                                                                   \
-    static __attribute__((noinline)) void NAME(window_##k##s##stride##x##pixels)(const NAME(pixel_run) * r) {          \
-        NAME(window_body)(pixels, k, stride, r);                                                                       \
+#define PC_WINDOW(name, grouped, k, stride, pixels)                                                                    \
+    static __attribute__((noinline)) void NAME(name##_##k##s##stride##x##pixels)(const NAME(pixel_run) * r) {          \
+        NAME(window_body)(pixels, k, stride, grouped, r);                                                              \
     }
-#define PC_WINDOWS(k, stride)                                                                                          \
-    PC_WINDOW(k, stride, 4) PC_WINDOW(k, stride, 5) PC_WINDOW(k, stride, 6) PC_WINDOW(k, stride, 7)
-#define PC_WINDOW_NAMES(k, stride)                                                                                     \
-    {NAME(window_##k##s##stride##x4), NAME(window_##k##s##stride##x5), NAME(window_##k##s##stride##x6),                \
-     NAME(window_##k##s##stride##x7)}
-PC_WINDOWS(3, 1) PC_WINDOWS(3, 2) PC_WINDOWS(5, 1) PC_WINDOWS(5, 2) PC_WINDOWS(7, 1) PC_WINDOWS(7, 2)
-static void (*const NAME(windows)[3][2][4])(const NAME(pixel_run) *) = {
-    {PC_WINDOW_NAMES(3, 1), PC_WINDOW_NAMES(3, 2)},
-    {PC_WINDOW_NAMES(5, 1), PC_WINDOW_NAMES(5, 2)},
-    {PC_WINDOW_NAMES(7, 1), PC_WINDOW_NAMES(7, 2)},
-};
+#define PC_WINDOWS(name, grouped, k, stride)                                                                           \
+    PC_WINDOW(name, grouped, k, stride, 4) PC_WINDOW(name, grouped, k, stride, 5)                                      \
+    PC_WINDOW(name, grouped, k, stride, 6) PC_WINDOW(name, grouped, k, stride, 7)
+#define PC_WINDOW_NAMES(name, k, stride)                                                                               \
+    {NAME(name##_##k##s##stride##x4), NAME(name##_##k##s##stride##x5), NAME(name##_##k##s##stride##x6),                \
+     NAME(name##_##k##s##stride##x7)}
+/* name##s[(k - 3) / 2][stride - 1][pixels - 4] */
+#define PC_WINDOW_TABLE(name, grouped)                                                                                 \
+    PC_WINDOWS(name, grouped, 3, 1) PC_WINDOWS(name, grouped, 3, 2) PC_WINDOWS(name, grouped, 5, 1)                    \
+    PC_WINDOWS(name, grouped, 5, 2) PC_WINDOWS(name, grouped, 7, 1) PC_WINDOWS(name, grouped, 7, 2)                    \
+    static void (*const NAME(name##s)[3][2][4])(const NAME(pixel_run) *) = {                                           \
+        {PC_WINDOW_NAMES(name, 3, 1), PC_WINDOW_NAMES(name, 3, 2)},                                                    \
+        {PC_WINDOW_NAMES(name, 5, 1), PC_WINDOW_NAMES(name, 5, 2)},                                                    \
+        {PC_WINDOW_NAMES(name, 7, 1), PC_WINDOW_NAMES(name, 7, 2)},                                                    \
+    };
+PC_WINDOW_TABLE(window, 0)
+PC_WINDOW_TABLE(grouped_window, 1)
 #undef PC_WINDOW
 #undef PC_WINDOWS
 #undef PC_WINDOW_NAMES
+#undef PC_WINDOW_TABLE
 #endif
 
 typedef void (*NAME(pixel_kernel))(const NAME(pixel_run) *);

@@ -75,6 +75,9 @@ static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
     PC_KERNELS(conv_direct),    PC_KERNELS(conv_direct_channels),    PC_KERNELS(conv_im2col),
     PC_KERNELS(conv_implicit_gemm),
     PC_KERNELS(conv_depthwise), PC_KERNELS(conv_depthwise_channels),
+#if PC_PIXEL_WINDOWS
+    PC_KERNELS(conv_grouped_channels),
+#endif
     PC_KERNELS(conv_winograd_f2x3), PC_KERNELS(conv_winograd_f4x3), PC_KERNELS(conv_winograd_f6x3),
     PC_KERNELS(conv_winograd_f2x5), PC_KERNELS(conv_winograd_f4x5), PC_KERNELS(conv_winograd_f2x7),
 };

@@ -14,4 +14,5 @@
 #include "im2col.inc.c"
 #include "depthwise.inc.c"
 #include "depthwise_channels.inc.c"
+#include "grouped_channels.inc.c"
 #include "winograd.inc.c"

@@ -74,7 +74,7 @@ def lanes_of(problem: ConvProblem, machine: Machine) -> int:
 
 def _converting(problem: ConvProblem, family: str) -> float:
     """Seconds for float16 on its way in and out; where elements are turned as well, that hides it."""
-    if problem.dtype != "f16" or family == "depthwise-channels":
+    if problem.dtype != "f16" or family in ("depthwise-channels", "grouped-channels"):
         return 0.0
     return 0.03e-9 * (math.prod(problem.x_shape) + math.prod(problem.out_shape))
 
@@ -94,6 +94,15 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
         return 0.0
     if family.startswith("depthwise"):
         return _depthwise_seconds(problem, machine, family, lanes)
+    if family == "grouped-channels":
+        blocks = max(1, -(-problem.c_in // lanes))
+        return roofline(
+            problem,
+            machine,
+            efficiency=0.95 if problem.stride[-1] == 1 else 0.8,
+            lane_use=max(1, problem.c_in) / (blocks * lanes),
+            overhead=3e-6 + (_turning(problem) + problem.n * blocks * 50e-9) / NOMINAL_THREADS,
+        )
     if family == "implicit-gemm":
         return _implicit_seconds(problem, machine, lanes)
     efficiency = _EFFICIENCY[family]
@@ -197,6 +206,12 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
     return product + transforms / NOMINAL_THREADS + 0.5 * weights / (bandwidth * 1e9) + 6e-6
 
 
+def _turning(problem: ConvProblem) -> float:
+    """Seconds of one core to turn x into pixels of channels and y back."""
+    elements = problem.c_in * math.prod(problem.spatial) + problem.c_out * math.prod(problem.out_spatial)
+    return problem.n * elements * (0.02e-9 if problem.channels_last else 0.075e-9)
+
+
 def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:
     """Seconds of a depthwise kernel; the constants are seconds and shares measured on one core of a Zen 5."""
     w_out, h_out = problem.out_spatial[-1], problem.out_spatial[-2] if problem.rank > 1 else 1
@@ -227,11 +242,8 @@ def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lane
                 share, fixed = 0.3, fixed * 1.5
     else:
         # x and y are turned, unless channels are fastest in memory already; a plane beyond L1 slows every FMA
-        turned = problem.n * (
-            problem.c_in * math.prod(problem.spatial) + problem.c_out * math.prod(problem.out_spatial)
-        )
         plane = (h_out + kh) * (w_out + problem.kernel[-1]) * lanes * summed_bytes(problem)
-        fixed = turned * (0.02e-9 if problem.channels_last else 0.075e-9) + planes * -(-problem.c_in // lanes) * 50e-9
+        fixed = _turning(problem) + planes * -(-problem.c_in // lanes) * 50e-9
         share = 0.95 if dense and dilation_h == 1 and w_out >= 4 else 0.7 if plane < 48 << 10 else 0.6
         use = problem.groups / (-(-problem.groups // lanes) * lanes)
     fixed += _converting(problem, family)

@@ -68,6 +68,16 @@ PROBLEMS = (
     "n1c20h11w10-o40k5s1p2g20-f64-circular",
     "n1c3d4h9w20-o3k3s1p1g3-f32-bias",
     "n2c17d3h8w9-o17k3s2p1g17-f64-channels_last-relu",
+    # groups that fill a vector together: a ragged last vector, odd rows, both strides, every way in and out
+    "n1c16h9w11-o16k3s1p1g8-f32-bias-relu",
+    "n2c36h7w9-o36k3s2p1g9-f32-bias-residual",
+    "n1c40h12w15-o40k5s1p2g5-f32-reflect",
+    "n1c32h13w8-o32k7s2p3g2-f64-channels_last-bias-silu",
+    "n2c12h10w6-o12k3s1p0g3-f64-residual-relu",
+    "n1c48d3h5w6-o48k1x3x3s2x1x1p1g3-f32-channels_last",
+    "n1c16d2h5w6-o16k1x3x3s1p0x1x1g8-f64-bias",
+    "n1c24h8w9-o24k3s1p1g3-f16-bias-relu",
+    "n1c16d2h6w7-o16k1x5x5s1x2x2p0x2x2g8-f16-residual",
     # one row: its vectors stand in for rows, and a long kernel for a tall one
     "n2c2w1300-o4k300s1p7g2-f32-bias-relu",
     "n1c3w700-o3k200s1p99g3-f64-residual-tanh",
@@ -254,4 +264,34 @@ def winograd_problems(draw: st.DrawFn, taps: int, dtype: str) -> ConvProblem:
         residual=draw(st.booleans()),
         activation=activation,
         slope=1.0 if activation == "elu" else 0.0,
+    )
+
+
+@st.composite
+def grouped_problems(draw: st.DrawFn, dtype: str) -> ConvProblem:
+    """Groups of 2 to 16 channels and as many out, small square kernels, stride 1 or 2."""
+    each, groups = draw(st.sampled_from(((2, 1), (2, 9), (4, 3), (8, 1), (8, 3), (16, 2))))
+    depth = draw(st.sampled_from(((), (), (1,), (3,))))
+    k, stride = draw(st.sampled_from((3, 5, 7))), draw(st.sampled_from((1, 2)))
+    padding = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in range(2))
+    out = (draw(st.integers(2, 9)), draw(st.integers(4, 20)))
+    spatial = tuple(max(1, (o - 1) * stride + k - sum(p)) for o, p in zip(out, padding, strict=True))
+    activation = draw(st.sampled_from((None, "relu", "relu6", "silu")))
+    return ConvProblem(
+        n=draw(st.integers(1, 2)),
+        c_in=each * groups,
+        c_out=each * groups,
+        spatial=(*depth, *spatial),
+        kernel=(*(1 for _ in depth), k, k),
+        stride=(*(draw(st.integers(1, 2)) for _ in depth), stride, stride),
+        padding=(*((draw(st.integers(0, 1)), 0) for _ in depth), *padding),
+        dilation=(*(1 for _ in depth), 1, 1),
+        groups=groups,
+        padding_mode=draw(st.sampled_from(("zeros", "zeros", "reflect", "circular"))),
+        dtype=dtype,
+        channels_last=draw(st.booleans()),
+        bias=draw(st.booleans()),
+        residual=draw(st.booleans()),
+        activation=activation,
+        slope=0.0,
     )

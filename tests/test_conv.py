@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import PROBLEMS, problems, winograd_problems
+from cases import PROBLEMS, grouped_problems, problems, winograd_problems
 from checker import ACTIVATION_ULPS, DTYPES, EPSILON, Data, compare, in_memory_order, make_data, tolerance
 from guards import (
     copy_between_guards,
@@ -114,11 +114,13 @@ def test_every_algorithm_on_the_table(text: str) -> None:
 def test_every_algorithm_is_covered(kind: str) -> None:
     """An algorithm that no problem of the table reaches has not been tested; one this processor lacks says so."""
     parsed = [ConvProblem.parse(text) for text in PROBLEMS]
-    for op in ("conv1d", "conv2d", "conv3d"):
-        algorithm = ALGORITHMS[f"{op}.{kind}"]
+    algorithms = [ALGORITHMS[id] for op in ("conv1d", "conv2d", "conv3d") if (id := f"{op}.{kind}") in ALGORITHMS]
+    assert algorithms
+    for algorithm in algorithms:
         if not runs_here(algorithm):
             pytest.skip(f"this processor does not have {kind.rpartition('-')[2]}")
-        assert any(p.op == op and p.dtype == algorithm.dtype and algorithm.supports(p) for p in parsed), algorithm.id
+        asked = [p for p in parsed if p.op == algorithm.op and p.dtype == algorithm.dtype]
+        assert any(map(algorithm.supports, asked)), algorithm.id
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "numpy" not in kind])
@@ -128,6 +130,8 @@ def test_drawn_problems(kind: str, data: st.DataObject) -> None:
     family, dtype = kind.split("@")[0].split(".")
     if family.startswith("winograd"):
         drawn = winograd_problems(int(family.rpartition("x")[2]), dtype)
+    elif family == "grouped-channels":
+        drawn = grouped_problems(dtype)
     else:
         drawn = problems(dtypes=(dtype,), depthwise=True if family.startswith("depthwise") else None)
     problem = data.draw(drawn)
@@ -529,12 +533,14 @@ def test_float16_is_summed_wide() -> None:
         assert float(pyconv.conv2d(x, w, algorithm=algorithm.id)[0, 0, 0, 0]) == 4096.0
 
 
+#: Kernels that do one tap of one channel.
+NARROW = [kind for kind in KINDS if ".f16@" in kind and not kind.startswith(("winograd", "grouped"))]
 #: 1, 1/3, the smallest numbers, the largest, both signs: products fall between float16 numbers, on ties, among the
 #: subnormal ones and beyond the largest.
 FACTORS = (1.0, -1.0, 3.0, 1 / 3, 1.5, 0.5, 2.0**-10, -(2.0**-14), 2.0**-24, 1.0009765625, 4095.0, 65504.0)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if ".f16@" in kind and "winograd" not in kind])
+@pytest.mark.parametrize("kind", NARROW)
 def test_float16_is_rounded_once_to_nearest_even(kind: str) -> None:
     """Every float16 times a factor, which float32 holds exactly: the result is the float16 next to it."""
     algorithm = ALGORITHMS[f"conv2d.{kind}"]
