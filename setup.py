@@ -5,6 +5,7 @@ Without a compiler pyconv installs all the same and runs on Numba or NumPy (``py
 """
 
 import os
+import subprocess
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
@@ -20,6 +21,19 @@ class OptionalBuild(build_ext):
         for extension in self.extensions:
             extension.optional = not REQUIRE_C
         super().run()
+
+    def build_extensions(self) -> None:
+        """Leave out the one flag that clang refuses, where the compiler is clang."""
+        compiler = getattr(self.compiler, "compiler_so", ["cc"])[0]
+        try:
+            version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+        except OSError:
+            version = ""
+        if "clang" in version:
+            for extension in self.extensions:
+                flags = extension.extra_compile_args
+                extension.extra_compile_args = [f for f in flags if f != "-fno-tree-loop-distribute-patterns"]
+        super().build_extensions()
 
 
 setup(
