@@ -41,6 +41,32 @@ static double shared_cycles(double each, int64_t n_tasks, int64_t threads) {
     return sum / n;
 }
 
+static void keep_better(cut *best, cut c) {
+    if (c.cycles >= 0 && (best->cycles < 0 || c.cycles < best->cycles))
+        *best = c;
+}
+
+/* Writes the best cut down; 0 where none was found. */
+static int take(pc_conv *p, cut best) {
+    if (best.cycles < 0)
+        return 0;
+    p->blk = best.blk;
+    p->scratch_bytes = best.scratch_bytes;
+    return 1;
+}
+
+/* A task: one image, output depth and group, a tile of pixels, m_block panels of output channels. */
+static void deal_tasks(const pc_conv *p, pc_blocking *b, int64_t h_tile, int64_t w_tile, int64_t n_panels,
+                       int64_t m_block) {
+    b->h_tile = h_tile;
+    b->w_tile = w_tile;
+    b->m_block = m_block;
+    b->n_h_tiles = pc_ceil_div(p->h.out, h_tile);
+    b->n_w_tiles = pc_ceil_div(p->w.out, w_tile);
+    b->n_m_blocks = pc_ceil_div(n_panels, pc_max(1, m_block));
+    b->n_tasks = p->n * p->d.out * p->groups * b->n_h_tiles * b->n_w_tiles * b->n_m_blocks;
+}
+
 static int64_t grid_elems(pc_grid_axis gh, pc_grid_axis gw) { return gh.phases * gw.phases * gh.length * gw.length; }
 
 /* 1 x 1, stride 1, no padding, rows that follow each other in every array: the image is one long row. */
@@ -84,14 +110,8 @@ static cut try_dense(const pc_conv *p, pc_tile_shape tile, int im2col, int in_pl
     b->c_block = im2col && split_taps ? 1 : pc_ceil_div(channels, blocks);
     b->kh_block = kh_block;
     b->kw_block = kw_block;
-    b->h_tile = h_tile;
-    b->w_tile = w_tile;
-    b->m_block = m_block;
     b->in_place = in_place;
-    b->n_h_tiles = pc_ceil_div(p->h.out, h_tile);
-    b->n_w_tiles = pc_ceil_div(p->w.out, w_tile);
-    b->n_m_blocks = pc_ceil_div(panels.n, pc_max(1, m_block));
-    b->n_tasks = p->n * p->d.out * p->groups * b->n_h_tiles * b->n_w_tiles * b->n_m_blocks;
+    deal_tasks(p, b, h_tile, w_tile, panels.n, m_block);
 
     const pc_grid_axis gh = pc_grid_axis_of(&p->h, kh_block, h_tile), gw = pc_grid_axis_of(&p->w, kw_block, w_tile);
     const int64_t n_blocks =
@@ -172,10 +192,8 @@ static int plan_dense(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes,
                         int64_t m_block = pc_ceil_div(panels.n, parts);
                         if (parts > 1 && m_block * panels.rows < 16)
                             break;
-                        cut c = try_dense(p, tile, im2col, in_place, kh_options[option], kw_block, h_tiles[ih],
-                                          w_tiles[iw], m_block, max_scratch_bytes);
-                        if (c.cycles >= 0 && (best.cycles < 0 || c.cycles < best.cycles))
-                            best = c;
+                        keep_better(&best, try_dense(p, tile, im2col, in_place, kh_options[option], kw_block,
+                                                     h_tiles[ih], w_tiles[iw], m_block, max_scratch_bytes));
                     }
         if (best.cycles >= 0)
             break;
@@ -186,9 +204,7 @@ static int plan_dense(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes,
         else
             return 0;
     }
-    p->blk = best.blk;
-    p->scratch_bytes = best.scratch_bytes;
-    return 1;
+    return take(p, best);
 }
 
 int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
@@ -207,13 +223,7 @@ static cut try_channels(const pc_conv *p, pc_tile_shape tile, int64_t kh_block, 
     b->c_block = pc_ceil_div(channels, pc_ceil_div(channels, target + target / 4));
     b->kh_block = kh_block;
     b->kw_block = p->w.k;
-    b->h_tile = h_tile;
-    b->w_tile = w_tile;
-    b->m_block = m_block;
-    b->n_h_tiles = pc_ceil_div(p->h.out, h_tile);
-    b->n_w_tiles = pc_ceil_div(p->w.out, w_tile);
-    b->n_m_blocks = pc_ceil_div(panels.n, m_block);
-    b->n_tasks = p->n * p->d.out * p->groups * b->n_h_tiles * b->n_w_tiles * b->n_m_blocks;
+    deal_tasks(p, b, h_tile, w_tile, panels.n, m_block);
     const pc_grid_axis gh = pc_grid_axis_of(&p->h, kh_block, h_tile), gw = pc_grid_axis_of(&p->w, p->w.k, w_tile);
     const int64_t n_blocks = pc_ceil_div(channels, b->c_block) * pc_ceil_div(p->h.k, kh_block);
     const int64_t k_block = b->c_block * taps;
@@ -250,20 +260,13 @@ int pc_plan_direct_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_
     for (int64_t kh_block = p->h.k; best.cycles < 0; kh_block = pc_ceil_div(kh_block, 2)) {
         for (int64_t ih = 0; ih < n_h; ih++)
             for (int64_t iw = 0; iw < n_w; iw++)
-                for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2) {
-                    cut c = try_channels(p, tile, kh_block, h_tiles[ih], w_tiles[iw], pc_ceil_div(panels, parts),
-                                         max_scratch_bytes);
-                    if (c.cycles >= 0 && (best.cycles < 0 || c.cycles < best.cycles))
-                        best = c;
-                }
+                for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2)
+                    keep_better(&best, try_channels(p, tile, kh_block, h_tiles[ih], w_tiles[iw],
+                                                    pc_ceil_div(panels, parts), max_scratch_bytes));
         if (kh_block == 1)
             break;
     }
-    if (best.cycles < 0)
-        return 0;
-    p->blk = best.blk;
-    p->scratch_bytes = best.scratch_bytes;
-    return 1;
+    return take(p, best);
 }
 
 int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
@@ -344,15 +347,10 @@ int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes)
                 b->n_m_blocks = pc_ceil_div(p->groups, b->m_block);
                 b->n_tasks = spatial * b->n_m_blocks;
                 c.cycles = shared_cycles(each * (double)b->m_block + 300, b->n_tasks, 0);
-                if (best.cycles < 0 || c.cycles < best.cycles)
-                    best = c;
+                keep_better(&best, c);
             }
     }
-    if (best.cycles < 0)
-        return 0;
-    p->blk = best.blk;
-    p->scratch_bytes = best.scratch_bytes;
-    return 1;
+    return take(p, best);
 }
 
 int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
@@ -406,13 +404,7 @@ static cut try_implicit(const pc_conv *p, pc_tile_shape tile, int64_t h_tile, in
     pc_blocking *b = &c.blk;
     const int64_t target = pc_max(1, IMPLICIT_K / (taps * depth));
     b->c_block = pc_ceil_div(s.n_chunks, pc_ceil_div(s.n_chunks, target));
-    b->h_tile = h_tile;
-    b->w_tile = w_tile;
-    b->m_block = m_block;
-    b->n_h_tiles = pc_ceil_div(p->h.out, h_tile);
-    b->n_w_tiles = pc_ceil_div(p->w.out, w_tile);
-    b->n_m_blocks = pc_ceil_div(panels.n, m_block);
-    b->n_tasks = p->n * p->d.out * p->groups * b->n_h_tiles * b->n_w_tiles * b->n_m_blocks;
+    deal_tasks(p, b, h_tile, w_tile, panels.n, m_block);
     const int64_t vectors = pc_min(all_vectors, m_block * tile.vectors), window = s.rows * s.cols;
     b->tile_elems = pc_round_up(b->c_block * window * depth + tile.lanes, 16);
     b->panel_elems = p->c_in % tile.lanes ? window * tile.lanes : 0;
@@ -449,16 +441,10 @@ int pc_plan_implicit_gemm(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_by
     cut best = {.cycles = -1};
     for (int64_t ih = 0; ih < n_h; ih++)
         for (int64_t iw = 0; iw < n_w; iw++)
-            for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2) {
-                cut c = try_implicit(p, tile, h_tiles[ih], w_tiles[iw], pc_ceil_div(panels, parts), max_scratch_bytes);
-                if (c.cycles >= 0 && (best.cycles < 0 || c.cycles < best.cycles))
-                    best = c;
-            }
-    if (best.cycles < 0)
-        return 0;
-    p->blk = best.blk;
-    p->scratch_bytes = best.scratch_bytes;
-    return 1;
+            for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2)
+                keep_better(&best, try_implicit(p, tile, h_tiles[ih], w_tiles[iw], pc_ceil_div(panels, parts),
+                                                max_scratch_bytes));
+    return take(p, best);
 }
 
 /* Cycles of a block's three stages and what they move. */
@@ -517,21 +503,15 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
             b->rows = pc_max(1, pc_min(b->h_tile, WINOGRAD_STRIP_BYTES / row_bytes));
             const int64_t in_rows = (b->rows - 1) * s.m_h + s.a_h + (s.a_h > 1 ? s.a_h : 0);
             b->tile_elems = pc_max(in_rows * in_columns, b->rows * s.m_h * b->w_tile * s.m_w * s.step_w) * tile.lanes;
-            c.scratch_bytes = (b->panel_elems + b->part_elems + b->tile_elems) * tile.item_bytes;
+            c.scratch_bytes = pc_round_up((b->panel_elems + b->part_elems + b->tile_elems) * tile.item_bytes, 64);
             if (c.scratch_bytes > max_scratch_bytes)
                 continue;
-            const int64_t blocks = p->groups * pc_ceil_div(s.slices, b->slices) * b->n_h_tiles * b->n_w_tiles;
-            /* blocks that the threads cannot share evenly are shared stage by stage, through L3 */
-            const int64_t rounds = pc_ceil_div(blocks, p->threads);
-            const int even = 16 * rounds * p->threads <= 17 * blocks;
-            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks * (even ? 1 : 1.06);
+            const int64_t blocks = pc_winograd_blocks(p, &s, b);
+            /* blocks shared stage by stage go through L3 */
+            const int whole_blocks = pc_winograd_whole_blocks(blocks, p->threads);
+            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks * (whole_blocks ? 1 : 1.06);
             b->n_tasks = pc_max(blocks, s.n_xi);
-            if (best.cycles < 0 || c.cycles < best.cycles)
-                best = c;
+            keep_better(&best, c);
         }
-    if (best.cycles < 0)
-        return 0;
-    p->blk = best.blk;
-    p->scratch_bytes = pc_round_up(best.scratch_bytes, 64);
-    return 1;
+    return take(p, best);
 }

@@ -202,6 +202,16 @@ static inline pc_winograd pc_winograd_of(const pc_conv *p, int64_t alpha, int64_
     return s;
 }
 
+static inline int64_t pc_winograd_blocks(const pc_conv *p, const pc_winograd *s, const pc_blocking *b) {
+    return p->groups * ((s->slices + b->slices - 1) / b->slices) * b->n_h_tiles * b->n_w_tiles;
+}
+
+/* Whether threads take whole blocks, because these keep all of them busy but for a sixteenth of the time; if not, they
+ * share the stages of one block after the other. */
+static inline int pc_winograd_whole_blocks(int64_t n_blocks, int64_t threads) {
+    return 16 * ((n_blocks + threads - 1) / threads) * threads <= 17 * n_blocks;
+}
+
 /* One axis of an input tile, for one block of kernel taps. With stride s and dilation d, tap a of output r reads
  * s * (r + a d / s) + (a d) % s: the tile keeps each residue ("phase") that a tap asks for as a plane of its own, so
  * that neighbouring outputs read neighbouring elements whatever the stride. Residues come back after `period` taps. */

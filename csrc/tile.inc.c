@@ -53,7 +53,7 @@ INLINE void STORED(copy_strided)(REAL *restrict dst, const STORAGE *restrict src
     int64_t q = 0;
     if (step == 2 && n > LANES) {
         for (; q + LANES < n; q += LANES) /* the odd element behind the last even one may not exist: < and not <= */
-            NAME(store)(dst + q, NAME(evens)(STORED(load)(src + 2 * q), STORED(load)(src + 2 * q + LANES)));
+            NAME(store)(dst + q, NAME(every_second)(STORED(load)(src + 2 * q), STORED(load)(src + 2 * q + LANES), 0));
         q = n - LANES; /* the last vector once more, from loads that end with the last even element */
         NAME(store)(dst + q, NAME(evens_odds)(STORED(load)(src + 2 * q), STORED(load)(src + 2 * q + LANES - 1)));
         return;

@@ -53,44 +53,6 @@ INLINE void NAME(clear_over)(REAL *dst, int64_t n) {
         NAME(store)(dst + i, (VEC){0});
 }
 
-/* Elements 0, 2, 4, ... of a, then elements `odd`, odd + 2, ... of b. */
-INLINE VEC NAME(alternate)(VEC a, VEC b, const int odd) {
-#if defined(__clang__)
-    VEC r;
-    for (int i = 0; i < LANES / 2; i++) {
-        r[i] = a[2 * i];
-        r[LANES / 2 + i] = b[2 * i + odd];
-    }
-    return r;
-#else
-    MASK from;
-    for (int i = 0; i < LANES / 2; i++) {
-        from[i] = 2 * i;
-        from[LANES / 2 + i] = LANES + 2 * i + odd;
-    }
-    return __builtin_shuffle(a, b, from);
-#endif
-}
-INLINE VEC NAME(evens)(VEC a, VEC b) { return NAME(alternate)(a, b, 0); }
-INLINE VEC NAME(evens_odds)(VEC a, VEC b) { return NAME(alternate)(a, b, 1); }
-
-/* LANES elements from element k on of a and b joined. */
-INLINE VEC NAME(shifted)(VEC a, VEC b, const int k) {
-    if (k == 0)
-        return a;
-#if defined(__clang__)
-    VEC r;
-    for (int i = 0; i < LANES; i++)
-        r[i] = i + k < LANES ? a[i + k] : b[i + k - LANES];
-    return r;
-#else
-    MASK from;
-    for (int i = 0; i < LANES; i++)
-        from[i] = i + k;
-    return __builtin_shuffle(a, b, from);
-#endif
-}
-
 /* Elements of a and b joined, as `from` says; `from` must be constant. */
 #if defined(__clang__)
 #define PC_SHUFFLE(r, a, b, from)                                                                                      \
@@ -107,6 +69,26 @@ INLINE VEC NAME(every_second)(VEC a, VEC b, const int first) {
     MASK from;
     for (int i = 0; i < LANES; i++)
         from[i] = 2 * i + first;
+    VEC r;
+    PC_SHUFFLE(r, a, b, from);
+    return r;
+}
+
+/* Elements 0, 2, 4, ... of a, then elements 1, 3, ... of b. */
+INLINE VEC NAME(evens_odds)(VEC a, VEC b) {
+    MASK from;
+    for (int i = 0; i < LANES; i++)
+        from[i] = 2 * i + i / (LANES / 2);
+    VEC r;
+    PC_SHUFFLE(r, a, b, from);
+    return r;
+}
+
+/* LANES elements from element k on of a and b joined. */
+INLINE VEC NAME(shifted)(VEC a, VEC b, const int k) {
+    MASK from;
+    for (int i = 0; i < LANES; i++)
+        from[i] = i + k;
     VEC r;
     PC_SHUFFLE(r, a, b, from);
     return r;

@@ -451,10 +451,8 @@ static void NAME(winograd_product_task)(void *ctx, int64_t item, int worker) {
 
 /* Blocks in parallel where they keep every thread busy, else the stages of one block after the other. */
 static void NAME(winograd_blocks)(NAME(winograd_job) *job, int threads, pc_task whole, pc_task input, pc_task output) {
-    const pc_blocking *b = &job->p->blk;
-    const int64_t n_blocks = job->p->groups * pc_ceil_div(job->s.slices, b->slices) * b->n_h_tiles * b->n_w_tiles;
-    const int64_t rounds = pc_ceil_div(n_blocks, threads);
-    if (16 * rounds * threads <= 17 * n_blocks) {
+    const int64_t n_blocks = pc_winograd_blocks(job->p, &job->s, &job->p->blk);
+    if (pc_winograd_whole_blocks(n_blocks, threads)) {
         pc_parallel(whole, job, n_blocks, threads);
         return;
     }
