@@ -164,6 +164,16 @@ class ConvProblem:
         return len(self.spatial)
 
     @property
+    def kernel_axes(self) -> str:
+        """The names that kernels know the spatial axes by: d, h and w, where h and w make the planes they work on.
+
+        Where a kernel of three axes has one tap along h, that axis is their d, and d their h: whatever is fast for
+        planes is fast for ``3x1x1`` too.
+        """
+        turned = self.rank == 3 and self.kernel[1] == 1 < self.kernel[0]
+        return "hdw" if turned else AXES[self.rank]
+
+    @property
     def op(self) -> str:
         """The name of the function: conv1d, conv2d or conv3d."""
         return f"conv{self.rank}d"

@@ -17,7 +17,7 @@ from .._ffi import ffi, lib
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
-from ..problem import AXES, ITEM_BYTES, ConvProblem
+from ..problem import ITEM_BYTES, ConvProblem
 from . import winograd
 
 __all__ = ["algorithms", "isa_in_use", "isas", "last_kernel", "machine", "pool_workers", "scratch"]
@@ -196,7 +196,7 @@ class CConv:
         p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
         for name in "dhw":
             axis = getattr(p, name)
-            axes = AXES[problem.rank]
+            axes = problem.kernel_axes
             if name in axes:
                 i = axes.index(name)
                 setattr(axis, "in", problem.spatial[i])
@@ -209,7 +209,7 @@ class CConv:
         for ld, strides in ((p.ld_x, call.x_strides), (p.ld_out, call.out_strides), (p.ld_res, call.residual_strides)):
             if strides is not None:
                 ld.n, ld.c = strides[0] // item, strides[1] // item
-                for name, stride in zip(AXES[problem.rank], strides[2:], strict=True):
+                for name, stride in zip(problem.kernel_axes, strides[2:], strict=True):
                     setattr(ld, name, stride // item)
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
@@ -259,7 +259,7 @@ class CConv:
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
         p.d.k = p.h.k = 1
-        for name, taps in zip(AXES[problem.rank], problem.kernel, strict=True):
+        for name, taps in zip(problem.kernel_axes, problem.kernel, strict=True):
             getattr(p, name).k = taps
         packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))

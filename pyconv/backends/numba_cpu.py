@@ -31,7 +31,7 @@ from ..kernels.cpu import (
 )
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
-from ..problem import AXES, ITEM_BYTES, ConvProblem
+from ..problem import ITEM_BYTES, ConvProblem
 from . import winograd
 
 __all__ = ["algorithms", "last_kernel", "machine"]
@@ -84,7 +84,7 @@ def _variant(family: str) -> Variant | None:
 def _cut(call: Call, family: str) -> Any:
     """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
     problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-    names = AXES[problem.rank]
+    names = problem.kernel_axes
     axes = {name: tile.Axis() for name in "dhw"}
     for i, name in enumerate(names):
         axes[name] = tile.Axis(
@@ -200,7 +200,8 @@ class NumbaConv:
             packed = np.array(w, order="C").reshape(-1)
         elif self.variant is not None:
             planes = np.require(w, requirements=["C", "A"])
-            planes = planes.reshape(*w.shape[:2], *(1,) * (3 - problem.rank), *w.shape[2:])
+            taps = dict(zip(problem.kernel_axes, problem.kernel, strict=True))
+            planes = planes.reshape(*w.shape[:2], *(taps.get(axis, 1) for axis in "dhw"))
             packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
         else:
             pack = gemm.pack_panels
