@@ -1,5 +1,6 @@
 """pyconv: convolution kernels for NumPy arrays, compiled, with a dispatcher that picks the fastest and says why."""
 
+from . import grad
 from .errors import InvalidProblem, Unsupported
 from .info import info
 from .ops.conv import conv1d, conv2d, conv3d
@@ -19,6 +20,7 @@ __all__ = [
     "conv2d",
     "conv3d",
     "explain",
+    "grad",
     "info",
     "options",
     "prepare",

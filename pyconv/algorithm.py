@@ -14,15 +14,16 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .cost import Machine
-    from .problem import ConvProblem
+    from .problem import Problem
 
-__all__ = ["Algorithm", "Array", "Call", "Packed", "Runner", "Support", "standard_strides"]
+__all__ = ["Algorithm", "Array", "Call", "Packed", "Runner", "Support"]
 
 Array = np.ndarray[Any, Any]
 Packed = Any
-#: run(x, packed, residual, out): everything but the arrays is bound already. Returns False, having done nothing,
-#: where an array's address does not suit the kernel (the caller then hands over a copy).
-Runner = Callable[[Array, Packed, "Array | None", Array], bool]
+#: run(packed, *inputs, *outputs): everything but the arrays is bound already; they come in the operation's order, None
+#: for one that is not there, and ``packed`` is None where the operation has no weights. Returns False, having done
+#: nothing, where an array's address does not suit the kernel (the caller then hands over a copy).
+Runner = Callable[..., bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +42,31 @@ class Support:
         return not self.reason
 
 
-def standard_strides(shape: tuple[int, ...], channels_last: bool, item_bytes: int) -> tuple[int, ...]:
-    """Byte strides of a fresh array of this shape, channels (axis 1) first or last in memory."""
-    order = [0, *range(2, len(shape)), 1] if channels_last else range(len(shape))
-    strides, step = [0] * len(shape), item_bytes
-    for axis in reversed(order):
-        strides[axis] = step
-        step *= max(1, shape[axis])
-    return tuple(strides)
-
-
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A problem with the memory it is met in: byte strides of each array, threads and scratch allowed."""
+    """A problem with the memory it is met in: byte strides of each array by its name, threads and scratch allowed."""
 
-    problem: ConvProblem
-    x_strides: tuple[int, ...]
-    out_strides: tuple[int, ...]
-    residual_strides: tuple[int, ...] | None
+    problem: Any  # a Problem; of which kind, its algorithms know
+    arrays: tuple[tuple[str, tuple[int, ...]], ...]
     threads: int
     max_workspace: int
 
+    def strides(self, name: str) -> tuple[int, ...] | None:
+        """Return the byte strides of an array, None where the call has none of this name."""
+        return dict(self.arrays).get(name)
+
     @classmethod
-    def typical(cls, problem: ConvProblem, threads: int, max_workspace: int) -> Call:
+    def typical(cls, problem: Problem, threads: int, max_workspace: int) -> Call:
         """Return the call on fresh arrays in the problem's memory order."""
-        from .problem import ITEM_BYTES
-
-        def strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-            return standard_strides(shape, problem.channels_last, ITEM_BYTES[problem.dtype])
-
-        out = strides(problem.out_shape)
-        return cls(problem, strides(problem.x_shape), out, out if problem.residual else None, threads, max_workspace)
+        arrays = tuple((a.name, a.fresh_strides) for a in (*problem.inputs, *problem.outputs))
+        return cls(problem, arrays, threads, max_workspace)
 
 
 class Algorithm(Protocol):
-    """Instances are constants without state, registered once by their backend."""
+    """Instances are constants without state, registered once by their backend.
+
+    A problem is of the kind that the operation has (``ConvProblem`` for ``conv2d``).
+    """
 
     @property
     def id(self) -> str:
@@ -91,7 +82,7 @@ class Algorithm(Protocol):
 
     @property
     def dtype(self) -> str:
-        """Return the element type: f16, f32 or f64."""
+        """Return the element type of x: f16, f32, f64, or an integer's."""
 
     @property
     def backend(self) -> str:
@@ -101,31 +92,36 @@ class Algorithm(Protocol):
     def preferred(self) -> bool:
         """Whether "auto" may take it: it runs here, on the instruction set in use."""
 
-    def supports(self, problem: ConvProblem) -> Support:
+    def supports(self, problem: Any) -> Support:
         """Whether it can do the problem, or why not; cheap, total, never raises."""
 
     def workspace(self, call: Call) -> int | None:
         """Scratch bytes of all threads together; None where the limit of the call is too small for it."""
 
-    def estimate(self, problem: ConvProblem, machine: Machine) -> float:
+    def estimate(self, problem: Any, machine: Machine) -> float:
         """Return seconds, for a nominal number of threads."""
 
-    def accuracy(self, problem: ConvProblem) -> str:
+    def accuracy(self, problem: Any) -> str:
         """Return the strictest ``options(accuracy=)`` that lets "auto" take it: "strict", "standard" or "fast"."""
 
-    def error_bound(self, problem: ConvProblem) -> float:
-        """Largest error of an output before its activation, relative to sum |x| |w| + |bias| + |residual|.
+    def error_bound(self, problem: Any) -> float:
+        """Largest error of an output, relative to the magnitude that the operation names.
 
-        For |x| take the largest within :meth:`error_reach`.
+        That of a convolution is sum |x| |w| + |bias| + |residual|, before the activation; for |x| take the largest
+        within :meth:`error_reach`. That of a problem without weights is the same with every |w| = 1.
         """
 
-    def error_reach(self, problem: ConvProblem) -> int:
+    def error_reach(self, problem: Any) -> int:
         """Return how many pixels around each tap of an output's window the bound looks for the largest |x|."""
 
-    def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
-        """Weights in the order the kernel wants, and the bias; shared by calls with the same ``packing`` word."""
+    @property
+    def prepare(self) -> Callable[..., Packed]:
+        """prepare(problem, *weights): these in the order the kernel wants; one packing for all calls of its word.
 
-    def packing(self, problem: ConvProblem) -> str:
+        Asked only of operations that have weights, with as many as these have; None for one that is not given.
+        """
+
+    def packing(self, problem: Any) -> str:
         """Name the order of the packed weights; equal words mean equal contents."""
 
     def compile(self, call: Call) -> Runner:

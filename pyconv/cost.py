@@ -327,7 +327,7 @@ def _depthwise_channels_seconds(work: _Work) -> float:
     small = _is_small_square(work) and h.dilation == 1 and w.out >= 4
     return _roofline(
         work,
-        efficiency=0.6 if work.d.k > 1 or plane_bytes > 48 << 10 and not small else 0.95 if small else 0.7,
+        efficiency=0.6 if work.d.k > 1 or (plane_bytes > 48 << 10 and not small) else 0.95 if small else 0.7,
         lane_use=work.groups / _whole(work.groups, lanes),
         fixed=_turning(work) + work.planes * -(-work.groups // lanes) * 50e-9,
     )

@@ -11,7 +11,7 @@ from .algorithm import Algorithm, Call, Runner
 from .cost import Machine
 from .errors import InvalidProblem, Unsupported
 from .options import ACCURACIES, Options
-from .problem import ConvProblem
+from .problem import Problem
 
 __all__ = ["Candidate", "Explanation", "Plan", "explain_call", "make_plan"]
 
@@ -48,7 +48,7 @@ class Candidate:
 class Explanation:
     """Which algorithm a call takes, and what every candidate said; prints as a table."""
 
-    problem: ConvProblem
+    problem: Problem
     algorithm: str
     why: str
     candidates: tuple[Candidate, ...] = field(repr=False)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from .ops import conv
+from .ops import call, conv
 from .plan import Explanation
 
 __all__ = ["explain", "prepare"]
-
-
-def _rank(function: Callable[..., Any], what: str) -> int:
-    rank = conv.RANKS.get(function)
-    if rank is None:
-        names = ", ".join(f"pyconv.{f.__name__}" for f in conv.RANKS)
-        raise TypeError(f"{what} takes one of {names} as its first argument, got {function!r}")
-    return rank
 
 
 def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any) -> conv.PreparedConv:
@@ -45,18 +37,22 @@ def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: 
     >>> f(np.ones((1, 3, 32, 32), dtype=np.float32)).shape
     (1, 8, 32, 32)
     """
-    return conv.PreparedConv(_rank(function, "prepare"), w, bias, **settings)
+    rank = conv.RANKS.get(function)
+    if rank is None:
+        raise _refusal("prepare", function, conv.RANKS)
+    return conv.PreparedConv(rank, w, bias, **settings)
 
 
-def explain(function: Callable[..., Any], x: Any, w: Any, bias: Any = None, **settings: Any) -> Explanation:
+def explain(function: Callable[..., Any], *arguments: Any, **settings: Any) -> Explanation:
     """Say which algorithm a call would take, and what every candidate answered.
 
     Parameters
     ----------
     function : callable
-        ``pyconv.conv1d``, ``pyconv.conv2d`` or ``pyconv.conv3d``.
-    x, w, bias : array or tuple of int
-        The call's arrays, or the shapes of float32 ones.
+        An operation of pyconv, ``pyconv.conv2d`` for one, or its gradient, ``pyconv.grad.max_pool2d``; of a function
+        with several gradients ``output_mask`` has to leave one.
+    *arguments : array, tuple of int, ...
+        The call's arguments: first its arrays, or the shapes of float32 ones.
     **settings
         The call's other arguments.
 
@@ -67,4 +63,11 @@ def explain(function: Callable[..., Any], x: Any, w: Any, bias: Any = None, **se
     >>> answer.algorithm.split(".")[1]
     'depthwise'
     """
-    return conv.explain_conv(_rank(function, "explain"), x, w, bias, **settings)
+    if function not in call.REQUESTS:
+        raise _refusal("explain", function, call.REQUESTS)
+    return call.explain(function, arguments, settings)
+
+
+def _refusal(what: str, function: Any, taken: Iterable[Callable[..., Any]]) -> TypeError:
+    names = ", ".join(f"pyconv.{'grad.' * f.__module__.endswith('grad')}{f.__name__}" for f in taken)
+    return TypeError(f"{what} takes one of {names} as its first argument, got {function!r}")

@@ -10,14 +10,41 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from .errors import InvalidProblem
 
-__all__ = ["ACTIVATIONS", "DTYPES", "PADDING_MODES", "ConvProblem", "output_size", "pad_index"]
+__all__ = [
+    "ACTIVATIONS",
+    "DTYPES",
+    "FLOATS",
+    "INTEGERS",
+    "PADDING_MODES",
+    "ConvProblem",
+    "Operand",
+    "Problem",
+    "output_size",
+    "pad_index",
+    "standard_strides",
+]
 
-DTYPES = {"float16": "f16", "float32": "f32", "float64": "f64"}
-ITEM_BYTES = {"f16": 2, "f32": 4, "f64": 8}
+#: The word of each element type by NumPy's name, and the size of each.
+DTYPES = {
+    "float16": "f16",
+    "float32": "f32",
+    "float64": "f64",
+    "int8": "i8",
+    "uint8": "u8",
+    "int16": "i16",
+    "uint16": "u16",
+    "int32": "i32",
+    "uint32": "u32",
+    "int64": "i64",
+    "uint64": "u64",
+}
+FLOATS = ("f16", "f32", "f64")
+INTEGERS = tuple(word for word in DTYPES.values() if word not in FLOATS)
+ITEM_BYTES = {word: int(re.sub(r"\D", "", word)) // 8 for word in DTYPES.values()}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardswish")
 DEFAULT_SLOPES = {"leaky_relu": 0.01, "elu": 1.0}
@@ -26,6 +53,65 @@ MAX_ELEMENTS = 1 << 60
 AXES = {1: "w", 2: "hw", 3: "dhw"}
 
 Pads = tuple[tuple[int, int], ...]
+
+
+def standard_strides(shape: tuple[int, ...], channels_last: bool, item_bytes: int) -> tuple[int, ...]:
+    """Byte strides of a fresh array of this shape, channels (axis 1) first or last in memory."""
+    order = [0, *range(2, len(shape)), 1] if channels_last else range(len(shape))
+    strides, step = [0] * len(shape), item_bytes
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= max(1, shape[axis])
+    return tuple(strides)
+
+
+class Operand(NamedTuple):
+    """One array of a problem that kernels touch where it lies: its name, shape, element type and memory order."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    channels_last: bool = False
+
+    @property
+    def fresh_strides(self) -> tuple[int, ...]:
+        """Byte strides of a fresh array."""
+        return standard_strides(self.shape, self.channels_last, ITEM_BYTES[self.dtype])
+
+
+class Problem(Protocol):
+    """What planning asks of a descriptor, whatever the operation; frozen, hashable, made of sizes and words.
+
+    ``str`` is its name everywhere: the pytest id, the benchmark's name, the bug report.
+    """
+
+    @property
+    def op(self) -> str:
+        """Return the operation: the public function's name, and for a gradient ``-grad-`` and the argument's."""
+
+    @property
+    def dtype(self) -> str:
+        """Return the element type of x."""
+
+    @property
+    def rank(self) -> int:
+        """Return the number of spatial axes."""
+
+    @property
+    def flops(self) -> int:
+        """Return the operations of the definition."""
+
+    @property
+    def bytes(self) -> int:
+        """Return the bytes of all arrays, each counted once."""
+
+    @property
+    def inputs(self) -> tuple[Operand, ...]:
+        """Return the arrays that are read where they lie (weights are packed first, and are none of them)."""
+
+    @property
+    def outputs(self) -> tuple[Operand, ...]:
+        """Return the arrays that are written."""
 
 
 def output_size(size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int) -> int:
@@ -129,8 +215,8 @@ class ConvProblem:
             raise InvalidProblem(f"activation must be None or one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
         if not math.isfinite(self.slope):
             raise InvalidProblem(f"the activation's slope must be finite, got {self.slope}")
-        if self.dtype not in ITEM_BYTES:
-            raise InvalidProblem(f"dtype must be one of {', '.join(ITEM_BYTES)}, got {self.dtype!r}")
+        if self.dtype not in FLOATS:
+            raise InvalidProblem(f"dtype must be one of {', '.join(FLOATS)}, got {self.dtype!r}")
         for axis, size, kernel, padding, dilation in zip(
             AXES[rank], self.spatial, self.kernel, self.padding, self.dilation, strict=True
         ):
@@ -199,6 +285,17 @@ class ConvProblem:
     def out_shape(self) -> tuple[int, ...]:
         """Shape of the output."""
         return (self.n, self.c_out, *self.out_spatial)
+
+    @property
+    def inputs(self) -> tuple[Operand, ...]:
+        """x, and the residual where there is one."""
+        x = Operand("x", self.x_shape, self.dtype, self.channels_last)
+        return (x, Operand("residual", self.out_shape, self.dtype, self.channels_last)) if self.residual else (x,)
+
+    @property
+    def outputs(self) -> tuple[Operand, ...]:
+        """The output."""
+        return (Operand("out", self.out_shape, self.dtype, self.channels_last),)
 
     @property
     def reduction(self) -> int:

@@ -246,7 +246,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type[Excepti
     "prepare": (lambda: pyconv.prepare(np.add, w()), TypeError, r"prepare takes one of pyconv\.conv1d"),
     "prepare keyword": (lambda: pyconv.prepare(pyconv.conv2d, w(), strides=2), TypeError, "strides"),
     "explain": (lambda: pyconv.explain("conv2d", x(), w()), TypeError, "explain takes one of"),
-    "explain keyword": (lambda: pyconv.explain(pyconv.conv2d, x(), w(), strides=2), TypeError, "no argument strides"),
+    "explain keyword": (lambda: pyconv.explain(pyconv.conv2d, x(), w(), strides=2), TypeError, "strides"),
     "explain channels": (lambda: pyconv.explain(pyconv.conv2d, (1, 3, 8, 8), (6, 4, 3, 3)), InvalidProblem, "channels"),
     # options
     "option": (lambda: pyconv.set_options(thread=2), TypeError, "no option is named 'thread'; there are accuracy"),

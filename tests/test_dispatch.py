@@ -19,6 +19,7 @@ from test_conv import ALGORITHMS, FUNCTIONS, run, settings_of, supporting
 import pyconv
 from pyconv import ConvProblem, registry
 from pyconv.algorithm import Call
+from pyconv.ops import call as call_module
 from pyconv.ops import conv as conv_module
 from pyconv.options import current
 
@@ -106,27 +107,27 @@ def test_unbatched_shapes_can_be_explained() -> None:
 
 def test_plans_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w, bias = layer()
-    conv_module._plan.cache_clear()
+    call_module.plan_for.cache_clear()
     seen: list[object] = []
-    cached = conv_module._plan
+    cached = call_module.plan_for
 
     def watched(*call: object) -> object:
         seen.append(cached(*call))
         return seen[-1]
 
-    monkeypatch.setattr(conv_module, "_plan", watched)
+    monkeypatch.setattr(conv_module, "plan_for", watched)
     for _ in range(3):
         pyconv.conv2d(x, w, bias, padding=1)
     monkeypatch.undo()
     assert len(seen) == 3
     assert all(plan is seen[0] for plan in seen)
-    info = conv_module._plan.cache_info()
+    info = call_module.plan_for.cache_info()
     assert (info.misses, info.hits) == (1, 2)
     assert info.maxsize is not None
     pyconv.conv2d(x.copy(), w.copy(), bias.copy(), padding=1)
-    assert conv_module._plan.cache_info().misses == 1, "other arrays of the same kind are the same plan"
+    assert call_module.plan_for.cache_info().misses == 1, "other arrays of the same kind are the same plan"
     pyconv.conv2d(x[..., :-1], w, bias, padding=1)
-    assert conv_module._plan.cache_info().misses == 2
+    assert call_module.plan_for.cache_info().misses == 2
 
 
 @pytest.mark.parametrize("text", PROBLEMS)
@@ -343,7 +344,7 @@ def test_info_describes_the_installation() -> None:
 
 
 def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    conv_module._plan.cache_clear()
+    call_module.plan_for.cache_clear()
     x, w, bias = layer()
     with caplog.at_level(logging.DEBUG, logger="pyconv"):
         pyconv.conv2d(x, w, bias, padding=1)

@@ -27,9 +27,11 @@ MAY_IMPORT = {
     "reference": {"algorithm", "problem"},
     "plan": {"algorithm", "backends", "cost", "errors", "options", "problem", "registry"},
     "prepare": {"ops", "plan"},
+    "grad": {"algorithm", "ops"},
     "info": {"__init__", "backends", "options", "registry"},
     "ops.arguments": {"algorithm", "errors", "problem"},
-    "ops.conv": {"algorithm", "errors", "options", "ops", "plan", "problem"},
+    "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
+    "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
@@ -160,8 +162,8 @@ def test_every_parameter_is_documented() -> None:
         documented = getattr(pyconv, name)
         if not inspect.isfunction(documented) or not inspect.signature(documented).parameters:
             continue
-        # what a **keyword of any name takes is listed by those names
-        parameters = set(inspect.signature(documented).parameters) - {"changes", "settings"}
+        # what *arguments and **keywords of any name take is listed by those names
+        parameters = set(inspect.signature(documented).parameters) - {"arguments", "changes", "settings"}
         text = inspect.getdoc(documented) or ""
         deferred = "are those of :func:`" in text
         assert deferred or "\nParameters\n----------\n" in text, name

@@ -17,7 +17,7 @@ from test_conv import run, supporting
 import pyconv
 from pyconv import ConvProblem, registry
 from pyconv.algorithm import Call
-from pyconv.ops import conv as conv_module
+from pyconv.ops import call as call_module
 
 #: Large enough to be cut into many tasks.
 LARGE = [
@@ -62,7 +62,7 @@ def test_same_bits_on_the_whole_table(text: str, monkeypatch: pytest.MonkeyPatch
     for backend in {a.backend for a in compiled}:
         module = {"c": "pyconv.backends.c", "numba": "pyconv.backends.numba_cpu"}[backend]
         monkeypatch.setattr(f"{module}._FLOPS_PER_THREAD", 1)
-    conv_module._plan.cache_clear()
+    call_module.plan_for.cache_clear()
     try:
         results: dict[str, set[bytes]] = {a.id: set() for a in compiled}
         for threads in (1, 2, 3, 5, 8):
@@ -70,7 +70,7 @@ def test_same_bits_on_the_whole_table(text: str, monkeypatch: pytest.MonkeyPatch
                 for algorithm in compiled:
                     results[algorithm.id].add(run(problem, data, algorithm.id).tobytes())
     finally:
-        conv_module._plan.cache_clear()
+        call_module.plan_for.cache_clear()
     assert [id for id, bits in results.items() if len(bits) != 1] == []
 
 

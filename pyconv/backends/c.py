@@ -119,7 +119,9 @@ def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
     return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
-def _is_contiguous(strides: tuple[int, ...], shape: tuple[int, ...], item: int) -> bool:
+def _is_contiguous(call: Call, name: str, shape: tuple[int, ...], item: int) -> bool:
+    strides = call.strides(name)
+    assert strides is not None
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         if size != 1 and stride != item:
             return False
@@ -206,11 +208,12 @@ class CConv:
                 setattr(axis, "in", 1)
                 axis.k = axis.out = axis.stride = axis.dilation = 1
         item = ITEM_BYTES[problem.dtype]
-        for ld, strides in ((p.ld_x, call.x_strides), (p.ld_out, call.out_strides), (p.ld_res, call.residual_strides)):
+        for ld, name in ((p.ld_x, "x"), (p.ld_out, "out"), (p.ld_res, "residual")):
+            strides = call.strides(name)
             if strides is not None:
                 ld.n, ld.c = strides[0] // item, strides[1] // item
-                for name, stride in zip(problem.kernel_axes, strides[2:], strict=True):
-                    setattr(ld, name, stride // item)
+                for axis, stride in zip(problem.kernel_axes, strides[2:], strict=True):
+                    setattr(ld, axis, stride // item)
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
         p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
@@ -272,10 +275,10 @@ class CConv:
         size = int(p.scratch_bytes) * threads
         kernel, run_kernel, null, from_buffer = self.kernel, lib.pc_conv_run, ffi.NULL, ffi.from_buffer
         problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-        point_x = from_buffer if _is_contiguous(call.x_strides, problem.x_shape, item) else _address
-        point_out = from_buffer if _is_contiguous(call.out_strides, problem.out_shape, item) else _address
+        point_x = from_buffer if _is_contiguous(call, "x", problem.x_shape, item) else _address
+        point_out = from_buffer if _is_contiguous(call, "out", problem.out_shape, item) else _address
 
-        def run(x: Array, packed: Packed, residual: Array | None, out: Array) -> bool:
+        def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             status = run_kernel(
                 kernel,
                 p,

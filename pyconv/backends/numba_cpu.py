@@ -107,12 +107,12 @@ def _cut(call: Call, family: str) -> Any:
         c_in=problem.c_in // problem.groups,
         c_out=problem.c_out // problem.groups,
         **axes,
-        ld_x=elements(call.x_strides),
-        ld_out=elements(call.out_strides),
-        ld_res=elements(call.residual_strides),
+        ld_x=elements(call.strides("x")),
+        ld_out=elements(call.strides("out")),
+        ld_res=elements(call.strides("residual")),
         padding_mode=tile.PADDING_MODES.index(problem.padding_mode),
         activation=tile.ACTIVATIONS.index(problem.activation),
-        residual=call.residual_strides is not None,
+        residual=problem.residual,
     )
     limit = call.max_workspace // _WORKERS_IN_LIMIT
     if family == "direct-channels":
@@ -161,7 +161,7 @@ class NumbaConv:
     def _threads(call: Call, record: Any) -> int:
         by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
         by_work = call.problem.flops // _FLOPS_PER_THREAD
-        return max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"])))
+        return int(max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"]))))
 
     def workspace(self, call: Call) -> int | None:
         """Return the scratch of all threads together."""
@@ -244,7 +244,7 @@ class NumbaConv:
         if self.variant is not None:
             phases = winograd_kernels.phases(record, real, n_threads)
 
-        def run(x: Array, packed: Packed, residual: Array | None, out: Array) -> bool:
+        def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             x_at, residual_at, out_at = _address(x), _address(residual), _address(out)
             if (x_at | residual_at | out_at) % item:
                 return False

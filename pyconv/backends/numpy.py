@@ -68,7 +68,7 @@ class ReferenceConv:
         """Return the loop over blocks."""
         limit = self.workspace(call) or 0
 
-        def run(x: Array, packed: Packed, residual: Array | None, out: Array) -> bool:
+        def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             w, bias = packed
             for where, values in reference.conv_blocks(call.problem, x, w, bias, residual, limit):
                 with np.errstate(over="ignore", invalid="ignore"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..algorithm import Array
 from ..errors import InvalidProblem
-from ..problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, Pads
+from ..problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, FLOATS, Pads
 
 __all__ = ["activation_of", "as_array", "dtype_of", "is_plain", "numbers", "padding_of", "plain"]
 
@@ -30,15 +30,15 @@ def as_array(name: str, value: Any) -> Array:
     raise TypeError(f"{name} must be an array, got {type(value).__name__}; use numpy.asarray(...) if that is meant")
 
 
-def dtype_of(name: str, dtype: np.dtype[Any]) -> str:
-    """Return the short word of an element type, in any byte order: f16, f32 or f64."""
-    try:
-        return DTYPES[dtype.newbyteorder("=").name]
-    except KeyError:
+def dtype_of(name: str, dtype: np.dtype[Any], words: Iterable[str] = FLOATS) -> str:
+    """Return the short word of an element type, in any byte order: one of ``words``."""
+    word = DTYPES.get(dtype.newbyteorder("=").name)
+    if word is None or word not in words:
+        taken = [known for known, word in DTYPES.items() if word in words]
         raise TypeError(
-            f"{name} must be {', '.join(DTYPES)}, got {dtype.name}; convert it, for example "
-            f"{name}.astype(numpy.float32)"
-        ) from None
+            f"{name} must be {', '.join(taken)}, got {dtype.name}; convert it, for example {name}.astype(numpy.float32)"
+        )
+    return word
 
 
 def is_plain(dtype: np.dtype[Any], shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -1,100 +1,64 @@
-"""conv1d, conv2d, conv3d, and preparing and explaining them."""
+"""conv1d, conv2d, conv3d, and preparing them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..algorithm import Algorithm, Array, Call, Packed, Runner, standard_strides
-from ..errors import InvalidProblem, Unsupported
+from ..algorithm import Array, Packed, Runner
+from ..errors import InvalidProblem
 from ..options import Options, current
-from ..plan import Explanation, explain_call, make_plan
-from ..problem import ConvProblem
-from .arguments import activation_of, as_array, dtype_of, is_plain, numbers, padding_of, plain
+from ..problem import FLOATS, ConvProblem
+from .arguments import activation_of, as_array, numbers, padding_of, plain
+from .call import (
+    REQUESTS,
+    Explainable,
+    Fresh,
+    Key,
+    Operation,
+    Request,
+    Weights,
+    as_out,
+    check_one_dtype,
+    check_word,
+    exact,
+    is_channels_last,
+    perform,
+    plan_for,
+    spatial_axes,
+)
 
-__all__ = ["RANKS", "conv1d", "conv2d", "conv3d", "explain_conv"]
+__all__ = ["RANKS", "conv1d", "conv2d", "conv3d"]
 
 _ndarray = np.ndarray
 _empty = np.empty
-#: Plans kept; a plan is a few hundred bytes.
-_CACHE_SIZE = 4096
+_NO_OUT = (None,)
 
 
-@dataclass(frozen=True, slots=True)
-class ConvPlan:
-    """What the cache holds for one combination of shapes, strides, types and options."""
-
-    problem: ConvProblem
-    algorithm: Algorithm
-    run: Runner
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]  # of the output in memory order
-    axes: tuple[int, ...] | None  # the transposition that turns it into (n, c_out, *spatial)
-    is_empty: bool
-
-    def allocate(self) -> Array:
-        """Return a fresh output."""
-        try:
-            out = _empty(self.shape, self.dtype)
-        except (MemoryError, ValueError):
-            size = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
-            raise MemoryError(f"no memory for an output of {size} bytes (shape {self.problem.out_shape})") from None
-        return out if self.axes is None else out.transpose(self.axes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Description:
-    """A call as the caller spelled it, hashable: arrays by (shape, strides, dtype), None where there is none."""
-
-    rank: int
-    x: tuple[Any, ...]
-    w: tuple[Any, ...]
-    bias: tuple[Any, ...] | None
-    residual: tuple[Any, ...] | None
-    out: tuple[Any, ...] | None
-    stride: Any
-    padding: Any
-    dilation: Any
-    groups: Any
-    padding_mode: str
-    activation: Any
-
-
-def _is_channels_last(shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> bool:
-    """Channels fastest in memory and nothing else out of order; where both orders fit, channels-first it is."""
-    first, last = standard_strides(shape, False, item), standard_strides(shape, True, item)
-
-    def agrees(wanted: tuple[int, ...]) -> bool:
-        return all(s == t for s, t, size in zip(strides, wanted, shape, strict=True) if size > 1)
-
-    return agrees(last) and not agrees(first)
-
-
-def _problem_of(d: _Description) -> ConvProblem:
+def _problem_of(rank: int, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> ConvProblem:
     """Check everything and describe it; raises the bare fact."""
-    x_shape, x_strides, x_dtype = d.x
-    w_shape = d.w[0]
-    dtype = dtype_of("x", x_dtype)
-    if len(x_shape) != d.rank + 2:
-        axes = ("w", "h, w", "d, h, w")[d.rank - 1]
+    stride_, padding, dilation_, groups_, padding_mode, activation_ = settings
+    x, w, bias, residual = (arrays[name] for name in ("x", "w", "bias", "residual"))
+    assert x is not None
+    assert w is not None
+    x_shape, w_shape = x[0], w[0]
+    dtype = check_one_dtype(arrays, ("x",), FLOATS)
+    if len(x_shape) != rank + 2:
+        axes = spatial_axes(rank)
         raise InvalidProblem(f"x must have axes (n, c_in, {axes}) or (c_in, {axes}), got shape {x_shape}")
-    if len(w_shape) != d.rank + 2:
-        raise InvalidProblem(f"w must have {d.rank + 2} axes (c_out, c_in / groups, *kernel), got shape {w_shape}")
-    for name, other in (("w", d.w), ("bias", d.bias), ("residual", d.residual), ("out", d.out)):
-        if other is not None and dtype_of(name, other[2]) != dtype:
-            raise TypeError(
-                f"all arrays must have one dtype: x is {x_dtype.name}, {name} is {other[2].name}; convert one of them"
-            )
+    if len(w_shape) != rank + 2:
+        raise InvalidProblem(f"w must have {rank + 2} axes (c_out, c_in / groups, *kernel), got shape {w_shape}")
+    check_one_dtype(arrays, ("x", "w", "bias", "residual", "out"), FLOATS)
     kernel = tuple(w_shape[2:])
-    stride, dilation = numbers("stride", d.stride, d.rank), numbers("dilation", d.dilation, d.rank)
-    (groups,) = numbers("groups", d.groups, 1)
-    activation, slope = activation_of(d.activation)
-    for name, values in (("stride", stride), ("dilation", dilation)):
+    stride, dilation = numbers("stride", stride_, rank), numbers("dilation", dilation_, rank)
+    (groups,) = numbers("groups", groups_, 1)
+    activation, slope = activation_of(activation_)
+    for name, values, given in (("stride", stride, stride_), ("dilation", dilation, dilation_)):
         if min(values) < 1:
-            raise InvalidProblem(f"{name} must be >= 1, got {d.stride if name == 'stride' else d.dilation}")
+            raise InvalidProblem(f"{name} must be >= 1, got {given}")
     if groups < 1:
         raise InvalidProblem(f"groups must be >= 1, got {groups}")
     if w_shape[1] * groups != x_shape[1]:
@@ -109,251 +73,67 @@ def _problem_of(d: _Description) -> ConvProblem:
         spatial=tuple(x_shape[2:]),
         kernel=kernel,
         stride=stride,
-        padding=padding_of(d.padding, d.rank, kernel, stride, dilation),
+        padding=padding_of(padding, rank, kernel, stride, dilation),
         dilation=dilation,
         groups=groups,
-        padding_mode=d.padding_mode,
+        padding_mode=padding_mode,
         dtype=dtype,
-        channels_last=_is_channels_last(x_shape, x_strides, x_dtype.itemsize),
-        bias=d.bias is not None,
-        residual=d.residual is not None,
+        channels_last=is_channels_last(x),
+        bias=bias is not None,
+        residual=residual is not None,
         activation=activation,
         slope=slope,
     )
-    if d.bias is not None and d.bias[0] != (problem.c_out,):
-        raise InvalidProblem(f"bias must have shape ({problem.c_out},), one value an output channel, got {d.bias[0]}")
-    for name, array in (("residual", d.residual), ("out", d.out)):
-        if array is not None and array[0] != problem.out_shape:
-            raise InvalidProblem(f"{name} must have the output's shape {problem.out_shape}, got {array[0]}")
+    if bias is not None and bias[0] != (problem.c_out,):
+        raise InvalidProblem(f"bias must have shape ({problem.c_out},), one value an output channel, got {bias[0]}")
+    if residual is not None and residual[0] != problem.out_shape:
+        raise InvalidProblem(f"residual must have the output's shape {problem.out_shape}, got {residual[0]}")
     return problem
 
 
-def _in_context(d: _Description, error: Exception) -> Exception:
-    """Return the same error, saying once which call it was."""
-    sizes = f"x {d.x[0]}, w {d.w[0]}"
-    return type(error)(f"conv{d.rank}d({sizes}): {error}")
-
-
-@lru_cache(maxsize=_CACHE_SIZE)
-def _plan(
-    rank: int,
-    x_shape: tuple[int, ...],
-    x_strides: tuple[int, ...],
-    x_dtype: np.dtype[Any],
-    w_shape: tuple[int, ...],
-    w_dtype: np.dtype[Any],
-    bias: tuple[Any, ...] | None,
-    residual: tuple[Any, ...] | None,
-    out: tuple[Any, ...] | None,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: Any,
-    padding_mode: str,
-    activation: Any,
-    algorithm: str,
-    options: Options,
-) -> ConvPlan | None:
-    """Return the plan, or None where the kernels cannot read an array where it is."""
-    d = _Description(
-        rank,
-        (x_shape, x_strides, x_dtype),
-        (w_shape, (), w_dtype),
-        bias,
-        residual,
-        out,
-        stride,
-        padding,
-        dilation,
-        groups,
-        padding_mode,
-        activation,
+_CONV = {
+    rank: Operation(
+        name=f"conv{rank}d",
+        rank=rank,
+        inputs=("x", "residual"),
+        weights=("w", "bias"),
+        outputs=("out",),
+        describe=partial(_problem_of, rank),
+        in_place=("residual",),
     )
-    try:
-        problem = _problem_of(d)
-        if not is_plain(x_dtype, x_shape, x_strides) or not w_dtype.isnative:
-            return None
-        for array in (residual, out):
-            if array is not None and not is_plain(array[2], array[0], array[1]):
-                return None
-        if bias is not None and not bias[2].isnative:
-            return None
-        item = x_dtype.itemsize
-        standard = standard_strides(problem.out_shape, problem.channels_last, item)
-        call = Call(
-            problem,
-            x_strides,
-            standard if out is None else out[1],
-            None if residual is None else residual[1],
-            options.threads,
-            options.max_workspace,
-        )
-        plan = make_plan(call, algorithm, options)
-    except (InvalidProblem, Unsupported, TypeError) as error:
-        raise _in_context(d, error) from None
-    if problem.channels_last:
-        n, c_out, *spatial = problem.out_shape
-        shape: tuple[int, ...] = (n, *spatial, c_out)
-        axes: tuple[int, ...] | None = (0, rank + 1, *range(1, rank + 1))
-    else:
-        shape, axes = problem.out_shape, None
-    return ConvPlan(
-        problem=problem,
-        algorithm=plan.algorithm,
-        run=plan.run,
-        dtype=x_dtype,
-        shape=shape,
-        axes=axes,
-        is_empty=0 in problem.out_shape,
-    )
-
-
-def _key(array: Array | None) -> tuple[Any, ...] | None:
-    return None if array is None else (array.shape, array.strides, array.dtype)
+    for rank in (1, 2, 3)
+}
 
 
 def _hashable(value: Any) -> Any:
-    """Return lists (and lists of lists) as tuples, NumPy integers as they are."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
+    """Return lists as tuples, anything else as it is."""
     return tuple(_hashable(entry) for entry in value) if isinstance(value, (list, tuple)) else value
 
 
-def _exact(value: Any) -> Any:
-    """Refuse what compares equal to an integer but is none: 1.0 would otherwise hit the plan of 1."""
-    if isinstance(value, tuple):
-        return tuple(_exact(entry) for entry in value)
-    if isinstance(value, str):
-        return value
-    return numbers("stride, padding, dilation and groups", value, 1)[0]
-
-
-def _check_words(padding_mode: Any, algorithm: Any) -> None:
-    """Refuse what is no word before it becomes a key of the cache."""
-    if padding_mode.__class__ is not str and not isinstance(padding_mode, str):
-        raise TypeError(f"padding_mode must be a word, got {padding_mode!r}")
-    if algorithm.__class__ is not str and not isinstance(algorithm, str):
-        raise TypeError(f'algorithm must be "auto", a family or an id, got {algorithm!r}')
-
-
-def _check_out(out: Array, rank: int) -> None:
-    if not out.flags.writeable:
-        raise InvalidProblem(f"conv{rank}d: out is read-only; pass a writeable array")
-    if out.size and any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
-        raise InvalidProblem(f"conv{rank}d: out has elements that share memory (a stride of 0); pass a plain array")
-
-
-def _overlaps(out: Array, other: Array | None) -> bool:
-    return other is not None and np.may_share_memory(out, other)
-
-
-def _same_memory(a: Array, b: Array) -> bool:
-    return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and a.strides == b.strides
-
-
-class _Weights:
-    """Weights and bias of a call, packed for whichever algorithms ask, once each."""
-
-    __slots__ = ("bias", "packs", "w")
-
-    def __init__(self, w: Array, bias: Array | None) -> None:
-        self.w = w
-        self.bias = bias
-        self.packs: dict[str, Packed] = {}
-
-    def packed(self, plan: ConvPlan) -> Packed:
-        algorithm = plan.algorithm
-        word = f"{algorithm.backend}:{algorithm.packing(plan.problem)}"
-        found = self.packs.get(word)
-        if found is None:
-            found = self.packs[word] = algorithm.prepare(plan.problem, self.w, self.bias)
-        return found
-
-
-def _native(array: Array | None) -> Array | None:
-    return array if array is None or array.dtype.isnative else plain(array)
-
-
-def _run(
-    settings: tuple[Any, ...],
-    x: Array,
-    weights: _Weights,
-    residual: Array | None,
-    out: Array | None,
-    algorithm: str,
-    options: Options,
-) -> Array:
-    """Plan and run, with a copy of whatever the kernels cannot use in place.
-
-    ``settings`` is (rank, stride, padding, dilation, groups, padding_mode, activation).
-    """
-    rank, stride, padding, dilation, groups, padding_mode, activation = settings
-    if x.ndim == rank + 1:
-        batched: Array = _run(
-            settings,
-            x[None],
-            weights,
-            None if residual is None else residual[None],
-            None if out is None else out[None],
-            algorithm,
-            options,
-        )
-        first: Array = batched[0]
-        return first if out is None else out
-    if out is not None:
-        _check_out(out, rank)
-
-    def plan_for(x: Array, residual: Array | None, out: Array | None) -> ConvPlan | None:
-        return _plan(
-            rank,
-            x.shape,
-            x.strides,
-            x.dtype,
-            weights.w.shape,
-            weights.w.dtype,
-            _key(weights.bias),
-            _key(residual),
-            _key(out),
-            stride,
-            padding,
-            dilation,
-            groups,
-            padding_mode,
-            activation,
-            algorithm,
-            options,
-        )
-
-    plan = plan_for(x, residual, out)
-    target = out
-    if out is not None and (
-        plan is None
-        or _overlaps(out, x)
-        or _overlaps(out, weights.w)
-        or _overlaps(out, weights.bias)
-        or (residual is not None and _overlaps(out, residual) and not _same_memory(out, residual))
-    ):
-        target = None
-    if plan is None:
-        # wrong byte order or strides of odd bytes: copies, in native order
-        weights = _Weights(_native(weights.w), _native(weights.bias))  # type: ignore[arg-type]
-        x, residual = plain(x), None if residual is None else plain(residual)
-    if plan is None or target is not out:
-        plan = plan_for(x, residual, target)
-        assert plan is not None
-    result = plan.allocate() if target is None else target
-    if not plan.is_empty and not plan.run(x, weights.packed(plan), residual, result):
-        # an address that is no multiple of the item size
-        x, residual = plain(x), None if residual is None else plain(residual)
-        weights = _Weights(plain(weights.w), None if weights.bias is None else plain(weights.bias))
-        plan = plan_for(x, residual, None)
-        assert plan is not None
-        result = plan.allocate()
-        plan.run(x, weights.packed(plan), residual, result)
-    if out is not None and result is not out:
-        out[...] = result
-        return out
-    return result
+def _request(
+    rank: int,
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    padding_mode: Any = "zeros",
+    residual: Any = None,
+    activation: Any = None,
+) -> Request:
+    """Return the call with its arguments checked for what they are, not yet for what they mean."""
+    x, w = as_array("x", x), as_array("w", w)
+    weights = Weights(w, None if bias is None else as_array("bias", bias))
+    check_word("padding_mode", padding_mode)
+    return Request(
+        _CONV[rank],
+        (x, None if residual is None else as_array("residual", residual)),
+        weights,
+        (exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode, _hashable(activation)),
+    )
 
 
 def _convolve(
@@ -378,44 +158,36 @@ def _convolve(
     if bias is not None and bias.__class__ is not _ndarray:
         bias = as_array("bias", bias)
     if stride.__class__ is not int or dilation.__class__ is not int or groups.__class__ is not int:
-        stride, dilation, groups = _exact(_hashable(stride)), _exact(_hashable(dilation)), _exact(_hashable(groups))
+        stride, dilation, groups = exact(stride), exact(dilation), exact(groups)
     if padding.__class__ is not int:
-        padding = _exact(_hashable(padding))
+        padding = exact(padding)
     if activation is not None and activation.__class__ is not str:
         activation = _hashable(activation)
-    _check_words(padding_mode, algorithm)
+    if padding_mode.__class__ is not str:
+        check_word("padding_mode", padding_mode)
+    if algorithm.__class__ is not str:
+        check_word("algorithm", algorithm)
     options = current()
+    operation, settings = _CONV[rank], (stride, padding, dilation, groups, padding_mode, activation)
     if residual is None and out is None and x.ndim == rank + 2:
         # the usual call, with nothing between it and the cached plan
-        plan = _plan(
-            rank,
-            x.shape,
-            x.strides,
-            x.dtype,
-            w.shape,
-            w.dtype,
-            None if bias is None else (bias.shape, bias.strides, bias.dtype),
-            None,
-            None,
-            stride,
-            padding,
-            dilation,
-            groups,
-            padding_mode,
-            activation,
+        plan = plan_for(
+            operation,
+            ((x.shape, x.strides, x.dtype), None),
+            ((w.shape, (), w.dtype), None if bias is None else (bias.shape, (), bias.dtype)),
+            _NO_OUT,
+            settings,
             algorithm,
             options,
         )
         if plan is not None and not plan.is_empty:
-            result = plan.allocate()
-            if plan.run(x, plan.algorithm.prepare(plan.problem, w, bias), None, result):
+            result = plan.fresh.allocate()
+            if plan.run(plan.algorithm.prepare(plan.problem, w, bias), x, None, result):
                 return result
     if residual is not None:
         residual = as_array("residual", residual)
-    if out is not None and not isinstance(out, _ndarray):
-        raise TypeError(f"out must be a numpy.ndarray to write into, got {type(out).__name__}")
-    settings = (rank, stride, padding, dilation, groups, padding_mode, _hashable(activation))
-    return _run(settings, x, _Weights(w, bias), residual, out, algorithm, options)
+    request = Request(operation, (x, residual), Weights(w, bias), settings)
+    return perform(request, (as_out(out),), algorithm, options)[0]  # type: ignore[no-any-return]
 
 
 def conv1d(
@@ -579,8 +351,9 @@ def conv3d(
     )
 
 
-#: The functions that prepare() and explain() take, and their number of spatial axes.
+#: The functions that prepare() takes, and their number of spatial axes.
 RANKS = {conv1d: 1, conv2d: 2, conv3d: 3}
+REQUESTS.update({function: Explainable(partial(_request, rank), 3) for function, rank in RANKS.items()})
 
 
 class PreparedConv:
@@ -589,7 +362,7 @@ class PreparedConv:
     Call it as ``f(x, out=None, residual=None)``. The weights are copied: later changes to them are not seen.
     """
 
-    __slots__ = ("_algorithm", "_plans", "_settings", "_weights")
+    __slots__ = ("_algorithm", "_operation", "_plans", "_settings", "_weights")
 
     def __init__(
         self,
@@ -605,19 +378,14 @@ class PreparedConv:
         activation: Any = None,
         algorithm: str = "auto",
     ) -> None:
-        self._settings = (
-            rank,
-            _exact(_hashable(stride)),
-            _exact(_hashable(padding)),
-            _exact(_hashable(dilation)),
-            _exact(_hashable(groups)),
-            padding_mode,
-            _hashable(activation),
-        )
-        self._weights = _Weights(plain(as_array("w", w)), None if bias is None else plain(as_array("bias", bias)))
-        _check_words(padding_mode, algorithm)
+        self._operation = _CONV[rank]
+        check_word("padding_mode", padding_mode)
+        check_word("algorithm", algorithm)
+        numerals = (exact(stride), exact(padding), exact(dilation), exact(groups))
+        self._settings = (*numerals, padding_mode, _hashable(activation))
+        self._weights = Weights(plain(as_array("w", w)), None if bias is None else plain(as_array("bias", bias)))
         self._algorithm = algorithm
-        self._plans: dict[tuple[Any, ...], tuple[Runner, Packed, ConvPlan]] = {}
+        self._plans: dict[tuple[Any, ...], tuple[Runner, Packed, Fresh]] = {}
 
     def __call__(self, x: Any, out: Array | None = None, residual: Any = None) -> Array:
         """Convolve x; the parameters are those of the function that was prepared."""
@@ -628,65 +396,25 @@ class PreparedConv:
             if found is None:
                 found = self._remember(key, x, options)
             if found is not None:
-                run, packed, plan = found
-                result = _empty(plan.shape, plan.dtype) if plan.axes is None else plan.allocate()
-                if run(x, packed, None, result):
+                run, packed, fresh = found
+                result = _empty(fresh.shape, fresh.dtype) if fresh.axes is None else fresh.allocate()
+                if run(packed, x, None, result):
                     return result
-        x = as_array("x", x)
         if residual is not None:
             residual = as_array("residual", residual)
-        if out is not None and not isinstance(out, _ndarray):
-            raise TypeError(f"out must be a numpy.ndarray to write into, got {type(out).__name__}")
-        return _run(self._settings, x, self._weights, residual, out, self._algorithm, options)
+        request = Request(self._operation, (as_array("x", x), residual), self._weights, self._settings)
+        return perform(request, (as_out(out),), self._algorithm, options)[0]  # type: ignore[no-any-return]
 
-    def _remember(self, key: tuple[Any, ...], x: Array, options: Options) -> tuple[Runner, Packed, ConvPlan] | None:
-        rank, *settings = self._settings
-        if x.ndim != rank + 2:
+    def _remember(self, key: tuple[Any, ...], x: Array, options: Options) -> tuple[Runner, Packed, Fresh] | None:
+        if x.ndim != self._operation.rank + 2:
             return None
         weights = self._weights
-        plan = _plan(
-            rank, *key[:3], weights.w.shape, weights.w.dtype, _key(weights.bias), None, None, *settings,
-            self._algorithm, options,
-        )  # fmt: skip
+        plan = plan_for(
+            self._operation, (key[:3], None), weights.keys(), _NO_OUT, self._settings, self._algorithm, options
+        )
         if plan is None or plan.is_empty:
             return None
         if len(self._plans) >= 256:
             self._plans.clear()
-        self._plans[key] = found = (plan.run, weights.packed(plan), plan)
+        self._plans[key] = found = (plan.run, weights.packed(plan), plan.fresh)
         return found
-
-
-def explain_conv(rank: int, x: Any, w: Any, bias: Any = None, **settings: Any) -> Explanation:
-    """Explain a convolution of these arrays, or of float32 arrays of these shapes."""
-
-    def described(name: str, value: Any) -> tuple[Any, ...]:
-        if isinstance(value, (tuple, list)) and all(isinstance(size, (int, np.integer)) for size in value):
-            shape, dtype = tuple(int(size) for size in value), np.dtype(np.float32)
-            return shape, standard_strides(shape, False, dtype.itemsize), dtype
-        array = as_array(name, value)
-        return array.shape, array.strides, array.dtype
-
-    def batched(array: tuple[Any, ...]) -> tuple[Any, ...]:
-        shape, strides, dtype = array
-        return ((1, *shape), (0, *strides), dtype) if len(shape) == rank + 1 else array
-
-    defaults: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
-    algorithm = settings.pop("algorithm", "auto")
-    residual, out = settings.pop("residual", None), settings.pop("out", None)
-    unknown = set(settings) - {*defaults, "activation"}
-    if unknown:
-        raise TypeError(f"conv{rank}d has no argument {', '.join(sorted(unknown))}")
-    d = _Description(
-        rank,
-        batched(described("x", x)),
-        described("w", w),
-        None if bias is None else described("bias", bias),
-        None if residual is None else batched(described("residual", residual)),
-        None if out is None else batched(described("out", out)),
-        **{**defaults, "activation": None, **settings},
-    )
-    try:
-        options = current()
-        return explain_call(Call.typical(_problem_of(d), options.threads, options.max_workspace), algorithm, options)
-    except (InvalidProblem, Unsupported, TypeError) as error:
-        raise _in_context(d, error) from None
