@@ -253,11 +253,13 @@ class ConvProblem:
     def kernel_axes(self) -> str:
         """The names that kernels know the spatial axes by: d, h and w, where h and w make the planes they work on.
 
-        Where a kernel of three axes has one tap along h, that axis is their d, and d their h: whatever is fast for
-        planes is fast for ``3x1x1`` too.
+        Where a kernel of three axes has one tap along h, that axis may be their d, and d their h: whatever is fast for
+        planes is fast for ``3x1x1`` and ``3x1x3`` too.
         """
-        turned = self.rank == 3 and self.kernel[1] == 1 < self.kernel[0]
-        return "hdw" if turned else AXES[self.rank]
+        if self.rank != 3:
+            return AXES[self.rank]
+        kd, kh, kw = self.kernel
+        return "hdw" if kh == 1 < kd and kw in (1, kd) and self.stride[0] == 1 else "dhw"
 
     @property
     def op(self) -> str:
