@@ -273,7 +273,7 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
     c_in, c_out = depth * work.c_in, out_lanes * lanes
     product = 2.0 * work.groups * points * tiles * c_in * c_out / (work.peak * 0.85)
     # vector operations of the transforms, and the turns from and to rows of pixels
-    operations = tiles * points * (4 * depth * in_lanes + 3 * out_lanes)
+    operations = float(tiles * points * (4 * depth * in_lanes + 3 * out_lanes))
     operations += _turn_cycles(work, work.pixels) * 2 * (1.5 * depth * in_lanes + out_lanes)
     transforms = work.groups * operations * work.cycle
     weights = points * work.groups * c_in * c_out * work.item
