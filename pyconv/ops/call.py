@@ -356,7 +356,7 @@ def perform(request: Request, outs: tuple[Array | None, ...], algorithm: str, op
     if found is None:
         # wrong byte order or strides of odd bytes: copies, in native order
         weights, inputs = None if weights is None else weights.plain(), _plain_all(inputs)
-    if found is None or targets != outs:
+    if found is None or any(target is not out for target, out in zip(targets, outs, strict=True)):
         found = plan(inputs, weights, targets)
         assert found is not None
     results = _allocate(found, targets)
