@@ -17,6 +17,8 @@ __all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "winograd_seconds"]
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
 NOMINAL_THREADS = 2
+#: Seconds of a call however small it is.
+_OVERHEAD = 3e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def _roofline(
     """
     arithmetic = work.flops / (work.peak * efficiency * lane_use)
     traffic = (work.bytes + extra_bytes) / work.bandwidth
-    return max(arithmetic, traffic) + 0.3 * min(arithmetic, traffic) + 3e-6 + fixed / NOMINAL_THREADS
+    return max(arithmetic, traffic) + 0.3 * min(arithmetic, traffic) + _OVERHEAD + fixed / NOMINAL_THREADS
 
 
 def _converting(work: _Work) -> float:
@@ -195,7 +197,7 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     """Seconds of one of the direct-summation kernels (csrc/*.inc.c and their Numba twins)."""
     work = _work(problem, machine)
     if work.out_size == 0:
-        return 0.0
+        return _OVERHEAD
     if family == "depthwise":
         return _depthwise_seconds(work)
     if family == "depthwise-channels":
