@@ -211,13 +211,13 @@ static int STORED(conv_implicit_gemm_plan)(pc_conv *p, int64_t max_scratch_bytes
 
 #if !PC_WIDENED
 /* [group][panel][depth tap][chunk][kh][kw][channel of the chunk][lane]; lanes beyond c_out hold zeros. Behind all of them
- * one vector, of zeros if every weight is finite, of NaN if not. */
+ * the mark of finite weights. */
 static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, void *packed) {
     const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, vectors = pc_ceil_div(p->c_out, LANES);
     const pc_panels panels = pc_panels_of(vectors, PC_VECTORS);
     if (!packed)
         return (p->groups * vectors * k_all + 1) * LANES;
-    REAL *dst = packed, zero = 0;
+    REAL *dst = packed;
     for (int64_t g = 0; g < p->groups; g++) {
         const REAL *src = (const REAL *)w + g * p->c_out * k_all;
         for (int64_t q = 0; q < panels.n; q++) {
@@ -233,10 +233,7 @@ static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, vo
                         }
         }
     }
-    for (int64_t i = 0; i < p->groups * p->c_out * k_all; i++)
-        zero += ((const REAL *)w)[i] * 0;
-    for (int64_t i = 0; i < LANES; i++)
-        dst[i] = zero;
+    NAME(mark_finite)(w, p->groups * p->c_out * k_all, dst);
     return (p->groups * vectors * k_all + 1) * LANES;
 }
 #endif

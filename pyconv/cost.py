@@ -316,6 +316,8 @@ def _depthwise_seconds(work: _Work) -> float:
         share = 0.6 if h.k < 8 else 0.88 if w.out > lanes else 0.7
         if h.stride != 1:
             share, fixed = 0.3, fixed * 1.5
+        elif h.k >= 8 and work.zeros:
+            share /= h.live_share(8)
     return _roofline(work, efficiency=share, lane_use=use, fixed=fixed + _converting(work))
 
 
@@ -327,9 +329,14 @@ def _depthwise_channels_seconds(work: _Work) -> float:
     lanes, h, w = work.lanes, work.h, work.w
     plane_bytes = (h.out + h.k) * (w.out + w.k) * lanes * work.item
     small = _is_small_square(work) and h.dilation == 1 and w.out >= 4
+    efficiency = 0.95 if small else 0.7 if plane_bytes < 48 << 10 else 0.6
+    if work.d.k > 1:
+        efficiency = 0.6
+    elif work.zeros and not small:
+        efficiency /= h.live_share(2)
     return _roofline(
         work,
-        efficiency=0.6 if work.d.k > 1 or (plane_bytes > 48 << 10 and not small) else 0.95 if small else 0.7,
+        efficiency=efficiency,
         lane_use=work.groups / _whole(work.groups, lanes),
         fixed=_turning(work) + work.planes * -(-work.groups // lanes) * 50e-9,
     )
