@@ -88,6 +88,14 @@ INLINE void NAME(dense_row)(const int vectors, const int stride, const int kw, c
     }
 }
 
+INLINE void NAME(strip_begin)(const int rows, const int vectors, const NAME(strip) *s, VEC acc[8][3]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++)
+            acc[r][j] = NAME(splat)(s->bias);
+}
+
 INLINE void NAME(strip_store)(const int rows, const int vectors, const NAME(strip) *s, VEC acc[8][3]) {
     REAL *const c = s->c;
     const int64_t ld = s->ld_out, tail = s->tail;
@@ -111,15 +119,27 @@ INLINE void NAME(strip_store)(const int rows, const int vectors, const NAME(stri
     }
 }
 
-/* Stride 1 along h. kh is a constant below `rows`, or 0 for any kh >= rows. Row i - r of the kernel belongs to output
- * row r, so w is handed over shifted by i rows. */
+/* A kernel at least as tall as the strip. Row i - r of it belongs to output row r, so w is handed over shifted by i
+ * rows. Input rows that are not live are left out. */
+INLINE void NAME(strip_tall)(const int rows, const int vectors, const NAME(strip) *s, pc_taps live, const REAL *x,
+                             const REAL *w, int64_t ld_row, VEC acc[8][3]) {
+    const int64_t kh = s->kh, kw = s->kw;
+#pragma GCC unroll 8
+    for (int i = 0; i < rows - 1; i++)
+        if (live.begin <= i && i < live.end)
+            NAME(strip_row)(vectors, 0, i, acc, x + i * ld_row, w + i * kw, s->off, kw);
+    for (int64_t i = pc_max(rows - 1, live.begin); i < pc_min(kh, live.end); i++)
+        NAME(strip_row)(vectors, 0, rows - 1, acc, x + i * ld_row, w + i * kw, s->off, kw);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows - 1; i++)
+        if (live.begin <= kh + i && kh + i < live.end)
+            NAME(strip_row)(vectors, i + 1, rows - 1, acc, x + (kh + i) * ld_row, w + (kh + i) * kw, s->off, kw);
+}
+
+/* Stride 1 along h. kh is a constant below `rows`, or 0 for any kh >= rows. */
 INLINE void NAME(strip_body)(const int rows, const int vectors, const int kh_const, const NAME(strip) *s) {
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, vectors, s, acc);
     const int64_t kw = s->kw, kh = kh_const ? kh_const : s->kh;
     for (int64_t c = 0; c < s->n_c; c++) {
         const REAL *x = s->x + c * s->ld_c, *w = s->w + c * kh * kw;
@@ -129,18 +149,7 @@ INLINE void NAME(strip_body)(const int rows, const int vectors, const int kh_con
                 NAME(strip_row)(vectors, i - kh_const + 1 > 0 ? i - kh_const + 1 : 0, i < rows - 1 ? i : rows - 1, acc,
                                 x + i * s->ld_row, w + i * kw, s->off, kw);
         } else {
-            const int64_t begin = s->live.begin, end = s->live.end;
-#pragma GCC unroll 8
-            for (int i = 0; i < rows - 1; i++)
-                if (begin <= i && i < end)
-                    NAME(strip_row)(vectors, 0, i, acc, x + i * s->ld_row, w + i * kw, s->off, kw);
-            for (int64_t i = pc_max(rows - 1, begin); i < pc_min(kh, end); i++)
-                NAME(strip_row)(vectors, 0, rows - 1, acc, x + i * s->ld_row, w + i * kw, s->off, kw);
-#pragma GCC unroll 8
-            for (int i = 0; i < rows - 1; i++)
-                if (begin <= kh + i && kh + i < end)
-                    NAME(strip_row)(vectors, i + 1, rows - 1, acc, x + (kh + i) * s->ld_row, w + (kh + i) * kw, s->off,
-                                    kw);
+            NAME(strip_tall)(rows, vectors, s, s->live, x, w, s->ld_row, acc);
         }
     }
     NAME(strip_store)(rows, vectors, s, acc);
@@ -150,11 +159,7 @@ INLINE void NAME(strip_body)(const int rows, const int vectors, const int kh_con
  * vector of x holds beyond the row's ends counts as zero. */
 INLINE void NAME(dense_body)(const int rows, const int vectors, const int k, const int stride, const NAME(strip) *s) {
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, vectors, s, acc);
     for (int64_t c = 0; c < s->n_c; c++)
 #pragma GCC unroll 24
         for (int i = 0; i < stride * (rows - 1) + k; i++) {
@@ -170,11 +175,7 @@ INLINE void NAME(dense_body)(const int rows, const int vectors, const int k, con
 /* Any stride: off[] holds every tap, each output row has its own loads. */
 INLINE void NAME(strided_body)(const int rows, const int vectors, const NAME(strip) *s) {
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, vectors, s, acc);
     const int64_t taps = s->kh * s->kw;
     for (int64_t c = 0; c < s->n_c; c++)
         for (int64_t k = 0; k < taps; k++) {
@@ -196,21 +197,10 @@ INLINE void NAME(row_body)(const int rows, const NAME(strip) *s) {
     enum { VECTORS = 2 };
     const int64_t width = VECTORS * LANES, kh = s->kh, kw = s->kw;
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int j = 0; j < VECTORS; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, VECTORS, s, acc);
     const REAL *x = s->x, *w = s->w;
     if (kh > 0) {
-#pragma GCC unroll 8
-        for (int i = 0; i < rows - 1; i++)
-            NAME(strip_row)(VECTORS, 0, i, acc, x + i * width, w + i * kw, s->off, kw);
-        for (int64_t i = rows - 1; i < kh; i++)
-            NAME(strip_row)(VECTORS, 0, rows - 1, acc, x + i * width, w + i * kw, s->off, kw);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows - 1; i++)
-            NAME(strip_row)(VECTORS, i + 1, rows - 1, acc, x + (kh + i) * width, w + (kh + i) * kw, s->off, kw);
+        NAME(strip_tall)(rows, VECTORS, s, (pc_taps){0, kh + rows - 1}, x, w, width, acc);
     }
     x += kh * width;
     w += kh * kw;

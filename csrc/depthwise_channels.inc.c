@@ -262,22 +262,21 @@ static int STORED(conv_depthwise_channels_plan)(pc_conv *p, int64_t max_scratch_
 }
 
 #if !PC_WIDENED
-/* [block of LANES groups][output channel of a group][tap][lane]; lanes beyond the groups hold zeros. Behind all of them
- * the mark of finite weights. */
-static int64_t NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *w, void *packed) {
-    const int64_t k_all = p->d.k * p->h.k * p->w.k, blocks = pc_ceil_div(p->groups, LANES);
+/* count members of `all` weights -> [block of LANES members][weight][lane]; lanes beyond the members hold zeros. Behind
+ * all of them the mark of finite weights. */
+static int64_t NAME(pack_lanes)(const REAL *w, int64_t count, int64_t all, REAL *packed) {
+    const int64_t elems = pc_round_up(count, LANES) * all;
     if (!packed)
-        return (blocks * p->c_out * k_all + 1) * LANES;
-    const REAL *src = w;
-    REAL *dst = packed;
-    for (int64_t block = 0; block < blocks; block++)
-        for (int64_t o = 0; o < p->c_out; o++)
-            for (int64_t t = 0; t < k_all; t++)
-                for (int64_t i = 0; i < LANES; i++) {
-                    const int64_t g = block * LANES + i;
-                    *dst++ = g < p->groups ? src[(g * p->c_out + o) * k_all + t] : 0;
-                }
-    NAME(mark_finite)(src, p->groups * p->c_out * k_all, dst);
-    return (blocks * p->c_out * k_all + 1) * LANES;
+        return elems + LANES;
+    NAME(mark_finite)(w, count * all, packed + elems);
+    for (int64_t first = 0; first < count; first += LANES)
+        for (int64_t r = 0; r < all; r++)
+            for (int64_t i = 0; i < LANES; i++)
+                *packed++ = first + i < count ? w[(first + i) * all + r] : 0;
+    return elems + LANES;
+}
+
+static int64_t NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *w, void *packed) {
+    return NAME(pack_lanes)(w, p->groups, p->c_out * p->d.k * p->h.k * p->w.k, packed);
 }
 #endif
