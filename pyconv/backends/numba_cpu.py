@@ -25,6 +25,7 @@ from ..kernels.cpu import (
     direct,
     direct_channels,
     gemm,
+    implicit_gemm,
     simd,
     threads,
     tile,
@@ -113,10 +114,13 @@ def _cut(call: Call, family: str) -> Any:
         padding_mode=tile.PADDING_MODES.index(problem.padding_mode),
         activation=tile.ACTIVATIONS.index(problem.activation),
         residual=call.residual_strides is not None,
+        threads=call.threads,
     )
     limit = call.max_workspace // _WORKERS_IN_LIMIT
     if family == "direct-channels":
         return blocking.plan_direct_channels(conv, item, limit)
+    if family == "implicit-gemm":
+        return blocking.plan_implicit_gemm(conv, item, limit)
     if family == "depthwise":
         return blocking.plan_depthwise(conv, item, limit)
     if family == "depthwise-channels":
@@ -155,7 +159,13 @@ class NumbaConv:
         """Whether the kernel can do it."""
         if self.family.startswith("depthwise") and problem.c_in != problem.groups:
             return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
+        if self.family == "implicit-gemm" and problem.c_in == 0:
+            return Support("needs something to sum")
         return Support() if self.variant is None else winograd.supports(problem, self.variant)
+
+    @property
+    def _lanes(self) -> int:
+        return simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]
 
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
@@ -190,18 +200,21 @@ class NumbaConv:
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if self.family.endswith("-channels") or self.variant is not None:
-            return f"{self.family}{simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]}"
-        return "plain" if self.family == "depthwise" else f"panels{gemm.max_rows()}"
+        if self.family in ("direct", "im2col"):
+            return f"panels{gemm.max_rows()}"
+        return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self._lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return the addresses of the reordered weights and the bias (0 for none), and the arrays."""
         if self.family == "depthwise":
             packed = np.array(w, order="C").reshape(-1)
-        elif self.variant is not None:
+        elif self.variant is not None or self.family == "implicit-gemm":
             planes = np.require(w, requirements=["C", "A"])
             planes = planes.reshape(*w.shape[:2], *(1,) * (3 - problem.rank), *w.shape[2:])
-            packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
+            if self.variant is None:
+                packed = implicit_gemm.pack_chunks(planes, problem.groups)
+            else:
+                packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
         else:
             pack = gemm.pack_panels
             if self.family == "direct-channels":
@@ -216,6 +229,8 @@ class NumbaConv:
         """Return the kernel, and what links a record to the functions that it calls."""
         if self.family == "direct-channels":
             return direct_channels.conv_direct_channels, direct_channels.link_direct_channels
+        if self.family == "implicit-gemm":
+            return implicit_gemm.conv_implicit_gemm, implicit_gemm.link_implicit_gemm
         if self.family == "depthwise":
             return depthwise.conv_depthwise, depthwise.link_depthwise
         if self.family == "depthwise-channels":
@@ -270,7 +285,7 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    families = ("direct", "direct-channels", "im2col", "depthwise", "depthwise-channels")
+    families = ("direct", "direct-channels", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
     for op in ("conv1d", "conv2d", "conv3d"):
         for family in (*families, *(f"winograd-{name}" for name in VARIANTS)):
             for dtype in _REAL:
