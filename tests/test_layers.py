@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "ops.arguments": {"algorithm", "errors", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "problem"},
+    "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "cost", "errors", "kernels", "problem"},

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import depthwise, direct_channels, gemm, implicit_gemm, tile, winograd
+from . import depthwise, depthwise_channels, direct_channels, gemm, implicit_gemm, tile, winograd
 from .direct import RESIDENT_WEIGHT_BYTES
 from .simd import VECTOR_BYTES
 from .tile import CONV, Axis, Strides, Winograd
@@ -25,6 +25,7 @@ __all__ = [
     "plan_depthwise",
     "plan_depthwise_channels",
     "plan_direct_channels",
+    "plan_grouped_channels",
     "plan_implicit_gemm",
     "plan_winograd",
 ]
@@ -385,8 +386,8 @@ def plan_depthwise(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
     return None if cut is None else conv.record(cut)
 
 
-def plan_depthwise_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
-    """Return the CONV record with channels in the lanes, or None where the scratch is too little for whole planes."""
+def _whole_planes(conv: Conv, item_bytes: int, n_m_blocks: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of tasks of a whole plane of a vector of channels, or None."""
     lanes = VECTOR_BYTES // item_bytes
     # all that a window reads, and all of x, so that what the border repeats is there
     h_tile, w_tile = (
@@ -398,18 +399,29 @@ def plan_depthwise_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int)
     scratch_bytes = _round_up(integers_bytes + conv.h.k * conv.w.k * 8, 64)
     if scratch_bytes > max_scratch_bytes:
         return None
-    n_m_blocks = _ceil_div(conv.groups, lanes)
     cut = {
         "h_tile": h_tile,
         "w_tile": w_tile,
         "n_m_blocks": n_m_blocks,
         "n_tasks": conv.n * conv.d.out * n_m_blocks,
+        "windows": depthwise_channels.has_windows(conv.h, conv.w),
         "tile_elems": tile_elems,
         "panel_elems": panel_elems,
         "integers_bytes": integers_bytes,
         "scratch_bytes": scratch_bytes,
     }
     return conv.record(cut)
+
+
+def plan_depthwise_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record with channels in the lanes, or None where the scratch is too little for whole planes."""
+    return _whole_planes(conv, item_bytes, _ceil_div(conv.groups * item_bytes, VECTOR_BYTES), max_scratch_bytes)
+
+
+def plan_grouped_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of groups in the lanes, or None where the scratch is too little for whole planes."""
+    n_m_blocks = _ceil_div(conv.groups * conv.c_out * item_bytes, VECTOR_BYTES)
+    return _whole_planes(conv, item_bytes, n_m_blocks, max_scratch_bytes)
 
 
 def _winograd_of(conv: Conv, alpha: int, lanes: int) -> Winograd:

@@ -33,6 +33,7 @@ __all__ = [
     "add_strided",
     "add_sweep",
     "add_tiles",
+    "add_window",
     "advance",
     "call",
     "constant",
@@ -580,6 +581,39 @@ def add_shared(typing: Any, tile: Any, v: Any, x: Any, ld: Any, step: Any) -> An
         return cgutils.pack_array(b, acc)
 
     return tile(tile, v, x, types.intp, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_window(
+    typing: Any, tile: Any, x: Any, w: Any, k: Any, stride: Any, upper: Any, lower: Any, group: Any
+) -> Any:  # fmt: skip
+    """Return the tile and the products of one row of pixels, whole vectors, with a row of k taps for each output row.
+
+    The tile's rows are two output rows, its vectors their pixels. ``w`` is the row of taps that x meets for the upper
+    one; for the lower one it meets the ``stride`` rows earlier. Where ``upper`` or ``lower`` is 0 it meets none. Each
+    pixel is loaded once for all its products; the first lane of each ``group`` is spread over all of them.
+    """
+    signature = tile(tile, x, w, k, stride, upper, lower, group)
+    k, stride, upper, lower, group = (word.literal_value for word in signature.args[3:])
+    count = tile.lanes
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, x0, w0 = cgutils.unpack_tuple(b, arguments[0]), *arguments[1:3]
+        rows = [(r, -r * stride * k) for r, meets in enumerate((upper, lower)) if meets]
+        taps = {r: [_load(b, _at(b, w0, (first + i) * count), tile.real) for i in range(k)] for r, first in rows}
+        spread = ir.Constant(ir.VectorType(INT32, count), [i - i % group for i in range(count)])
+        for j in range((tile.vectors - 1) * stride + k):
+            v = _load(b, _at(b, x0, j * count), tile.real)
+            if group > 1:
+                v = b.shuffle_vector(v, v, spread)
+            for q in range(tile.vectors):
+                if 0 <= j - q * stride < k:
+                    for r, _ in rows:
+                        at = r * tile.vectors + q
+                        acc[at] = _fma(b, v, taps[r][j - q * stride], acc[at], tile.real)
+        return cgutils.pack_array(b, acc)
+
+    return signature, generate
 
 
 @intrinsic

@@ -25,6 +25,7 @@ from ..kernels.cpu import (
     direct,
     direct_channels,
     gemm,
+    grouped_channels,
     implicit_gemm,
     simd,
     threads,
@@ -33,7 +34,7 @@ from ..kernels.cpu import (
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import AXES, ITEM_BYTES, ConvProblem
-from . import winograd
+from . import summation, winograd
 
 __all__ = ["algorithms", "last_kernel", "machine"]
 
@@ -125,6 +126,8 @@ def _cut(call: Call, family: str) -> Any:
         return blocking.plan_depthwise(conv, item, limit)
     if family == "depthwise-channels":
         return blocking.plan_depthwise_channels(conv, item, limit)
+    if family == "grouped-channels":
+        return blocking.plan_grouped_channels(conv, item, limit)
     if (variant := _variant(family)) is not None:
         return blocking.plan_winograd(conv, item, variant.alpha, limit)
     return blocking.plan_dense(conv, item, family == "im2col", limit)
@@ -157,11 +160,9 @@ class NumbaConv:
 
     def supports(self, problem: ConvProblem) -> Support:
         """Whether the kernel can do it."""
-        if self.family.startswith("depthwise") and problem.c_in != problem.groups:
-            return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
-        if self.family == "implicit-gemm" and problem.c_in == 0:
-            return Support("needs something to sum")
-        return Support() if self.variant is None else winograd.supports(problem, self.variant)
+        if self.variant is not None:
+            return winograd.supports(problem, self.variant)
+        return summation.supports(problem, self.family, self._lanes)
 
     @property
     def _lanes(self) -> int:
@@ -199,7 +200,7 @@ class NumbaConv:
         return (problem.reduction + 2) * _EPSILON[self.dtype]
 
     def packing(self, problem: ConvProblem) -> str:
-        """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
+        """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
         if self.family in ("direct", "im2col"):
             return f"panels{gemm.max_rows()}"
         return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self._lanes}"
@@ -219,9 +220,11 @@ class NumbaConv:
             pack = gemm.pack_panels
             if self.family == "direct-channels":
                 pack = direct_channels.pack_channels
-            elif self.family == "depthwise-channels":
+            elif self.family in ("depthwise-channels", "grouped-channels"):
                 pack = depthwise_channels.pack_lanes
-            packed = pack(np.require(w, requirements=["C", "A"]), problem.groups)
+            # (to the grouped kernel each channel's taps of all of its group are one kernel)
+            groups = problem.c_out if self.family == "grouped-channels" else problem.groups
+            packed = pack(np.require(w, requirements=["C", "A"]), groups)
         bias = None if bias is None else np.array(bias)
         return _address(packed), _address(bias), (packed, bias)
 
@@ -235,6 +238,8 @@ class NumbaConv:
             return depthwise.conv_depthwise, depthwise.link_depthwise
         if self.family == "depthwise-channels":
             return depthwise_channels.conv_depthwise_channels, depthwise_channels.link_depthwise_channels
+        if self.family == "grouped-channels":
+            return grouped_channels.conv_grouped_channels, grouped_channels.link_grouped_channels
         if self.variant is not None:
             return winograd_kernels.conv_winograd, winograd_kernels.link_winograd
         return direct.conv_dense, direct.link_dense
@@ -287,7 +292,8 @@ def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
     families = ("direct", "direct-channels", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
     for op in ("conv1d", "conv2d", "conv3d"):
-        for family in (*families, *(f"winograd-{name}" for name in VARIANTS)):
+        grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()
+        for family in (*families, *grouped, *(f"winograd-{name}" for name in VARIANTS)):
             for dtype in _REAL:
                 yield NumbaConv(op, family, dtype)
 
