@@ -80,7 +80,7 @@ def _converting(problem: ConvProblem, family: str) -> float:
 
 
 #: Share of peak that each dense kernel reaches when its vectors are full.
-_EFFICIENCY = {"direct": 0.87, "direct-channels": 0.92, "im2col": 0.82}
+_EFFICIENCY = {"direct": 0.87, "im2col": 0.82}
 
 
 def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
@@ -110,15 +110,11 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     pitch = w_out + (0 if family == "im2col" else reach)
     pixels = (h_out - 1) * pitch + w_out
     use = w_out * h_out / (-(-pixels // lanes) * lanes)
-    if family == "direct-channels":
-        # channels in the lanes, up to 8 pixels of a row at a time; the results are turned on their way out
-        use = c_out / (-(-c_out // lanes) * lanes) * min(1.0, w_out / -(-w_out // 8) / 4)
-        efficiency *= 0.7 if pointwise else 0.93 if problem.stride[-1] != 1 else 1.0
-    elif problem.c_out * problem.reduction * item > 4 << 20:
+    if problem.c_out * problem.reduction * item > 4 << 20:
         # every tile of pixels streams the weights, faster than the last cache gives them
         efficiency *= 0.85
     # few output channels leave accumulators idle; im2col also copies each operand once for all of them
-    if c_out < 4 and family != "direct-channels":
+    if c_out < 4:
         efficiency *= (0.25, 0.4, 0.6)[c_out - 1]
     lowered = 0.0
     if family == "im2col":
@@ -128,10 +124,8 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     # each group's tasks, each input row that is copied into a tile (phase by phase where the stride is not 1) and each
     # row of a packed panel have a fixed cost
     fixed = problem.n * problem.groups * 0.3e-6 + _converting(problem, family)
-    if not pointwise or family == "direct-channels":
+    if not pointwise:
         fixed += problem.n * problem.c_in * (h_out + problem.kernel[0]) * (7e-9 if problem.stride[-1] == 1 else 25e-9)
-    if family == "direct-channels" and not problem.channels_last:
-        fixed += problem.n * problem.c_out * w_out * h_out * 0.35e-9
     if family == "im2col":
         fixed += problem.n * problem.groups * problem.reduction * -(-pixels // (3 * lanes)) * 2.5e-9
     overhead = 3e-6 + fixed / NOMINAL_THREADS

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import depthwise, depthwise_channels, direct_channels, gemm, implicit_gemm, tile, winograd
+from . import depthwise, depthwise_channels, gemm, implicit_gemm, tile, winograd
 from .direct import RESIDENT_WEIGHT_BYTES
 from .simd import VECTOR_BYTES
 from .tile import CONV, Axis, Strides, Winograd
@@ -24,7 +24,6 @@ __all__ = [
     "plan_dense",
     "plan_depthwise",
     "plan_depthwise_channels",
-    "plan_direct_channels",
     "plan_grouped_channels",
     "plan_implicit_gemm",
     "plan_winograd",
@@ -237,87 +236,6 @@ def plan_dense(conv: Conv, item_bytes: int, im2col: bool, max_scratch_bytes: int
             kw_block = _ceil_div(kw_block, 2)
         else:
             return None
-
-
-def _try_channels(
-    conv: Conv, lanes: int, kh_block: int, h_tile: int, w_tile: int, m_block: int, max_scratch_bytes: int
-) -> tuple[float, dict[str, Any]] | None:
-    """Return (cycles, cut), or None where it does not fit."""
-    item = VECTOR_BYTES // lanes
-    pixels, vectors = direct_channels.PIXELS, direct_channels.VECTORS
-    all_vectors, width = _ceil_div(conv.c_out, lanes), vectors * lanes
-    panels, runs = _panels_of(all_vectors, vectors), _panels_of(w_tile, pixels)
-    channels, taps = max(1, conv.c_in * conv.d.k), kh_block * conv.w.k
-    target = max(1, IM2COL_K // taps)
-    c_block = _ceil_div(channels, _ceil_div(channels, target + target // 4))
-    n_h, n_w, n_m = _ceil_div(conv.h.out, h_tile), _ceil_div(conv.w.out, w_tile), _ceil_div(panels.n, m_block)
-    n_tasks = conv.n * conv.d.out * conv.groups * n_h * n_w * n_m
-
-    gh, gw = _grid_axis(conv.h, kh_block, h_tile), _grid_axis(conv.w, conv.w.k, w_tile)
-    n_blocks, k_block = _ceil_div(channels, c_block) * _ceil_div(conv.h.k, kh_block), c_block * taps
-    tile_elems = _round_up(c_block * gh.phases * gw.phases * gh.length * gw.length + lanes, 16)
-    part_elems = m_block * h_tile * runs.n * pixels * width if n_blocks > 1 else 0
-    panel_elems = _round_up(all_vectors * lanes, 16)  # the bias
-    integers_bytes = _round_up((tile_elems + part_elems + panel_elems + pixels * width) * item, 64)
-    scratch_bytes = _round_up(integers_bytes + taps * 8, 64)
-    if scratch_bytes > max_scratch_bytes:
-        return None
-
-    steps = runs.tall * _step_cycles(runs.rows, panels.rows)
-    steps += (runs.n - runs.tall) * _step_cycles(runs.rows - 1, panels.rows)
-    tiles = m_block * h_tile * runs.n
-    cycles = steps * m_block * h_tile * n_blocks * k_block + tiles * n_blocks * 60
-    cycles += tiles * runs.rows * width * (0.2 if conv.ld_out.c == 1 else 1.5)
-    copied_rows = n_blocks * c_block * gh.phases * gw.phases * gh.length
-    cycles += copied_rows * (24 + gw.length / lanes * (4 if conv.w.stride == 1 else 16))
-    cycles += m_block * width * n_blocks * k_block * item / 24 + 300
-    # beyond the budgets every re-read comes from further away
-    if tile_elems * item > TILE_BYTES:
-        cycles *= 1.25
-    if part_elems * item > PART_BYTES:
-        cycles *= 1.25
-    return cycles * _ceil_div(n_tasks, _threads(cycles * n_tasks)), {
-        "c_block": c_block,
-        "kh_block": kh_block,
-        "kw_block": conv.w.k,
-        "h_tile": h_tile,
-        "w_tile": w_tile,
-        "m_block": m_block,
-        "n_h_tiles": n_h,
-        "n_w_tiles": n_w,
-        "n_m_blocks": n_m,
-        "n_tasks": n_tasks,
-        "rows": pixels,
-        "vectors": vectors,
-        "tile_elems": tile_elems,
-        "panel_elems": panel_elems,
-        "part_elems": part_elems,
-        "integers_bytes": integers_bytes,
-        "scratch_bytes": scratch_bytes,
-    }
-
-
-def plan_direct_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
-    """Return the CONV record with channels in the lanes, or None where the scratch is too little for any."""
-    lanes = VECTOR_BYTES // item_bytes
-    n_panels = _panels_of(_ceil_div(conv.c_out, lanes), direct_channels.VECTORS).n
-    h_tiles = _sizes(conv.h.out, (1, 2, 3, 4), (1, 2, 4, 7, 8, 14, 16, 32))
-    w_tiles = _sizes(conv.w.out, (1, 2, 3, 4) if conv.w.out > 64 else (1,), (8, 16, 32, 64, 128, 256))
-    m_blocks = sorted({_ceil_div(n_panels, parts) for parts in (1, 2, 4, 8, 16, 32)})
-    # A kernel too large for one block is cut by rows.
-    kh_block = conv.h.k
-    while True:
-        cut = _best(
-            _try_channels(conv, lanes, kh_block, h, w, m, max_scratch_bytes)
-            for h in h_tiles
-            for w in w_tiles
-            for m in m_blocks
-        )
-        if cut is not None:
-            return conv.record(cut)
-        if kh_block == 1:
-            return None
-        kh_block = _ceil_div(kh_block, 2)
 
 
 def _try_depthwise(

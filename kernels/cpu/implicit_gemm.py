@@ -112,8 +112,9 @@ def pixel_tile(real: types.Float, rows: int, vectors: int) -> int:
     width = vectors * VECTOR_BYTES * 8 // real.bitwidth
 
     def tile(
-        n_runs: int, run_length: int, runs: Any, pixels: Any, x: Any, w: Any, bias: Any, is_first: int, y: Any, ld_y: int
-    ) -> None:
+        n_runs: int, run_length: int, runs: Any, pixels: Any, x: Any, w: Any, bias: Any, is_first: int,
+        y: Any, ld_y: int,
+    ) -> None:  # fmt: skip
         """y[vector][pixel][lane] = the bias (in the first block) or y + the sum over runs of neighbours in the tile."""
         acc, at = splat_tile(y, rows, vectors, zero(y)), load_integers(pixels, rows)
         for r in range(n_runs):

@@ -23,7 +23,6 @@ from ..kernels.cpu import (
     depthwise,
     depthwise_channels,
     direct,
-    direct_channels,
     gemm,
     grouped_channels,
     implicit_gemm,
@@ -118,8 +117,6 @@ def _cut(call: Call, family: str) -> Any:
         threads=call.threads,
     )
     limit = call.max_workspace // _WORKERS_IN_LIMIT
-    if family == "direct-channels":
-        return blocking.plan_direct_channels(conv, item, limit)
     if family == "implicit-gemm":
         return blocking.plan_implicit_gemm(conv, item, limit)
     if family == "depthwise":
@@ -217,21 +214,17 @@ class NumbaConv:
             else:
                 packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
         else:
-            pack = gemm.pack_panels
-            if self.family == "direct-channels":
-                pack = direct_channels.pack_channels
-            elif self.family in ("depthwise-channels", "grouped-channels"):
+            pack, groups = gemm.pack_panels, problem.groups
+            if self.family.endswith("-channels"):
                 pack = depthwise_channels.pack_lanes
-            # (to the grouped kernel each channel's taps of all of its group are one kernel)
-            groups = problem.c_out if self.family == "grouped-channels" else problem.groups
+            if self.family == "grouped-channels":  # each channel's taps of all of its group are one kernel
+                groups = problem.c_out
             packed = pack(np.require(w, requirements=["C", "A"]), groups)
         bias = None if bias is None else np.array(bias)
         return _address(packed), _address(bias), (packed, bias)
 
     def _functions(self) -> tuple[Any, Any]:
         """Return the kernel, and what links a record to the functions that it calls."""
-        if self.family == "direct-channels":
-            return direct_channels.conv_direct_channels, direct_channels.link_direct_channels
         if self.family == "implicit-gemm":
             return implicit_gemm.conv_implicit_gemm, implicit_gemm.link_implicit_gemm
         if self.family == "depthwise":
@@ -290,7 +283,7 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    families = ("direct", "direct-channels", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
+    families = ("direct", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
     for op in ("conv1d", "conv2d", "conv3d"):
         grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()
         for family in (*families, *grouped, *(f"winograd-{name}" for name in VARIANTS)):
