@@ -126,6 +126,8 @@ def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     fixed = problem.n * problem.groups * 0.3e-6 + _converting(problem, family)
     if not pointwise:
         fixed += problem.n * problem.c_in * (h_out + problem.kernel[0]) * (7e-9 if problem.stride[-1] == 1 else 25e-9)
+    if problem.channels_last:  # rows of pixels are gathered and scattered
+        fixed += 0.15e-9 * (math.prod(problem.x_shape) + math.prod(problem.out_shape))
     if family == "im2col":
         fixed += problem.n * problem.groups * problem.reduction * -(-pixels // (3 * lanes)) * 2.5e-9
     overhead = 3e-6 + fixed / NOMINAL_THREADS

@@ -45,7 +45,7 @@ def check(text, threads=2, algorithm="direct"):
         y = pyconv.conv2d(x, w, stride=p.stride, padding=p.padding, groups=p.groups, algorithm=algorithm)
     assert np.array_equal(y, reference.conv(p, x, w))
 """
-DENSE = "n2c16h40w41-o20k3s1p1-f32"
+DENSE = "n2c16h40w41-o40k3s1p1-f32"  # (work enough for two threads)
 DEPTHWISE = "n1c24h40w41-o24k3s1p1g24-f32"
 GROUPED = "n2c40h20w21-o40k3s1p1g10-f32"
 

@@ -249,19 +249,29 @@ def pack_chunks(w: Any, groups: int) -> Any:
     A chunk has as many channels as a vector has lanes, or what is left; lanes beyond c_out hold zeros.
     """
     c_out, c_in, depth, step = w.shape[0] // groups, *w.shape[1:3], VECTOR_BYTES // w.itemsize
-    vectors = -(-c_out // step)
+    whole, vectors = c_in // step, -(-c_out // step)
+    w = w.reshape(groups, c_out, c_in, depth, -1)
+    taps = w.shape[-1]
+    if c_out % step:
+        padded = np.zeros((groups, vectors * step, *w.shape[2:]), dtype=w.dtype)
+        padded[:, :c_out] = w
+        w = padded
+    packed = aligned(w.size, w.dtype)
     panels = panels_of.py_func(vectors, VECTORS)
-    w = w.reshape(groups, c_out, c_in, depth, -1).transpose(0, 3, 4, 2, 1)
-    padded = np.zeros((*w.shape[:-1], vectors * step), dtype=w.dtype)
-    padded[..., :c_out] = w
-    packed = aligned(padded.size, w.dtype)
-    at = 0
-    for g in range(groups):
-        for q in range(panels.n):
-            start, rows = (f.py_func(panels, q) for f in (panel_start, panel_rows))
-            panel = padded[g, ..., start * step : (start + rows) * step]
-            for d, c in product(range(depth), range(0, c_in, step)):
-                chunk = panel[d, :, c : c + step]
-                packed[at : at + chunk.size] = chunk.reshape(-1)
-                at += chunk.size
+    split, k_all = panels.tall * panels.rows * step, c_in * depth * taps
+    by_group = packed.reshape(groups, -1)
+    for part, width, to in (
+        (w[:, :split], panels.rows * step, by_group[:, : split * k_all]),
+        (w[:, split:], (panels.rows - 1) * step, by_group[:, split * k_all :]),
+    ):
+        if part.size:
+            # [group][panel][lane][channel][d][tap] -> [group][panel][d][channel, tap in the chunks' order][lane]
+            of = part.reshape(groups, -1, width, c_in, depth, taps).transpose(0, 1, 4, 3, 5, 2)
+            rows = to.reshape(groups, -1, depth, c_in * taps, width)
+            for chunks, first, last in ((whole, 0, whole * step), (1, whole * step, c_in)):
+                if first < last:
+                    each = (last - first) // chunks
+                    from_ = of[:, :, :, first:last].reshape(*of.shape[:3], chunks, each, taps, width)
+                    into = rows[:, :, :, first * taps : last * taps].reshape(*of.shape[:3], chunks, taps, each, width)
+                    into[...] = from_.swapaxes(-2, -3)
     return packed

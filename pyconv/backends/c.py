@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -48,8 +47,6 @@ _ACTIVATIONS = {
 _WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: waking another costs some microseconds.
 _FLOPS_PER_THREAD = 400_000
-#: An element of x or of the output takes as long as so many of them where there are few others.
-_FLOPS_PER_MOVE = 8
 
 
 class _Scratch(threading.local):
@@ -202,8 +199,7 @@ class CConv:
     @staticmethod
     def _threads(call: Call, p: Any) -> int:
         by_memory = call.max_workspace // max(1, p.scratch_bytes)
-        moved = math.prod(call.problem.x_shape) + math.prod(call.problem.out_shape)
-        by_work = (call.problem.flops + _FLOPS_PER_MOVE * moved) // _FLOPS_PER_THREAD
+        by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
         return int(max(1, min(call.threads, by_memory, by_work, p.blk.n_tasks)))
 
     def workspace(self, call: Call) -> int | None:

@@ -43,8 +43,9 @@ _SCALAR = {"f32": np.float32, "f64": np.float64}
 #: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
 #: cut, and so every bit of the result, must not depend on them.
 _WORKERS_IN_LIMIT = 8
-#: Less work than this stays on the caller's thread: waking another costs some ten microseconds.
-_FLOPS_PER_THREAD = 2_000_000
+#: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
+#: time, costs some fifty microseconds.
+_FLOPS_PER_THREAD = 12_000_000
 
 
 class _Local(threading.local):
@@ -168,7 +169,7 @@ class NumbaConv:
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
         by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
-        by_work = call.problem.flops // _FLOPS_PER_THREAD
+        by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
         return max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"])))
 
     def workspace(self, call: Call) -> int | None:
