@@ -85,7 +85,8 @@ class _Pool:
         self.jobs: SimpleQueue[_Job] = SimpleQueue()
         self.lock = threading.Lock()
         self.helpers: list[threading.Thread] = []
-        self.placed = -1, 0  # the processor that helpers keep off (-1: none), and how many do
+        #: the processors that helpers may use, and how many helpers know
+        self.placed: tuple[set[int], int] = set(), 0
 
     def ask(self, job: _Job, n: int) -> None:
         """Have up to n helpers join the job."""
@@ -104,17 +105,17 @@ class _Pool:
 
     def _leave_caller_alone(self, n: int) -> None:
         """Keep the helpers off the processor that the caller is on, where n of them and it have one each."""
-        cpu, all_helpers = _this_cpu(), len(self.helpers)
-        if (cpu, all_helpers) == self.placed:
+        cpu = _this_cpu()
+        if cpu < 0:
             return
         with contextlib.suppress(OSError):
-            allowed = os.sched_getaffinity(0)
-            if not n < len(allowed) <= _FEW_PROCESSORS:
-                cpu = -1
-            if (cpu, all_helpers) != self.placed:
-                self.placed = cpu, all_helpers
-                for helper in self.helpers:
-                    os.sched_setaffinity(helper.native_id or 0, allowed - {cpu})
+            allowed, helpers = os.sched_getaffinity(0), self.helpers[:]
+            if n < len(allowed) <= _FEW_PROCESSORS:
+                allowed.discard(cpu)
+            if (allowed, len(helpers)) != self.placed:
+                self.placed = allowed, len(helpers)
+                for helper in helpers:
+                    os.sched_setaffinity(helper.native_id or 0, allowed)
 
     @staticmethod
     def _serve(jobs: SimpleQueue[_Job]) -> None:
