@@ -212,64 +212,6 @@ int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     return plan_dense(p, tile, max_scratch_bytes, 0);
 }
 
-/* Pixels of one row are broadcast, output channels fill vectors: panel_elems holds the padded bias. */
-static cut try_channels(const pc_conv *p, pc_tile_shape tile, int64_t kh_block, int64_t h_tile, int64_t w_tile,
-                        int64_t m_block, int64_t max_scratch_bytes) {
-    const int64_t all_vectors = pc_ceil_div(p->c_out, tile.lanes), width = tile.vectors * tile.lanes;
-    const pc_panels panels = pc_panels_of(all_vectors, tile.vectors), runs = pc_panels_of(w_tile, tile.rows);
-    const int64_t channels = pc_max(1, p->c_in * p->d.k), taps = kh_block * p->w.k;
-    cut c = {.cycles = -1};
-    pc_blocking *b = &c.blk;
-    const int64_t target = pc_max(1, IM2COL_K / taps);
-    b->c_block = pc_ceil_div(channels, pc_ceil_div(channels, target + target / 4));
-    b->kh_block = kh_block;
-    b->kw_block = p->w.k;
-    deal_tasks(p, b, h_tile, w_tile, panels.n, m_block);
-    const pc_grid_axis gh = pc_grid_axis_of(&p->h, kh_block, h_tile), gw = pc_grid_axis_of(&p->w, p->w.k, w_tile);
-    const int64_t n_blocks = pc_ceil_div(channels, b->c_block) * pc_ceil_div(p->h.k, kh_block);
-    const int64_t k_block = b->c_block * taps;
-    b->tile_elems = pc_round_up(b->c_block * grid_elems(gh, gw) + tile.lanes, 16);
-    b->part_elems = n_blocks > 1 ? m_block * h_tile * runs.n * tile.rows * width : 0;
-    b->panel_elems = pc_round_up(all_vectors * tile.lanes, 16);
-    c.scratch_bytes = pc_round_up((b->tile_elems + b->part_elems + b->panel_elems) * tile.item_bytes + taps * 8, 64);
-    if (c.scratch_bytes > max_scratch_bytes)
-        return c;
-    const double steps = (double)runs.tall * step_cycles(runs.rows, panels.rows) +
-                         (double)(runs.n - runs.tall) * step_cycles(runs.rows - 1, panels.rows);
-    const double tiles = (double)(m_block * h_tile * runs.n);
-    const double copy = (double)(b->c_block * gh.phases * gw.phases * gh.length) *
-                        (24 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 4 : 16));
-    const double out = p->ld_out.c == 1 ? 0.2 : 1.5;
-    double each = steps * (double)(m_block * h_tile * n_blocks * k_block) + tiles * (double)n_blocks * 60 +
-                  tiles * (double)(runs.rows * width) * out + copy * (double)n_blocks +
-                  (double)(m_block * width * n_blocks * k_block * tile.item_bytes) / 24 + 300;
-    if (b->tile_elems * tile.item_bytes > TILE_BYTES)
-        each *= 1.25;
-    if (b->part_elems * tile.item_bytes > PART_BYTES)
-        each *= 1.25;
-    c.cycles = shared_cycles(each, b->n_tasks, 0);
-    return c;
-}
-
-int pc_plan_direct_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
-    const int64_t panels = pc_ceil_div(pc_ceil_div(p->c_out, tile.lanes), tile.vectors);
-    static const int64_t row_sizes[] = {1, 2, 4, 7, 8, 14, 16, 32}, column_sizes[] = {8, 16, 32, 64, 128, 256};
-    int64_t h_tiles[16], w_tiles[16];
-    const int64_t n_h = candidates(p->h.out, row_sizes, 8, p->h.out > 1 ? 4 : 1, h_tiles);
-    const int64_t n_w = candidates(p->w.out, column_sizes, 6, p->w.out > 64 ? 4 : 1, w_tiles);
-    cut best = {.cycles = -1};
-    for (int64_t kh_block = p->h.k; best.cycles < 0; kh_block = pc_ceil_div(kh_block, 2)) {
-        for (int64_t ih = 0; ih < n_h; ih++)
-            for (int64_t iw = 0; iw < n_w; iw++)
-                for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2)
-                    keep_better(&best, try_channels(p, tile, kh_block, h_tiles[ih], w_tiles[iw],
-                                                    pc_ceil_div(panels, parts), max_scratch_bytes));
-        if (kh_block == 1)
-            break;
-    }
-    return take(p, best);
-}
-
 int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     return plan_dense(p, tile, max_scratch_bytes, 1);
 }

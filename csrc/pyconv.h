@@ -134,7 +134,6 @@ typedef struct pc_tile_shape {
 } pc_tile_shape;
 
 int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
-int pc_plan_direct_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 /* Here tile.rows output rows (or tile.wide_rows, where that wastes fewer) x tile.vectors. */
 int pc_plan_depthwise(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);

@@ -190,7 +190,7 @@ def _turn_cycles(work: _Work, pixels: float) -> float:
 
 
 #: Share of peak that each dense kernel reaches when its vectors are full.
-_EFFICIENCY = {"direct": 0.87, "im2col": 0.82, "direct-channels": 0.6}
+_EFFICIENCY = {"direct": 0.87, "im2col": 0.82}
 
 
 def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
@@ -239,6 +239,8 @@ def _dense_seconds(work: _Work, family: str) -> float:
     if not pointwise:
         rows = work.images * work.groups * work.c_in * (work.h.out + work.h.k)
         fixed += rows * (7e-9 if work.w.stride == 1 else 25e-9)
+    if work.channels_last:  # rows of pixels are gathered and scattered
+        fixed += 0.15e-9 * (work.x_size + work.out_size)
     if family == "im2col":
         fixed += work.images * work.groups * reduction * -(-pixels // (3 * lanes)) * 2.5e-9
     return _roofline(work, efficiency=efficiency, lane_use=use, extra_bytes=lowered, fixed=fixed)

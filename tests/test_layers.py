@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "problem"},
+    "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "cost", "errors", "kernels", "problem"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
-from . import winograd
+from . import summation, winograd
 
 __all__ = ["algorithms", "isa_in_use", "isas", "last_kernel", "machine", "pool_workers", "scratch"]
 
@@ -48,8 +47,6 @@ _ACTIVATIONS = {
 _WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: waking another costs some microseconds.
 _FLOPS_PER_THREAD = 400_000
-#: An element of x or of the output takes as long as so many of them where there are few others.
-_FLOPS_PER_MOVE = 8
 
 
 class _Scratch(threading.local):
@@ -134,19 +131,6 @@ def _as_summed(array: Array) -> Array:
     return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype)
 
 
-def _not_grouped(problem: ConvProblem, lanes: int) -> str:
-    """Why conv_grouped_channels cannot do it, or nothing."""
-    each = problem.c_in // problem.groups
-    planar, kernel = problem.out_spatial[-2:], problem.kernel[-2:]
-    if each < 2 or lanes % each or problem.c_out != problem.c_in:
-        return f"needs as many channels out as in, 2 or more in a group, and groups that divide a vector of {lanes}"
-    if kernel not in ((3, 3), (5, 5), (7, 7)) or math.prod(problem.kernel[:-2]) != 1:
-        return "needs a kernel of 3x3, 5x5 or 7x7"
-    if problem.stride[-2:] not in ((1, 1), (2, 2)) or problem.dilation[-2:] != (1, 1):
-        return "needs stride 1 or 2 along both axes, and no dilation"
-    return "" if planar[0] >= 2 and planar[1] >= 4 else "needs two output rows of four at least"
-
-
 @dataclass(frozen=True, slots=True)
 class CConv:
     """A convolution kernel of csrc/, on one instruction set."""
@@ -178,13 +162,9 @@ class CConv:
         """Whether the kernel can do it."""
         if not self.runs_here:
             return Support(f"this processor does not have {self.isa}")
-        if self.family.startswith("depthwise") and problem.c_in != problem.groups:
-            return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
-        if self.family == "grouped-channels" and (reason := _not_grouped(problem, self.lanes)):
-            return Support(reason)
-        if self.family == "implicit-gemm" and problem.c_in == 0:
-            return Support("needs something to sum")
-        return Support() if self.variant is None else winograd.supports(problem, self.variant)
+        if self.variant is not None:
+            return winograd.supports(problem, self.variant)
+        return summation.supports(problem, self.family, self.lanes)
 
     def accuracy(self, problem: ConvProblem) -> str:
         """Return "strict" for direct sums."""
@@ -222,8 +202,7 @@ class CConv:
     @staticmethod
     def _threads(call: Call, p: Any) -> int:
         by_memory = call.max_workspace // max(1, p.scratch_bytes)
-        moved = math.prod(call.problem.x_shape) + math.prod(call.problem.out_shape)
-        by_work = (call.problem.flops + _FLOPS_PER_MOVE * moved) // _FLOPS_PER_THREAD
+        by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
         return int(max(1, min(call.threads, by_memory, by_work, p.blk.n_tasks)))
 
     def workspace(self, call: Call) -> int | None:
@@ -248,13 +227,10 @@ class CConv:
         return 0 if self.variant is None else winograd.error_reach(problem, self.variant)
 
     def packing(self, problem: ConvProblem) -> str:
-        """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if (
-            self.family in ("direct-channels", "depthwise-channels", "grouped-channels", "implicit-gemm")
-            or self.variant is not None
-        ):
-            return f"{self.family}-lanes{self.lanes}"
-        return "plain" if self.family == "depthwise" else f"panels{self.rows}"
+        """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
+        if self.family in ("direct", "im2col"):
+            return f"panels{self.rows}"
+        return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self.lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return pointers to reordered weights and bias in the sums' type (they keep their arrays alive)."""
