@@ -262,6 +262,10 @@ def _implicit_seconds(work: _Work) -> float:
     return _roofline(work, efficiency=0.98, lane_use=work.c_out / (vectors * lanes * live), fixed=cycles * work.cycle)
 
 
+#: Tiles of a block of Winograd's whose weights come from far (csrc/blocking.c).
+_WINOGRAD_TILES = 64
+
+
 def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> float:
     """Seconds of Winograd's F(m, r) (csrc/winograd.inc.c): the product, the transforms, and the weights' traffic."""
     work = _work(problem, machine)
@@ -281,9 +285,11 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
     operations += _turn_cycles(work, work.pixels) * 2 * (1.5 * depth * in_lanes + out_lanes)
     transforms = work.groups * operations * work.cycle
     weights = points * work.groups * c_in * c_out * work.item
-    bandwidth = machine.cache_gbytes if weights <= machine.cache_bytes else machine.memory_gbytes
-    # half of the weights' traffic hides behind the product
-    return product + transforms / NOMINAL_THREADS + 0.5 * weights / (bandwidth * 1e9) + 6e-6
+    # the weights pass once, or from memory once for each block of tiles; half of a passage hides behind the product
+    near = weights <= machine.cache_bytes
+    passages = 0.5 if near else max(1, -(-tiles // _WINOGRAD_TILES)) - 0.5
+    traffic = passages * weights / (1e9 * (machine.cache_gbytes if near else machine.memory_gbytes))
+    return product + transforms / NOMINAL_THREADS + traffic + 2 * _OVERHEAD
 
 
 def _is_small_square(work: _Work) -> bool:
