@@ -283,6 +283,8 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
     # vector operations of the transforms, and the turns from and to rows of pixels
     operations = float(tiles * points * (4 * depth * in_lanes + 3 * out_lanes))
     operations += _turn_cycles(work, work.pixels) * 2 * (1.5 * depth * in_lanes + out_lanes)
+    # each register tile of the product has a fixed cost, which few channels do not hide
+    operations += points * tiles / 8 * -(-out_lanes // 3) * 50
     transforms = work.groups * operations * work.cycle
     weights = points * work.groups * c_in * c_out * work.item
     # the weights pass once, or from memory once for each block of tiles; half of a passage hides behind the product
