@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .problem import ITEM_BYTES, ConvProblem
+from .problem import ITEM_BYTES, ConvProblem, Problem
 
-__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "roofline", "winograd_seconds"]
+__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "pool_seconds", "roofline", "winograd_seconds"]
 
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
@@ -248,3 +248,9 @@ def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lane
         use = problem.groups / (-(-problem.groups // lanes) * lanes)
     fixed += _converting(problem, family)
     return roofline(problem, machine, efficiency=share, lane_use=use, overhead=3e-6 + fixed / NOMINAL_THREADS)
+
+
+def pool_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of a kernel that moves every array once (csrc/pool.inc.c)."""
+    bandwidth = machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes
+    return problem.bytes / (0.7 * bandwidth * 1e9) + 3e-6
