@@ -36,10 +36,13 @@ static inline pc_taps pc_taps_of(const pc_axis *a, int64_t pad_after, int64_t ad
         return (pc_taps){first, end - first, 1, end - first};
     }
     const int64_t start = o * a->stride - a->pad;
+    if (a->dilation == 1) {
+        const int64_t end = start + a->k, from = pc_max(0, start);
+        return (pc_taps){from, pc_max(0, pc_min(end, a->in) - from), 1, pc_min(end, a->in + pad_after) - start};
+    }
     const int64_t skip = start < 0 ? pc_ceil_div(-start, a->dilation) : 0;
     const int64_t end = pc_min(a->k, start < a->in ? (a->in - 1 - start) / a->dilation + 1 : 0);
-    const int64_t padded = pc_min(start + a->k, a->in + pad_after) - start; /* averages have no dilation */
-    return (pc_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, padded};
+    return (pc_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
 }
 
 /* Columns of x that the outputs [w0, w0 + n) of a row read, from `first` on, which may lie before x. */
@@ -71,16 +74,31 @@ INLINE VEC NAME(pool_identity)(const int total) {
     return NAME(splat)(least);
 }
 
-/* The sum, or the larger one, a NaN before any number; the same for numbers as vectors and, in lanes, one by one. */
+/* The sum, or the larger one, a NaN before any number. */
 INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
 #if !PC_INTEGERS
     if (total)
         return a + b;
-    return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
+    /* lane by lane it becomes the processor's maximum, which is b where one of the two is NaN, and a blend */
+    VEC larger, r;
+    for (int l = 0; l < LANES; l++)
+        larger[l] = a[l] > b[l] ? a[l] : b[l];
+    for (int l = 0; l < LANES; l++)
+        r[l] = a[l] != a[l] ? a[l] : larger[l];
+    return r;
 #else
     (void)total;
     return NAME(select)((MASK)(a >= b), a, b);
 #endif
+}
+
+/* The same, of vectors that were shuffled: these had better not be taken apart lane by lane. */
+INLINE VEC NAME(pool_join_drawn)(VEC a, VEC b, const int total) {
+#if !PC_INTEGERS
+    if (!total)
+        return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
+#endif
+    return NAME(pool_join)(a, b, total);
 }
 
 /* All lanes of v joined; lane 0 with lane LANES / 2 and so on. */
@@ -102,13 +120,14 @@ INLINE VEC NAME(pool_first)(VEC v, int64_t n, VEC rest) {
     return NAME(select)(lane < (INTEGER)n, v, rest);
 }
 
-/* Windows of k columns: y[i] = join over a < k of v[i + a * step], i < n. */
-INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t step, REAL *y, const int total) {
+/* Windows of k columns: y[i] = join over a < k of v[i + a * step], i < n; `room` elements behind them may be written. */
+INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t step, REAL *y, int64_t room,
+                            const int total) {
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = NAME(load)(v + i);
         for (int64_t a = 1; a < k; a++)
             sum = NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
-        if (i + LANES <= n)
+        if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
         else
             NAME(copy_part)(y + i, (const REAL *)&sum, n - i);
@@ -116,18 +135,19 @@ INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t s
 }
 
 /* The same with stride 2. */
-INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t step, REAL *y, const int total) {
+INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t step, REAL *y, int64_t room,
+                             const int total) {
     for (int64_t i = 0; i < n; i += LANES) {
         const REAL *at = v + 2 * i;
         VEC sum = NAME(every_second)(NAME(load)(at), NAME(load)(at + LANES), 0);
         for (int64_t a = 1; a < k; a++) {
             const REAL *tap = at + a * step;
             if (step == 1 && a % 2 == 1) /* both halves of the vectors before */
-                sum = NAME(pool_join)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
+                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
             else
-                sum = NAME(pool_join)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
+                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
         }
-        if (i + LANES <= n)
+        if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
         else
             NAME(copy_part)(y + i, (const REAL *)&sum, n - i);
@@ -187,18 +207,18 @@ static __attribute__((noinline)) void NAME(pool_doubled)(const REAL *v, int64_t 
 
 /* Every window of k columns, n of them. */
 INLINE void NAME(pool_dense)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
-                             const int total) {
+                             int64_t room, const int total) {
     switch (k) {
     case 1: NAME(copy)(y, v, n); return;
-    case 2: NAME(pool_taps)(v, n, 2, step, y, total); return;
-    case 3: NAME(pool_taps)(v, n, 3, step, y, total); return;
-    case 5: NAME(pool_taps)(v, n, 5, step, y, total); return;
+    case 2: NAME(pool_taps)(v, n, 2, step, y, room, total); return;
+    case 3: NAME(pool_taps)(v, n, 3, step, y, room, total); return;
+    case 5: NAME(pool_taps)(v, n, 5, step, y, room, total); return;
     default: break;
     }
     if (k > PC_POOL_TAPS)
         NAME(pool_doubled)(v, n, k, step, level, pitch, y, total);
     else
-        NAME(pool_taps)(v, n, k, step, y, total);
+        NAME(pool_taps)(v, n, k, step, y, room, total);
 }
 
 /* One window of n neighbouring elements. */
@@ -213,19 +233,19 @@ INLINE REAL NAME(pool_run)(const REAL *v, int64_t n, const int total) {
 }
 
 /* y[o][c] = join over the columns of output w0 + o of v[column][c], o < n; v begins with column `from`. LANES elements
- * beyond v's end may be read, none is written beyond y's. */
+ * beyond v's end may be read, `room` behind y's written. */
 INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, REAL *level,
-                               REAL *y, const int total) {
+                               REAL *y, int64_t room, const int total) {
     const int64_t k = p->w.k, stride = p->w.stride, step = p->w.dilation * p->inner, inner = p->inner;
     if (!p->adaptive && stride == 1) {
-        NAME(pool_dense)(v, n * inner, k, step, level, p->level_elems, y, total);
+        NAME(pool_dense)(v, n * inner, k, step, level, p->level_elems, y, room, total);
         return;
     }
     if (!p->adaptive && stride == 2 && inner == 1) {
         switch (k) {
-        case 2: NAME(pool_pairs)(v, n, 2, step, y, total); return;
-        case 3: NAME(pool_pairs)(v, n, 3, step, y, total); return;
-        default: NAME(pool_pairs)(v, n, k, step, y, total); return;
+        case 2: NAME(pool_pairs)(v, n, 2, step, y, room, total); return;
+        case 3: NAME(pool_pairs)(v, n, 3, step, y, room, total); return;
+        default: NAME(pool_pairs)(v, n, k, step, y, room, total); return;
         }
     }
     for (int64_t o = 0; o < n; o++, y += inner) {
@@ -277,13 +297,46 @@ INLINE void NAME(pool_fill)(REAL *v, int64_t n, VEC with) {
 }
 
 #if !PC_INTEGERS
-/* y[i] /= divisor, i < n */
+/* y[i] /= divisor, i < n; by a power of two times its inverse, which is as exact. */
 INLINE void NAME(pool_divide)(REAL *y, int64_t n, REAL divisor) {
     int64_t i = 0;
+    const REAL inverse = 1 / divisor;
+    INTEGER bits;
+    memcpy(&bits, &divisor, sizeof bits);
+    const INTEGER mantissa = bits & (((INTEGER)1 << (sizeof(REAL) == 4 ? 23 : 52)) - 1);
+    if (mantissa == 0) {
+        for (; i + LANES <= n; i += LANES)
+            NAME(store)(y + i, NAME(load)(y + i) * inverse);
+        for (; i < n; i++)
+            y[i] *= inverse;
+        return;
+    }
     for (; i + LANES <= n; i += LANES)
         NAME(store)(y + i, NAME(load)(y + i) / divisor);
     for (; i < n; i++)
         y[i] /= divisor;
+}
+/* A row of sums of outputs from w0 on becomes one of averages. */
+static void NAME(pool_average)(const pc_pool *p, REAL *to, int64_t w0, int64_t n, pc_taps d, pc_taps h) {
+    const REAL rows = (REAL)(p->include_pad ? d.all * h.all : d.n * h.n);
+    const REAL whole = p->divisor != 0 ? (REAL)p->divisor : rows * (REAL)p->w.k;
+    int64_t lo = n, hi = n; /* between them windows are whole */
+    if (p->divisor != 0) {
+        lo = 0;
+    } else if (!p->adaptive) {
+        lo = pc_min(n, pc_max(0, p->whole_from - w0));
+        hi = pc_min(n, pc_max(lo, p->whole_to - w0));
+    }
+    NAME(pool_divide)(to + lo * p->inner, (hi - lo) * p->inner, whole);
+    for (int64_t o = 0; o < n; o++) {
+        if (o == lo)
+            o = hi;
+        if (o == n)
+            break;
+        const pc_taps t = pc_taps_of(&p->w, p->pad_after_w, p->adaptive, w0 + o);
+        const REAL count = rows * (REAL)(p->include_pad ? t.all : t.n);
+        NAME(pool_divide)(to + o * p->inner, p->inner, count != 0 ? count : 1);
+    }
 }
 #endif
 
@@ -387,41 +440,74 @@ INLINE void STORED(pool_window_rows)(const pc_pool *p, const STORAGE *x, pc_taps
 
 /* One row of outputs out of its v: columns joined, averaged, stored. */
 INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, pc_taps d,
-                                pc_taps h, REAL *level, REAL *y, STORAGE *out, const int total) {
+                                pc_taps h, REAL *level, REAL *y, STORAGE *out, int64_t room, const int total) {
 #if PC_WIDENED
     REAL *const to = y;
+    room = LANES;
 #else
     REAL *const to = out;
     (void)y;
 #endif
-    NAME(pool_columns)(p, v, from, w0, n, level, to, total);
+    NAME(pool_columns)(p, v, from, w0, n, level, to, room, total);
 #if !PC_INTEGERS
-    if (total && p->kind == PC_POOL_AVG) {
-        const REAL rows = (REAL)(p->include_pad ? d.all * h.all : d.n * h.n);
-        for (int64_t o = 0; o < n;) {
-            const pc_taps first = pc_taps_of(&p->w, p->pad_after_w, p->adaptive, w0 + o);
-            const int64_t count = p->include_pad ? first.all : first.n;
-            int64_t same = o + 1;
-            if (p->divisor != 0) {
-                same = n;
-            } else {
-                for (; same < n; same++) {
-                    const pc_taps t = pc_taps_of(&p->w, p->pad_after_w, p->adaptive, w0 + same);
-                    if ((p->include_pad ? t.all : t.n) != count)
-                        break;
-                }
-            }
-            const REAL divisor = p->divisor != 0 ? (REAL)p->divisor : rows * (REAL)count;
-            NAME(pool_divide)(to + o * p->inner, (same - o) * p->inner, divisor != 0 ? divisor : 1);
-            o = same;
-        }
-    }
+    if (total)
+        NAME(pool_average)(p, to, w0, n, d, h);
 #endif
     (void)d;
     (void)h;
 #if PC_WIDENED
     STORED(write)(out, y, n * p->inner);
 #endif
+}
+
+/* A plane of short rows, stride 1: with the border between the rows (that behind one is that before the next) it is one
+ * long row, in which the taps of a window's rows are a row apart. */
+INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE *end, pc_taps d, REAL *padded,
+                               STORAGE *out, const int total) {
+    REAL *const v = padded + p->v_elems, *const level = v + p->v_elems;
+    const int64_t pitch = p->plane_pitch, n = p->h.out * pitch;
+    NAME(pool_fill)(padded, p->v_elems, NAME(pool_identity)(total));
+    if (d.n)
+        for (int64_t h = 0; h < p->h.in; h++) {
+            const STORAGE *const row[1] = {x + d.first * p->ld_x.d + h * p->ld_x.h};
+            STORED(pool_rows_of)(row, 1, p->w.in, 1, end, padded + (h + p->h.pad) * pitch + p->w.pad, total);
+        }
+    NAME(pool_dense)(padded, n + (p->w.k - 1) * p->w.dilation, p->h.k, pitch * p->h.dilation, level, p->v_elems, v,
+                     LANES, total);
+    NAME(pool_dense)(v, n, p->w.k, p->w.dilation, level, p->v_elems, padded, LANES, total);
+#if !PC_INTEGERS
+    REAL *const counts = v; /* of each column */
+    if (total)
+        for (int64_t o = 0; o < pc_round_up(p->w.out, LANES); o++) {
+            const pc_taps t = pc_taps_of(&p->w, p->pad_after_w, 0, pc_min(o, p->w.out - 1));
+            counts[o] = p->divisor != 0 ? 1 : (REAL)pc_max(1, p->include_pad ? t.all : t.n);
+        }
+#endif
+    for (int64_t h_out = 0; h_out < p->h.out; h_out++, out += p->ld_out.h) {
+        REAL *const row = padded + h_out * pitch;
+#if !PC_INTEGERS
+        if (total) {
+            const pc_taps h = pc_taps_of(&p->h, p->pad_after_h, 0, h_out);
+            const REAL rows = p->divisor != 0 ? (REAL)p->divisor
+                                              : (REAL)pc_max(1, p->include_pad ? d.all * h.all : d.n * h.n);
+            /* the last vector takes what the next row begins with along, and gives it back */
+            const int64_t rest = p->w.out % LANES;
+            const VEC behind = NAME(load)(row + p->w.out);
+            for (int64_t o = 0; o < p->w.out; o += LANES)
+                NAME(store)(row + o, NAME(load)(row + o) / (NAME(load)(counts + o) * rows));
+            if (rest)
+                NAME(store)(row + p->w.out, behind);
+        }
+#endif
+#if PC_WIDENED
+        STORED(write)(out, row, p->w.out);
+#else
+        if (p->ld_out.h == p->w.out && (p->h.out - 1 - h_out) * p->w.out >= LANES)
+            NAME(copy_over)(out, row, p->w.out);
+        else
+            NAME(copy)(out, row, p->w.out);
+#endif
+    }
 }
 
 INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, int64_t task, int worker,
@@ -446,20 +532,34 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
                    h0 * p->ld_out.h + w0 * p->inner;
 
     REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
-    REAL *const y = v + p->v_elems, *const level = y + p->y_elems, *const suffix = level + p->n_levels * p->level_elems;
+    REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems, *const suffix = level + p->n_levels * p->level_elems;
     REAL *const prefix = suffix + p->h.k * p->herk_elems;
+    const pc_taps d = pc_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
+    if (p->plane_pitch) {
+        STORED(pool_plane)(p, x, end, d, v, out, total);
+        return;
+    }
     const VEC identity = NAME(pool_identity)(total);
     const int64_t length = inside * p->inner;
     /* the border right of x, before each row of it: whole vectors of a row may reach over it */
-    NAME(pool_fill)(v, p->v_elems, identity);
+    NAME(pool_fill)(v, p->batch * p->v_elems, identity);
     REAL *const middle = v + left * p->inner;
-    const pc_taps d = pc_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
+
+    /* rows of this task that follow each other: one may write over the next, which is written later */
+    const int one_run = p->ld_out.h == n * p->inner;
 
     if (!p->herk) {
-        for (int64_t h_out = h0; h_out < h1; h_out++, out += p->ld_out.h) {
-            const pc_taps h = pc_taps_of(&p->h, p->pad_after_h, p->adaptive, h_out);
-            STORED(pool_window_rows)(p, x, d, h, length, end, middle, total);
-            STORED(pool_finish)(p, v, columns.first, w0, n, d, h, level, y, out, total);
+        /* several rows of v, all of them before any of their columns: a processor is slow to read what it has just
+         * written in other pieces */
+        for (int64_t first_row = h0; first_row < h1; first_row += p->batch) {
+            const int64_t rows = pc_min(p->batch, h1 - first_row);
+            for (int64_t b = 0; b < rows; b++)
+                STORED(pool_window_rows)(p, x, d, pc_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), length,
+                                         end, middle + b * p->v_elems, total);
+            for (int64_t b = 0; b < rows; b++, out += p->ld_out.h)
+                STORED(pool_finish)(p, v + b * p->v_elems, columns.first, w0, n, d,
+                                    pc_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), level, y, out,
+                                    one_run ? (h1 - 1 - first_row - b) * p->ld_out.h : 0, total);
         }
         return;
     }
@@ -494,7 +594,8 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
             const pc_taps h = pc_taps_of(&p->h, p->pad_after_h, 0, h_out);
             const REAL *const from = suffix + t * p->herk_elems;
             NAME(pool_both)(from, prefix, length, middle, total); /* beyond `length` both hold the identity */
-            STORED(pool_finish)(p, v, columns.first, w0, n, d, h, level, y, out, total);
+            STORED(pool_finish)(p, v, columns.first, w0, n, d, h, level, y, out,
+                                one_run ? (h1 - 1 - h_out) * p->ld_out.h : 0, total);
             out += p->ld_out.h;
             h_out++;
             next += p->h.stride;
@@ -634,7 +735,7 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
             else
                 for (int64_t o = 0; o < n; o++)
                     NAME(copy)(apart + (first + o * stride) * inner, v + o * inner, inner);
-            NAME(pool_dense)(apart, p->w.in * inner, k, inner, level, p->level_elems, to, 1);
+            NAME(pool_dense)(apart, p->w.in * inner, k, inner, level, p->level_elems, to, 0, 1);
         }
 #if PC_WIDENED
         STORED(write)(x, y, p->w.in * inner);

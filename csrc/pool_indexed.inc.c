@@ -101,15 +101,16 @@ static __attribute__((noinline)) void NAME(pool_columns_at)(const pc_pool *p, co
 #if !PC_INTEGERS
 
 /* v[i], v_at[i]: the greatest of a column's elements, and its offset from the window's first row. */
-static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, const STORAGE *x, pc_taps d, pc_taps h,
-                                                           int64_t n, const STORAGE *end, REAL *v, INTEGER *v_at) {
+static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *x, pc_taps d,
+                                                           pc_taps h, int64_t n, const STORAGE *end, REAL *v,
+                                                           INTEGER *v_at) {
     for (int64_t i = 0; i < n; i += LANES) {
         const int64_t left = n - i;
         VEC best = NAME(pool_identity)(0);
         MASK at = (MASK){0} + (INTEGER)PC_NO_INDEX;
         for (int64_t a = 0; a < d.n; a++)
             for (int64_t b = 0; b < h.n; b++) {
-                const STORAGE *const row = x + (d.first + a * d.step) * p->ld_x.d + (h.first + b * h.step) * p->ld_x.h;
+                const STORAGE *const row = x + (d.first + a * d.step) * ld->d + (h.first + b * h.step) * ld->h;
                 const INTEGER offset = (INTEGER)((a * d.step * p->h.in + b * h.step) * p->w.in);
                 VEC value = {0};
                 if (left >= LANES || end - row >= i + LANES)
@@ -141,15 +142,15 @@ static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_taps 
     }
 }
 
-/* One row of maxima in y and of their indices. */
-INLINE void STORED(pool_row_at)(const pc_pool *p, const STORAGE *plane, const STORAGE *end, int64_t d_out,
-                                int64_t h_out, int64_t w0, int64_t n, REAL *v, REAL *y, int64_t *indices) {
+/* One row of maxima in y and of their indices; ld is of the array that `plane` is in. */
+INLINE void STORED(pool_row_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *plane, const STORAGE *end,
+                                int64_t d_out, int64_t h_out, int64_t w0, int64_t n, REAL *v, REAL *y, int64_t *indices) {
     INTEGER *const v_at = (INTEGER *)(v + p->v_elems), *const y_at = (INTEGER *)(y + p->y_elems);
     const pc_columns columns = pc_columns_of(p, w0, n);
     const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
     const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
     const pc_taps d = pc_taps_of(&p->d, 0, p->adaptive, d_out), h = pc_taps_of(&p->h, 0, p->adaptive, h_out);
-    STORED(pool_rows_at)(p, plane + first * p->inner, d, h, inside * p->inner, end, v + left * p->inner,
+    STORED(pool_rows_at)(p, ld, plane + first * p->inner, d, h, inside * p->inner, end, v + left * p->inner,
                          v_at + left * p->inner);
     NAME(pool_columns_at)(p, v, v_at, columns.first, w0, n, y, y_at);
     STORED(pool_indices)(p, y_at, d, h, w0, n, indices);
@@ -182,7 +183,7 @@ static void STORED(pool_indexed_task)(void *ctx, int64_t task, int worker) {
                              h_out * p->ld_out.h + w0 * p->inner;
         int64_t *const indices = job->arrays->indices + image * p->ld_idx.n + c * p->ld_idx.c + d_out * p->ld_idx.d +
                                  h_out * p->ld_idx.h + w0 * p->inner;
-        STORED(pool_row_at)(p, x, end, d_out, h_out, w0, n, v, y, indices);
+        STORED(pool_row_at)(p, &p->ld_x, x, end, d_out, h_out, w0, n, v, y, indices);
         STORED(write)(out, y, n * p->inner);
     }
 }
@@ -329,7 +330,7 @@ static void STORED(pool_scatter_task)(void *ctx, int64_t task, int worker) {
 #if !PC_INTEGERS
             if (!job->arrays->indices) {
                 const STORAGE *const forward = (const STORAGE *)job->arrays->forward;
-                STORED(pool_row_at)(p, forward + s.image * p->ld_forward.n + s.c * p->ld_forward.c,
+                STORED(pool_row_at)(p, &p->ld_forward, forward + s.image * p->ld_forward.n + s.c * p->ld_forward.c,
                                     forward + p->forward_end, d, h, 0, p->w.out, v, y, own);
                 row = own;
             } else

@@ -4,6 +4,9 @@
 /* A row of v stays in L1 beside the rows that it is joined from, the block of rows of van Herk's method in L2. */
 #define ROW_BYTES (16 * 1024)
 #define BLOCK_BYTES (256 * 1024)
+/* Short rows are joined as one long one, as long as their plane stays in L1. */
+#define SHORT_ROW 5
+#define PLANE_BYTES (20 * 1024)
 /* Tasks that keep a few threads busy, if the problem has as much work. */
 #define TASKS 32
 
@@ -31,6 +34,9 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
     const int spread = kernel->role == PC_POOL_SPREAD, scatter = kernel->role == PC_POOL_SCATTER;
     /* rows that are written, one by one */
     const int64_t depth = spread ? p->d.in : p->d.out, height = spread ? p->h.in : p->h.out;
+    const int64_t before = p->include_pad ? 0 : p->w.pad, after = p->include_pad ? p->pad_after_w : 0;
+    p->whole_from = pc_ceil_div(before, p->w.stride);
+    p->whole_to = p->w.in + after + p->w.pad >= p->w.k ? (p->w.in + after + p->w.pad - p->w.k) / p->w.stride + 1 : 0;
     p->w_tile = p->w.out;
     if (!spread && !scatter) {
         const int64_t room = pc_max(1, ROW_BYTES / (real * p->inner));
@@ -50,6 +56,8 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
     const int64_t out_row = pc_round_up(p->w_tile * p->inner, lanes) + lanes;
     const int doubling = !p->adaptive && p->w.k > DIRECT_TAPS && (spread || p->w.stride == 1);
     p->herk = 0;
+    p->batch = 1;
+    p->plane_pitch = 0;
     p->level_elems = p->n_levels = p->herk_elems = 0;
     int64_t elems;
     if (scatter || kernel->role == PC_POOL_INDEXED) {
@@ -78,13 +86,28 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
             p->level_elems = row;
             p->n_levels = levels_of(p->w.k);
         }
-        elems = p->v_elems + p->y_elems + p->n_levels * p->level_elems;
+        p->batch = pc_max(1, pc_min(8, ROW_BYTES / 2 / (real * row)));
+        elems = p->batch * p->v_elems + p->y_elems + p->n_levels * p->level_elems;
         const int64_t block = (p->h.k + 1) * row;
         if (!p->adaptive && p->h.k >= HERK_TAPS && p->h.dilation == 1 && p->d.k == 1 && p->h.stride * 3 <= p->h.k &&
             block * real <= BLOCK_BYTES && (elems + block) * real <= max_scratch_bytes) {
             p->herk = 1;
             p->herk_elems = row;
             elems += block;
+        }
+        const int64_t pitch = p->w.in + pc_max(p->w.pad, p->pad_after_w);
+        const int64_t plane = pc_round_up((p->h.in + p->h.pad + p->pad_after_h + 1) * pitch + p->w.k * p->w.dilation,
+                                          lanes) + slack;
+        const int64_t levels = p->h.k > DIRECT_TAPS || p->w.k > DIRECT_TAPS ? levels_of(pc_max(p->h.k, p->w.k)) : 0;
+        if (!p->adaptive && p->inner == 1 && p->d.k == 1 && p->h.stride == 1 && p->w.stride == 1 && p->h.out > 1 &&
+            p->w.in < SHORT_ROW * lanes && plane * real <= PLANE_BYTES && (2 + levels) * plane * real <= max_scratch_bytes) {
+            p->plane_pitch = pitch;
+            p->herk = 0;
+            p->batch = 1;
+            p->v_elems = plane;
+            p->w_tile = p->w.out;
+            p->n_w_tiles = 1;
+            elems = (2 + levels) * plane;
         }
     }
     p->scratch_bytes = elems * real;
@@ -98,6 +121,12 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
     const int64_t planes = p->n * p->c * depth * p->n_w_tiles;
     const int64_t tiles = pc_max(1, pc_ceil_div(TASKS, pc_max(1, planes)));
     /* a tile reads the rows over its end once more */
+    if (p->plane_pitch) {
+        p->h_tile = height;
+        p->n_h_tiles = 1;
+        p->n_tasks = planes;
+        return 1;
+    }
     const int64_t least = p->herk ? 2 * p->h.k : 4;
     p->h_tile = pc_min(height, pc_max(least, pc_ceil_div(height, tiles)));
     p->n_h_tiles = pc_ceil_div(height, p->h_tile);

@@ -79,7 +79,7 @@ int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, v
 int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const void *packed, const void *bias,
                 const void *residual, void *out, void *scratch, int threads);
 
-enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG, PC_POOL_SUM };
+enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG };
 /* What a kernel of the pooling family computes. */
 enum pc_pool_role { PC_POOL_SEPARABLE, PC_POOL_SPREAD, PC_POOL_INDEXED, PC_POOL_SCATTER };
 /* x[i] += out[o], x[i] = out[o] or out[o] = x[i], where i is o's index. */
@@ -101,6 +101,9 @@ typedef struct pc_pool {
     int64_t own_indices;                 /* a gradient finds the maxima of `forward` itself */
     /* filled by plan() */
     int64_t h_tile, w_tile, inner_tile, n_h_tiles, n_w_tiles, n_tasks;
+    int64_t whole_from, whole_to;        /* outputs of a row whose windows count all of their columns */
+    int64_t plane_pitch;                 /* not 0: whole planes at once, rows so far apart */
+    int64_t batch;                       /* rows of v that are joined one after the other */
     int64_t herk;                                              /* rows by blocks of a window's height */
     int64_t v_elems, y_elems, level_elems, n_levels, herk_elems; /* what the scratch of one worker holds */
     int64_t scratch_bytes;

@@ -76,7 +76,8 @@ def max_pool2d(
     grad_output : (n, c, h_out, w_out) or (c, h_out, w_out), the dtype of x
     x, kernel_size, stride, padding, dilation, ceil_mode, return_indices : as in the forward call
     indices : int64, the shape of grad_output, optional
-        What the forward call returned; without them the maxima of x are looked for again: of equal ones the first.
+        What the forward call returned; without them the maxima of x are looked for again: of equal ones the first. A
+        window that holds no element of x gives its part to the element that its index names all the same.
     output_mask : (bool,), optional
         Whether the gradient is wanted.
     out : numpy.ndarray, optional

@@ -48,7 +48,7 @@ DTYPES = {
 FLOATS = ("f16", "f32", "f64")
 INTEGERS = tuple(word for word in DTYPES.values() if word not in FLOATS)
 ITEM_BYTES = {word: int(re.sub(r"\D", "", word)) // 8 for word in DTYPES.values()}
-POOL_KINDS = ("max", "avg", "lp")
+POOL_KINDS = ("max", "avg")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardswish")
 DEFAULT_SLOPES = {"leaky_relu": 0.01, "elu": 1.0}
@@ -412,7 +412,7 @@ class PoolProblem:
 
     Parameters
     ----------
-    kind : {"max", "avg", "lp"}
+    kind : {"max", "avg"}
     n, c : int
         Images and channels.
     spatial, kernel, stride, dilation : tuple of int
@@ -427,8 +427,6 @@ class PoolProblem:
         Whether an average divides by the padding as well.
     divisor : int or None
         What averages divide by instead of their number of elements.
-    norm : float
-        p of lp.
     indices : bool
         Maxima come with their indices; a gradient is given them.
     gradient : bool
@@ -450,7 +448,6 @@ class PoolProblem:
     adaptive: tuple[int, ...] | None = None
     count_include_pad: bool = True
     divisor: int | None = None
-    norm: float = 0.0
     indices: bool = False
     gradient: bool = False
     dtype: str = "f32"
@@ -480,8 +477,6 @@ class PoolProblem:
             raise InvalidProblem(f"x has an empty axis, {self.spatial}: there is nothing to pool")
         if self.divisor is not None and not 0 < abs(self.divisor) < 1 << 53:
             raise InvalidProblem(f"divisor_override must not be 0 and below 2^53, got {self.divisor}")
-        if self.kind == "lp" and not (math.isfinite(self.norm) and self.norm > 0):
-            raise InvalidProblem(f"norm_type must be finite and > 0, got {self.norm}")
         padded = [size + sum(padding) for size, padding in zip(self.spatial, self.padding, strict=True)]
         for what, elements in (
             ("the padded input", self.n * self.c * math.prod(padded)),
@@ -620,8 +615,7 @@ class PoolProblem:
         words = (
             (self.ceil_mode, "ceil"),
             (not self.count_include_pad, "without_pad"),
-            (self.divisor is not None, f"over{self.divisor}"),
-            (self.kind == "lp", f"norm{self.norm:g}"),
+            (self.divisor is not None, f"over{self.divisor}".replace("-", "minus")),
             (self.indices, "indices"),
             (self.channels_last, "channels_last"),
         )
@@ -637,7 +631,7 @@ class PoolProblem:
         >>> problem.out_shape, problem.op, str(problem)
         ((1, 64, 57, 57), 'max_pool2d', 'n1c64h112w112-k3s2p1-f32-ceil')
         """
-        name = re.fullmatch(r"(adaptive_)?(max|avg|lp)_pool([123])d(-grad-x)?", op)
+        name = re.fullmatch(r"(adaptive_)?(max|avg)_pool([123])d(-grad-x)?", op)
         match = re.fullmatch(
             r"n(\d+)c(\d+)((?:[dhw]\d+){1,3})-(?:to([\dx]+)|k([\dx]+)s([\dx]+)p([\dx:]+)(?:d([\dx]+))?)-([fiu]\d+)(.*)",
             text,
@@ -651,9 +645,7 @@ class PoolProblem:
         found: dict[str, Any] = {}
         for word in filter(None, match[10].split("-")):
             if word.startswith("over"):
-                found["divisor"] = int(word[4:])
-            elif word.startswith("norm"):
-                found["norm"] = float(word[4:])
+                found["divisor"] = int(word[4:].replace("minus", "-"))
             elif word in ("ceil", "without_pad", "indices", "channels_last"):
                 found |= {"ceil": {"ceil_mode": True}, "without_pad": {"count_include_pad": False}}.get(
                     word, {word: True}

@@ -9,6 +9,7 @@ as a zero (0 * Inf is NaN). Axes p and a have one, two or three components.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from .algorithm import Array
 from .problem import ConvProblem, PoolProblem, pad_index
 
-__all__ = ["activate", "conv", "conv_blocks", "pool", "pool_grad", "pool_window", "unpool", "unpool_grad"]
+__all__ = ["activate", "conv", "conv_blocks", "pool", "pool_grad", "pool_windows", "unpool", "unpool_grad"]
 
 
 def activate(values: Array, activation: str | None, slope: float = 0.0) -> Array:
@@ -122,69 +123,57 @@ def conv(problem: ConvProblem, x: Array, w: Array, bias: Array | None = None, re
     return out
 
 
-def pool_window(problem: PoolProblem, position: tuple[int, ...]) -> tuple[list[range], int]:
-    """Return the indices along each axis that output ``position`` pools, inside x, and what an average divides by."""
-    taps, counted = [], 1
-    for axis, o in enumerate(position):
-        size = problem.spatial[axis]
+def pool_windows(problem: PoolProblem, axis: int) -> list[tuple[slice, int]]:
+    """Return, for each output along an axis, its taps that lie in x, and how many an average counts."""
+    size, found = problem.spatial[axis], []
+    for o in range(problem.out_spatial[axis]):
         if problem.adaptive is not None:
             out = problem.adaptive[axis]
             inside = range(o * size // out, -((-(o + 1) * size) // out))
-            counted *= len(inside)
-        else:
-            kernel, dilation = problem.kernel[axis], problem.dilation[axis]
-            before, after = problem.padding[axis]
-            start = o * problem.stride[axis] - before
-            skipped = max(0, -(start // dilation))
-            inside = range(start + skipped * dilation, min(size, start + kernel * dilation), dilation)
-            padded = min(start + kernel, size + after) - start
-            counted *= padded if problem.count_include_pad else len(inside)
-        taps.append(inside)
-    return taps, counted if problem.divisor is None else problem.divisor
+            found.append((slice(inside.start, inside.stop, 1), len(inside)))
+            continue
+        kernel, dilation = problem.kernel[axis], problem.dilation[axis]
+        before, after = problem.padding[axis]
+        start = o * problem.stride[axis] - before
+        first = start + max(0, -(start // dilation)) * dilation
+        inside = range(first, min(size, start + kernel * dilation), dilation)
+        padded = min(start + kernel, size + after) - start
+        found.append(
+            (slice(first, max(first, inside.stop), dilation), len(inside) if not problem.count_include_pad else padded)
+        )
+    return found
 
 
-def _windows(problem: PoolProblem, image: tuple[int, int]) -> Iterator[tuple[tuple[int, ...], Any, int]]:
-    """Each output of one plane: its index, the index of its window in x, and what an average divides by."""
-    for position in itertools.product(*map(range, problem.out_spatial)):
-        taps, counted = pool_window(problem, position)
-        yield (*image, *position), (*image, *np.ix_(*(np.array(tap, dtype=np.intp) for tap in taps))), counted
+def _windows(problem: PoolProblem) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], int]]:
+    """Each output of a plane: its index, its window in x, and what an average divides by."""
+    axes = [pool_windows(problem, axis) for axis in range(problem.rank)]
+    for position, taps in zip(
+        itertools.product(*map(range, problem.out_spatial)), itertools.product(*axes), strict=True
+    ):
+        counted = math.prod(count for _, count in taps)
+        yield position, tuple(tap for tap, _ in taps), counted if problem.divisor is None else problem.divisor
 
 
 def _planes(problem: PoolProblem) -> Iterator[tuple[int, int]]:
     return itertools.product(range(problem.n), range(problem.c))
 
 
-def _first_maximum(problem: PoolProblem, window: Array, where: Any) -> tuple[Any, int]:
+def _first_maximum(problem: PoolProblem, window: Array, where: tuple[slice, ...]) -> tuple[Any, int]:
     """Return a window's maximum and its offset in the plane: the first one, or the last NaN.
 
     A window without elements has the least value there is, at the index inside x that is nearest to it.
     """
     if window.size == 0:
         least = -np.inf if window.dtype.kind == "f" else np.iinfo(window.dtype).min
-        taps = [np.ravel(index) for index in where[2:]]
-        inside = [int(tap[0]) if tap.size else 0 for tap in taps]
-        return least, int(np.ravel_multi_index(inside, problem.spatial))
+        place = [min(tap.start, size - 1) for tap, size in zip(where, problem.spatial, strict=True)]
+        return least, int(np.ravel_multi_index(place, problem.spatial))
     flat = window.ravel()
-    nan = np.flatnonzero(flat != flat)
-    at = int(nan[-1]) if nan.size else int(np.argmax(flat))
-    place = np.unravel_index(at, window.shape)
-    taps = [np.ravel(index)[i] for index, i in zip(where[2:], place, strict=True)]
-    return flat[at], int(np.ravel_multi_index([int(tap) for tap in taps], problem.spatial))
-
-
-def _lp_sums(problem: PoolProblem, window: Array, counted: int) -> tuple[float, bool]:
-    """Return the sum under lp's root, and whether x^p took part in it with its sign, as torch has it.
-
-    torch takes the root of the average of x^p times the window's size. Where that is NaN without any NaN in the window
-    (an odd p and a negative sum, a fractional p and a negative element), |x|^p it is.
-    """
-    p = problem.norm
-    scale = float(np.prod(problem.kernel)) / counted
-    with np.errstate(invalid="ignore", over="ignore"):
-        signed = float(np.sum(window**p)) * scale
-        if p == 1 or signed >= 0:
-            return signed, True
-        return float(np.sum(np.abs(window) ** p)) * scale, False
+    at = int(np.argmax(flat))  # of NaN the first one, where there is any
+    if flat[at] != flat[at]:
+        at = int(np.flatnonzero(flat != flat)[-1])
+    inside = np.unravel_index(at, window.shape)
+    place = [tap.start + int(i) * tap.step for tap, i in zip(where, inside, strict=True)]
+    return flat[at], int(np.ravel_multi_index(place, problem.spatial))
 
 
 def pool(problem: PoolProblem, x: Array) -> tuple[Array, Array | None]:
@@ -192,56 +181,43 @@ def pool(problem: PoolProblem, x: Array) -> tuple[Array, Array | None]:
     out = np.empty(problem.out_shape, x.dtype if problem.kind == "max" else np.float64)
     indices = np.empty(problem.out_shape, np.int64) if problem.indices else None
     for image in _planes(problem):
-        for position, where, counted in _windows(problem, image):
-            window = x[where]
+        plane = x[image]
+        for position, where, counted in _windows(problem):
+            window = plane[where]
             if problem.kind == "max":
-                out[position], at = _first_maximum(problem, window, where)
+                out[image + position], at = _first_maximum(problem, window, where)
                 if indices is not None:
-                    indices[position] = at
+                    indices[image + position] = at
                 continue
             with np.errstate(invalid="ignore", over="ignore"):
                 values = window.astype(np.float64)
-                if problem.kind == "avg":
-                    out[position] = values.sum() / counted if counted else 0.0
-                else:
-                    total, _ = _lp_sums(problem, values, counted)
-                    out[position] = total if problem.norm == 1 else total ** (1 / problem.norm)
+                out[image + position] = values.sum() / counted if counted else 0.0
     return out, indices
 
 
 def pool_grad(problem: PoolProblem, grad_output: Array, x: Array | None, indices: Array | None) -> Array:
     """Return the gradient with respect to x in float64.
 
-    A maximum's goes to the element that it is; an average's in equal parts to its window. The norm y of lp has
-    dy/dx = sign(x) |x|^(p-1) y^(1-p) where |x|^p is summed, x^(p-1) y^(1-p) where x^p is, and 0 for a window whose norm
-    is 0.
+    A maximum's goes to the element that it is; an average's in equal parts to its window.
     """
     grad = np.zeros(problem.x_shape)
     for image in _planes(problem):
-        plane = grad[image].reshape(-1)
-        for position, where, counted in _windows(problem, image):
-            g = float(grad_output[position])
-            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        plane, flat = grad[image], grad[image].reshape(-1)
+        for position, where, counted in _windows(problem):
+            g = float(grad_output[image + position])
+            with np.errstate(
+                invalid="ignore",
+                over="ignore",
+            ):
                 if problem.kind == "max":
                     if indices is not None:
-                        at = int(indices[position])
+                        at = int(indices[image + position])
                     else:
                         assert x is not None
-                        _, at = _first_maximum(problem, x[where], where)
-                    plane[at] += g
-                elif problem.kind == "avg":
-                    grad[where] += g / counted if counted else 0.0
+                        _, at = _first_maximum(problem, x[image][where], where)
+                    flat[at] += g
                 else:
-                    assert x is not None
-                    window, p = x[where].astype(np.float64), problem.norm
-                    total, signed = _lp_sums(problem, window, counted)
-                    scale = float(np.prod(problem.kernel)) / counted
-                    if p == 1:
-                        grad[where] += g * scale
-                    elif total != 0:
-                        root = total ** (1 / p - 1)
-                        power = window ** (p - 1) if signed else np.sign(window) * np.abs(window) ** (p - 1)
-                        grad[where] += g * scale * root * power
+                    plane[where] += g / counted if counted else 0.0
     return grad
 
 

@@ -21,6 +21,7 @@ from .call import (
     check_one_dtype,
     exact,
     is_channels_last,
+    key_of,
     run,
     spatial_axes,
 )
@@ -97,14 +98,13 @@ def _problem_of(
     rank: int, kind: str, adaptive: bool, gradient: bool, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]
 ) -> PoolProblem:
     """Check everything and describe it; raises the bare fact."""
-    x, shape = _shape_of(rank, arrays, "x") if arrays.get("x") is not None else (None, settings[-1])
+    x = settings[-1] if gradient else _shape_of(rank, arrays, "x")[0]
+    shape = x[0]
     words = tuple(DTYPES.values()) if kind == "max" and not gradient else FLOATS
     dtype = check_one_dtype(arrays, ("grad_output", "x") if gradient else ("x",), words)
     if gradient:
         _shape_of(rank, arrays, "grad_output")
     spatial = tuple(shape[2:])
-    like = x if x is not None else arrays["grad_output"]
-    assert like is not None
     found: dict[str, Any] = {}
     ones = (1,) * rank
     if adaptive:
@@ -112,14 +112,14 @@ def _problem_of(
         found = {"adaptive": _sizes(output_size, spatial), "kernel": ones, "stride": ones, "dilation": ones}
         found["padding"] = ((0, 0),) * rank
     else:
-        kernel_size, stride_, padding, dilation_, ceil_mode, count, divisor, norm, indices = settings[:9]
+        kernel_size, stride_, padding, dilation_, ceil_mode, count, divisor, indices = settings[:8]
         kernel = numbers("kernel_size", kernel_size, rank)
         stride = kernel if stride_ is None else numbers("stride", stride_, rank)
         dilation = numbers("dilation", dilation_, rank)
         for name, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
             if min(values) < 1:
                 raise InvalidProblem(f"{name} must be >= 1, got {values}")
-        found = {"kernel": kernel, "stride": stride, "dilation": dilation, "ceil_mode": ceil_mode, "norm": norm}
+        found = {"kernel": kernel, "stride": stride, "dilation": dilation, "ceil_mode": ceil_mode}
         found |= {"count_include_pad": count, "divisor": divisor}
         found["padding"] = _pads(padding, rank, kernel, stride, dilation)
     if gradient:
@@ -132,7 +132,7 @@ def _problem_of(
         indices=indices,
         gradient=gradient,
         dtype=dtype,
-        channels_last=is_channels_last(like),
+        channels_last=is_channels_last(x),
         **found,
     )
     if gradient:
@@ -194,7 +194,6 @@ def _max_settings(
         _flag("ceil_mode", ceil_mode),
         True,
         None,
-        0.0,
         _flag("return_indices", return_indices),
     )
 
@@ -210,7 +209,6 @@ def _avg_settings(
         _flag("ceil_mode", ceil_mode),
         _flag("count_include_pad", count_include_pad),
         None if divisor_override is None else numbers("divisor_override", divisor_override, 1)[0],
-        0.0,
         False,
     )
 
@@ -232,11 +230,12 @@ def _gradient_request(
         )
     check_one_dtype({"grad_output": (grad_output.shape, (), grad_output.dtype), "x": (x.shape, (), x.dtype)},
                     ("grad_output", "x"), FLOATS)  # fmt: skip
-    shape = x.shape if x.ndim == rank + 2 else (1, *x.shape)
+    # its shape, and the memory order that the gradient takes from it
+    like = key_of(x if x.ndim == rank + 2 else x[None])
     inputs: tuple[Array | None, ...] = (grad_output,)
     if kind == "max":
         inputs = (grad_output, x, None) if indices is None else (grad_output, None, as_array("indices", indices))
-    return Request(_GRADIENT[kind, adaptive][rank], inputs, None, (*settings, shape))
+    return Request(_GRADIENT[kind, adaptive][rank], inputs, None, (*settings, like))
 
 
 def _max_request(
