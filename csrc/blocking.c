@@ -15,6 +15,7 @@ enum {
     DIRECT_K = 576,            /* reduction block: 8 rows of it are 18 KiB, in L1 beside the tile's lines */
     IM2COL_K = 256,            /* a packed panel of 192 bytes a step: 48 KiB */
     IMPLICIT_K = 1280,         /* the longer the fewer sums pass through memory; longer still gains nothing */
+    IMPLICIT_FAR_BYTES = 10 * 1024 * 1024, /* weights that L3 does not hold beside everything else */
     WINOGRAD_TILES = 64,       /* tiles of small images in one block: eight register tiles */
     WINOGRAD_STRIP_BYTES = 32 * 1024,  /* rows of tiles transformed together: L1 */
     WINOGRAD_BLOCK_BYTES = 1280 * 1024,    /* transformed tiles and products of a block in L2 and little beyond */
@@ -211,64 +212,6 @@ int pc_plan_direct(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     return plan_dense(p, tile, max_scratch_bytes, 0);
 }
 
-/* Pixels of one row are broadcast, output channels fill vectors: panel_elems holds the padded bias. */
-static cut try_channels(const pc_conv *p, pc_tile_shape tile, int64_t kh_block, int64_t h_tile, int64_t w_tile,
-                        int64_t m_block, int64_t max_scratch_bytes) {
-    const int64_t all_vectors = pc_ceil_div(p->c_out, tile.lanes), width = tile.vectors * tile.lanes;
-    const pc_panels panels = pc_panels_of(all_vectors, tile.vectors), runs = pc_panels_of(w_tile, tile.rows);
-    const int64_t channels = pc_max(1, p->c_in * p->d.k), taps = kh_block * p->w.k;
-    cut c = {.cycles = -1};
-    pc_blocking *b = &c.blk;
-    const int64_t target = pc_max(1, IM2COL_K / taps);
-    b->c_block = pc_ceil_div(channels, pc_ceil_div(channels, target + target / 4));
-    b->kh_block = kh_block;
-    b->kw_block = p->w.k;
-    deal_tasks(p, b, h_tile, w_tile, panels.n, m_block);
-    const pc_grid_axis gh = pc_grid_axis_of(&p->h, kh_block, h_tile), gw = pc_grid_axis_of(&p->w, p->w.k, w_tile);
-    const int64_t n_blocks = pc_ceil_div(channels, b->c_block) * pc_ceil_div(p->h.k, kh_block);
-    const int64_t k_block = b->c_block * taps;
-    b->tile_elems = pc_round_up(b->c_block * grid_elems(gh, gw) + tile.lanes, 16);
-    b->part_elems = n_blocks > 1 ? m_block * h_tile * runs.n * tile.rows * width : 0;
-    b->panel_elems = pc_round_up(all_vectors * tile.lanes, 16);
-    c.scratch_bytes = pc_round_up((b->tile_elems + b->part_elems + b->panel_elems) * tile.item_bytes + taps * 8, 64);
-    if (c.scratch_bytes > max_scratch_bytes)
-        return c;
-    const double steps = (double)runs.tall * step_cycles(runs.rows, panels.rows) +
-                         (double)(runs.n - runs.tall) * step_cycles(runs.rows - 1, panels.rows);
-    const double tiles = (double)(m_block * h_tile * runs.n);
-    const double copy = (double)(b->c_block * gh.phases * gw.phases * gh.length) *
-                        (24 + (double)gw.length / (double)tile.lanes * (p->w.stride == 1 ? 4 : 16));
-    const double out = p->ld_out.c == 1 ? 0.2 : 1.5;
-    double each = steps * (double)(m_block * h_tile * n_blocks * k_block) + tiles * (double)n_blocks * 60 +
-                  tiles * (double)(runs.rows * width) * out + copy * (double)n_blocks +
-                  (double)(m_block * width * n_blocks * k_block * tile.item_bytes) / 24 + 300;
-    if (b->tile_elems * tile.item_bytes > TILE_BYTES)
-        each *= 1.25;
-    if (b->part_elems * tile.item_bytes > PART_BYTES)
-        each *= 1.25;
-    c.cycles = shared_cycles(each, b->n_tasks, 0);
-    return c;
-}
-
-int pc_plan_direct_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
-    const int64_t panels = pc_ceil_div(pc_ceil_div(p->c_out, tile.lanes), tile.vectors);
-    static const int64_t row_sizes[] = {1, 2, 4, 7, 8, 14, 16, 32}, column_sizes[] = {8, 16, 32, 64, 128, 256};
-    int64_t h_tiles[16], w_tiles[16];
-    const int64_t n_h = candidates(p->h.out, row_sizes, 8, p->h.out > 1 ? 4 : 1, h_tiles);
-    const int64_t n_w = candidates(p->w.out, column_sizes, 6, p->w.out > 64 ? 4 : 1, w_tiles);
-    cut best = {.cycles = -1};
-    for (int64_t kh_block = p->h.k; best.cycles < 0; kh_block = pc_ceil_div(kh_block, 2)) {
-        for (int64_t ih = 0; ih < n_h; ih++)
-            for (int64_t iw = 0; iw < n_w; iw++)
-                for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2)
-                    keep_better(&best, try_channels(p, tile, kh_block, h_tiles[ih], w_tiles[iw],
-                                                    pc_ceil_div(panels, parts), max_scratch_bytes));
-        if (kh_block == 1)
-            break;
-    }
-    return take(p, best);
-}
-
 int pc_plan_im2col(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     return plan_dense(p, tile, max_scratch_bytes, 1);
 }
@@ -394,9 +337,24 @@ static double turn_cycles(pc_tile_shape tile, int64_t rows, int64_t width, int64
     return (double)rows * (each + 30);
 }
 
+/* Share of an axis's taps that tiles of so many outputs do not leave out. */
+static double live_share(const pc_conv *p, const pc_axis *axis, int64_t outputs) {
+    if (p->padding_mode != PC_PAD_ZEROS || axis->out == 0)
+        return 1;
+    int64_t taps = 0, tiles = 0;
+    for (int64_t first = 0; first < axis->out; first += outputs, tiles++) {
+        const pc_taps live = pc_live_taps(axis, first, pc_min(outputs, axis->out - first), 1);
+        taps += live.end - live.begin;
+    }
+    return (double)taps / (double)(tiles * axis->k);
+}
+
+/* live_d, live_h, live_w: shares of the taps that are not left out. */
 static cut try_implicit(const pc_conv *p, pc_tile_shape tile, int64_t h_tile, int64_t w_tile, int64_t m_block,
-                        int64_t max_scratch_bytes) {
-    const pc_implicit s = pc_implicit_of(p, tile.lanes, h_tile, w_tile);
+                        double live_d, double live_h, double live_w, int64_t max_scratch_bytes) {
+    const pc_implicit s = pc_implicit_of(p, tile.lanes, h_tile, w_tile, p->h.k, p->w.k);
+    const double rows = (double)s.rows - (1 - live_h) * (double)(p->h.k * p->h.dilation);
+    const double cols = (double)s.cols - (1 - live_w) * (double)(p->w.k * p->w.dilation);
     const int64_t all_vectors = pc_ceil_div(p->c_out, tile.lanes), taps = p->h.k * p->w.k;
     const int64_t depth = pc_min(tile.lanes, p->c_in), n_pixels = h_tile * w_tile;
     const pc_panels panels = pc_panels_of(all_vectors, tile.vectors), groups = pc_panels_of(n_pixels, tile.rows);
@@ -411,21 +369,24 @@ static cut try_implicit(const pc_conv *p, pc_tile_shape tile, int64_t h_tile, in
     b->part_elems = vectors * n_pixels * tile.lanes;
     const int64_t n_runs = b->c_block * p->h.k * s.runs_in_row;
     c.scratch_bytes = pc_round_up((b->tile_elems + b->panel_elems + b->part_elems) * tile.item_bytes +
-                                      (n_pixels + n_runs) * 8, 64);
+                                      n_pixels * (int64_t)sizeof(int64_t) + n_runs * (int64_t)sizeof(pc_run), 64);
     if (c.scratch_bytes > max_scratch_bytes)
         return c;
-    const double blocks = (double)pc_ceil_div(s.n_chunks, b->c_block), k_all = (double)(p->c_in * p->d.k * taps);
+    const double blocks = (double)pc_ceil_div(s.n_chunks, b->c_block), k_all = (double)(p->c_in * p->d.k * taps) * live_d * live_h * live_w;
     const double steps = (double)groups.tall * step_cycles(groups.rows, pc_min(tile.vectors, all_vectors)) +
                          (double)(groups.n - groups.tall) *
                              step_cycles(groups.rows - 1, pc_min(tile.vectors, all_vectors));
     const double full = (double)vectors / (double)pc_min(tile.vectors, all_vectors);
     double each = steps * full * k_all + (double)(m_block * groups.n) * blocks * 60 + full * k_all / 8;
-    each += (double)s.n_chunks * turn_cycles(tile, s.rows, s.cols, p->w.in, p->ld_x.c == 1);
+    each += (double)s.n_chunks * live_d * turn_cycles(tile, (int64_t)rows, (int64_t)cols, p->w.in, p->ld_x.c == 1);
     each += (double)vectors * turn_cycles(tile, h_tile, w_tile, p->w.out, p->ld_out.c == 1);
     each += (double)n_pixels * 2 * blocks + (p->c_in % tile.lanes ? (double)(window * s.n_chunks) * 2 : 0);
     const double weight_bytes = full * (double)(tile.vectors * tile.lanes * tile.item_bytes) * k_all;
-    each += weight_bytes > PC_RESIDENT_WEIGHT_BYTES ? weight_bytes / 80 : 0;
-    if ((b->tile_elems + b->part_elems) * tile.item_bytes > 2 * TILE_BYTES)
+    const double all_bytes = (double)(p->groups * all_vectors * tile.lanes * tile.item_bytes) * k_all;
+    if (weight_bytes > PC_RESIDENT_WEIGHT_BYTES)
+        each += weight_bytes / (all_bytes > IMPLICIT_FAR_BYTES ? 20 : 80);
+    const double held = (double)b->c_block * rows * cols * (double)depth + (double)b->part_elems;
+    if (held * (double)tile.item_bytes > 2 * TILE_BYTES)
         each *= 1.2;
     c.cycles = shared_cycles(each + 300, b->n_tasks, p->threads);
     return c;
@@ -439,11 +400,16 @@ int pc_plan_implicit_gemm(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_by
     const int64_t n_h = candidates(p->h.out, row_sizes, 9, p->h.out > 1 ? 8 : 1, h_tiles);
     const int64_t n_w = candidates(p->w.out, column_sizes, 8, p->w.out > 32 ? 8 : 1, w_tiles);
     cut best = {.cycles = -1};
-    for (int64_t ih = 0; ih < n_h; ih++)
-        for (int64_t iw = 0; iw < n_w; iw++)
+    const double live_d = live_share(p, &p->d, 1);
+    for (int64_t ih = 0; ih < n_h; ih++) {
+        const double live_h = live_share(p, &p->h, h_tiles[ih]);
+        for (int64_t iw = 0; iw < n_w; iw++) {
+            const double live_w = live_share(p, &p->w, w_tiles[iw]);
             for (int64_t parts = 1; parts <= 32 && parts <= panels; parts *= 2)
-                keep_better(&best, try_implicit(p, tile, h_tiles[ih], w_tiles[iw], pc_ceil_div(panels, parts),
-                                                max_scratch_bytes));
+                keep_better(&best, try_implicit(p, tile, h_tiles[ih], w_tiles[iw], pc_ceil_div(panels, parts), live_d,
+                                                live_h, live_w, max_scratch_bytes));
+        }
+    }
     return take(p, best);
 }
 
@@ -475,6 +441,36 @@ static double winograd_cycles(const pc_conv *p, const pc_winograd *s, pc_tile_sh
     return cycles + 300;
 }
 
+static cut try_winograd(const pc_conv *p, const pc_winograd *s, pc_tile_shape tile, int64_t h_tile, int64_t w_tile,
+                        int64_t slices, int64_t max_scratch_bytes) {
+    cut c = {.cycles = -1};
+    pc_blocking *b = &c.blk;
+    b->h_tile = h_tile;
+    b->w_tile = w_tile;
+    b->n_h_tiles = pc_ceil_div(s->h_tiles, h_tile);
+    b->n_w_tiles = pc_ceil_div(s->w_tiles, w_tile);
+    b->slices = slices;
+    const int64_t tiles = slices * h_tile * w_tile * s->step_w, in_columns = ((w_tile - 1) * s->m_w + s->a_w) * s->step_w;
+    /* one line more, so that the points of a tile do not meet in one set of the cache */
+    b->ld_v = tiles * s->c_lanes + 64 / tile.item_bytes;
+    b->ld_m = tiles * s->m_lanes + 64 / tile.item_bytes;
+    b->panel_elems = s->n_xi * b->ld_v;
+    b->part_elems = s->n_xi * b->ld_m;
+    const int64_t row_bytes = in_columns * s->m_h * tile.lanes * tile.item_bytes;
+    b->rows = pc_max(1, pc_min(h_tile, WINOGRAD_STRIP_BYTES / row_bytes));
+    const int64_t in_rows = (b->rows - 1) * s->m_h + s->a_h + (s->a_h > 1 ? s->a_h : 0);
+    b->tile_elems = pc_max(in_rows * in_columns, b->rows * s->m_h * w_tile * s->m_w * s->step_w) * tile.lanes;
+    c.scratch_bytes = pc_round_up((b->panel_elems + b->part_elems + b->tile_elems) * tile.item_bytes, 64);
+    if (c.scratch_bytes > max_scratch_bytes)
+        return c;
+    const int64_t blocks = pc_winograd_blocks(p, s, b);
+    /* blocks shared stage by stage go through L3 */
+    const int whole_blocks = pc_winograd_whole_blocks(blocks, p->threads);
+    c.cycles = winograd_cycles(p, s, tile, b) * (double)blocks * (whole_blocks ? 1 : 1.06);
+    b->n_tasks = pc_max(blocks, s->n_xi);
+    return c;
+}
+
 int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scratch_bytes) {
     const pc_winograd s = pc_winograd_of(p, alpha, tile.lanes);
     static const int64_t row_sizes[] = {1, 2, 3, 4, 6, 8}, column_sizes[] = {8, 16, 32, 64};
@@ -484,34 +480,14 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
     cut best = {.cycles = -1};
     for (int64_t ih = 0; ih < n_h; ih++)
         for (int64_t iw = 0; iw < n_w; iw++) {
-            cut c = {.cycles = -1};
-            pc_blocking *b = &c.blk;
-            b->h_tile = h_tiles[ih];
-            b->w_tile = w_tiles[iw];
-            b->n_h_tiles = pc_ceil_div(s.h_tiles, b->h_tile);
-            b->n_w_tiles = pc_ceil_div(s.w_tiles, b->w_tile);
-            const int64_t each = b->h_tile * b->w_tile * s.step_w;
-            const int whole = b->n_h_tiles == 1 && b->n_w_tiles == 1;
-            b->slices = whole ? pc_max(1, pc_min(s.slices, WINOGRAD_TILES / each)) : 1;
-            const int64_t tiles = b->slices * each, in_columns = ((b->w_tile - 1) * s.m_w + s.a_w) * s.step_w;
-            /* one line more, so that the points of a tile do not meet in one set of the cache */
-            b->ld_v = tiles * s.c_lanes + 64 / tile.item_bytes;
-            b->ld_m = tiles * s.m_lanes + 64 / tile.item_bytes;
-            b->panel_elems = s.n_xi * b->ld_v;
-            b->part_elems = s.n_xi * b->ld_m;
-            const int64_t row_bytes = in_columns * s.m_h * tile.lanes * tile.item_bytes;
-            b->rows = pc_max(1, pc_min(b->h_tile, WINOGRAD_STRIP_BYTES / row_bytes));
-            const int64_t in_rows = (b->rows - 1) * s.m_h + s.a_h + (s.a_h > 1 ? s.a_h : 0);
-            b->tile_elems = pc_max(in_rows * in_columns, b->rows * s.m_h * b->w_tile * s.m_w * s.step_w) * tile.lanes;
-            c.scratch_bytes = pc_round_up((b->panel_elems + b->part_elems + b->tile_elems) * tile.item_bytes, 64);
-            if (c.scratch_bytes > max_scratch_bytes)
-                continue;
-            const int64_t blocks = pc_winograd_blocks(p, &s, b);
-            /* blocks shared stage by stage go through L3 */
-            const int whole_blocks = pc_winograd_whole_blocks(blocks, p->threads);
-            c.cycles = winograd_cycles(p, &s, tile, b) * (double)blocks * (whole_blocks ? 1 : 1.06);
-            b->n_tasks = pc_max(blocks, s.n_xi);
-            keep_better(&best, c);
+            const int whole = h_tiles[ih] == s.h_tiles && w_tiles[iw] == s.w_tiles;
+            const int64_t each = h_tiles[ih] * w_tiles[iw] * s.step_w;
+            int64_t slices = whole ? pc_max(1, pc_min(s.slices, WINOGRAD_TILES / each)) : 1;
+            for (;; slices = pc_ceil_div(slices, 2)) {
+                keep_better(&best, try_winograd(p, &s, tile, h_tiles[ih], w_tiles[iw], slices, max_scratch_bytes));
+                if (slices == 1)
+                    break;
+            }
         }
     return take(p, best);
 }

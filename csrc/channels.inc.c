@@ -93,11 +93,13 @@ static __attribute__((noinline)) void STORED(load_channels)(const pc_conv *p, co
                 for (int64_t c = 0; c < width; c++) {
                     const STORAGE *from = src + r * ld_h + c * ld->w;
                     REAL *to = inside + r * pitch + c * LANES;
-                    if (ld->c == 1 && n_lanes == LANES)
-                        *(VEC *)to = STORED(load)(from);
-                    else
-                        for (int64_t i = 0; i < LANES; i++)
-                            to[i] = i < n_lanes ? STORED(get)(from + i * ld->c) : 0;
+                    if (ld->c == 1) {
+                        *(VEC *)to = (VEC){0};
+                        STORED(read)(to, from, n_lanes);
+                        continue;
+                    }
+                    for (int64_t i = 0; i < LANES; i++)
+                        to[i] = i < n_lanes ? STORED(get)(from + i * ld->c) : 0;
                 }
         }
     }

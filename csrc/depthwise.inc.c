@@ -10,6 +10,8 @@
  * rows are read where they lie in x, and shifted (and split into even and odd elements) in registers. An output of one
  * row by kernels of one row: neighbouring vectors of the row stand in for rows.
  *
+ * Rows of a tall kernel that meet nothing but zero padding are left out.
+ *
  * flops: 2 n c_out h_out w_out kd kh kw; x, y and the weights pass once. Sums run over (kd, kh, kw) in order. */
 
 #if !PC_WIDENED
@@ -23,6 +25,7 @@ typedef struct NAME(strip) {
     int64_t ld_row;         /* between the rows that neighbouring taps (and outputs) use */
     const int64_t *off;     /* column offset of each kw tap; for the strided body: offset of each (kh, kw) tap */
     int64_t kh, kw;
+    pc_taps live;           /* for the tall body: input rows of the strip that are more than padding */
     int64_t rest;           /* for the row body: taps beyond kh rows of kw */
     const REAL *w;
     REAL bias;
@@ -85,6 +88,14 @@ INLINE void NAME(dense_row)(const int vectors, const int stride, const int kw, c
     }
 }
 
+INLINE void NAME(strip_begin)(const int rows, const int vectors, const NAME(strip) *s, VEC acc[8][3]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 3
+        for (int j = 0; j < vectors; j++)
+            acc[r][j] = NAME(splat)(s->bias);
+}
+
 INLINE void NAME(strip_store)(const int rows, const int vectors, const NAME(strip) *s, VEC acc[8][3]) {
     REAL *const c = s->c;
     const int64_t ld = s->ld_out, tail = s->tail;
@@ -108,15 +119,27 @@ INLINE void NAME(strip_store)(const int rows, const int vectors, const NAME(stri
     }
 }
 
-/* Stride 1 along h. kh is a constant below `rows`, or 0 for any kh >= rows. Row i - r of the kernel belongs to output
- * row r, so w is handed over shifted by i rows. */
+/* A kernel at least as tall as the strip. Row i - r of it belongs to output row r, so w is handed over shifted by i
+ * rows. Input rows that are not live are left out. */
+INLINE void NAME(strip_tall)(const int rows, const int vectors, const NAME(strip) *s, pc_taps live, const REAL *x,
+                             const REAL *w, int64_t ld_row, VEC acc[8][3]) {
+    const int64_t kh = s->kh, kw = s->kw;
+#pragma GCC unroll 8
+    for (int i = 0; i < rows - 1; i++)
+        if (live.begin <= i && i < live.end)
+            NAME(strip_row)(vectors, 0, i, acc, x + i * ld_row, w + i * kw, s->off, kw);
+    for (int64_t i = pc_max(rows - 1, live.begin); i < pc_min(kh, live.end); i++)
+        NAME(strip_row)(vectors, 0, rows - 1, acc, x + i * ld_row, w + i * kw, s->off, kw);
+#pragma GCC unroll 8
+    for (int i = 0; i < rows - 1; i++)
+        if (live.begin <= kh + i && kh + i < live.end)
+            NAME(strip_row)(vectors, i + 1, rows - 1, acc, x + (kh + i) * ld_row, w + (kh + i) * kw, s->off, kw);
+}
+
+/* Stride 1 along h. kh is a constant below `rows`, or 0 for any kh >= rows. */
 INLINE void NAME(strip_body)(const int rows, const int vectors, const int kh_const, const NAME(strip) *s) {
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, vectors, s, acc);
     const int64_t kw = s->kw, kh = kh_const ? kh_const : s->kh;
     for (int64_t c = 0; c < s->n_c; c++) {
         const REAL *x = s->x + c * s->ld_c, *w = s->w + c * kh * kw;
@@ -126,14 +149,7 @@ INLINE void NAME(strip_body)(const int rows, const int vectors, const int kh_con
                 NAME(strip_row)(vectors, i - kh_const + 1 > 0 ? i - kh_const + 1 : 0, i < rows - 1 ? i : rows - 1, acc,
                                 x + i * s->ld_row, w + i * kw, s->off, kw);
         } else {
-#pragma GCC unroll 8
-            for (int i = 0; i < rows - 1; i++)
-                NAME(strip_row)(vectors, 0, i, acc, x + i * s->ld_row, w + i * kw, s->off, kw);
-            for (int64_t i = rows - 1; i < kh; i++)
-                NAME(strip_row)(vectors, 0, rows - 1, acc, x + i * s->ld_row, w + i * kw, s->off, kw);
-#pragma GCC unroll 8
-            for (int i = 0; i < rows - 1; i++)
-                NAME(strip_row)(vectors, i + 1, rows - 1, acc, x + (kh + i) * s->ld_row, w + (kh + i) * kw, s->off, kw);
+            NAME(strip_tall)(rows, vectors, s, s->live, x, w, s->ld_row, acc);
         }
     }
     NAME(strip_store)(rows, vectors, s, acc);
@@ -143,11 +159,7 @@ INLINE void NAME(strip_body)(const int rows, const int vectors, const int kh_con
  * vector of x holds beyond the row's ends counts as zero. */
 INLINE void NAME(dense_body)(const int rows, const int vectors, const int k, const int stride, const NAME(strip) *s) {
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int j = 0; j < vectors; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, vectors, s, acc);
     for (int64_t c = 0; c < s->n_c; c++)
 #pragma GCC unroll 24
         for (int i = 0; i < stride * (rows - 1) + k; i++) {
@@ -163,11 +175,7 @@ INLINE void NAME(dense_body)(const int rows, const int vectors, const int k, con
 /* Any stride: off[] holds every tap, each output row has its own loads. */
 INLINE void NAME(strided_body)(const int rows, const int vectors, const NAME(strip) *s) {
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 3
-        for (int j = 0; j < vectors; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, vectors, s, acc);
     const int64_t taps = s->kh * s->kw;
     for (int64_t c = 0; c < s->n_c; c++)
         for (int64_t k = 0; k < taps; k++) {
@@ -189,21 +197,10 @@ INLINE void NAME(row_body)(const int rows, const NAME(strip) *s) {
     enum { VECTORS = 2 };
     const int64_t width = VECTORS * LANES, kh = s->kh, kw = s->kw;
     VEC acc[8][3];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int j = 0; j < VECTORS; j++)
-            acc[r][j] = NAME(splat)(s->bias);
+    NAME(strip_begin)(rows, VECTORS, s, acc);
     const REAL *x = s->x, *w = s->w;
     if (kh > 0) {
-#pragma GCC unroll 8
-        for (int i = 0; i < rows - 1; i++)
-            NAME(strip_row)(VECTORS, 0, i, acc, x + i * width, w + i * kw, s->off, kw);
-        for (int64_t i = rows - 1; i < kh; i++)
-            NAME(strip_row)(VECTORS, 0, rows - 1, acc, x + i * width, w + i * kw, s->off, kw);
-#pragma GCC unroll 8
-        for (int i = 0; i < rows - 1; i++)
-            NAME(strip_row)(VECTORS, i + 1, rows - 1, acc, x + (kh + i) * width, w + (kh + i) * kw, s->off, kw);
+        NAME(strip_tall)(rows, VECTORS, s, (pc_taps){0, kh + rows - 1}, x, w, width, acc);
     }
     x += kh * width;
     w += kh * kw;
@@ -380,6 +377,11 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
      * the same bits, where these go straight to memory. */
     const int direct_store = !PC_WIDENED && p->ld_out.w == 1 && !job->arrays->residual && activated;
 
+    const REAL *weights = job->arrays->packed;
+    const int skip = p->padding_mode == PC_PAD_ZEROS && weights[p->groups * p->c_out * k_all] == 0;
+    pc_axis reach = p->h; /* all input rows of a register tile as the taps of its first row */
+    reach.k = kh + rows - 1;
+
     const STORAGE *const x = job->arrays->x;
     const pc_dense s_dense = pc_dense_of(p, LANES, hung, w_tile);
     MASK *inside = (MASK *)(job->arrays->scratch + worker * p->scratch_bytes);
@@ -415,7 +417,7 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
             NAME(strip) s = {.n_c = p->d.k,
                              .ld_c = dense ? s_dense.rows : gh.phases * gw.phases * gh.length * gw.length,
                              .ld_row = dense ? step : step * gw.length, .off = off, .kh = kh, .kw = kw,
-                             .w = (const REAL *)job->arrays->packed + m * k_all,
+                             .w = weights + m * k_all,
                              .bias = job->arrays->bias ? ((const REAL *)job->arrays->bias)[m] : 0,
                              .relu = relu_in_tile};
             if (single) {
@@ -427,6 +429,7 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                     const int64_t r0 =
                         direct_store && step == 1 && h_tile >= rows ? pc_min(base, h_tile - rows) : base + phase;
                     const int64_t n_rows = pc_min(rows, pc_ceil_div(h_tile - r0, step));
+                    s.live = pc_live_taps(&reach, h0 + r0, 1, skip);
                     for (int64_t v = 0; v < strips.n; v++) {
                         const int64_t vectors = pc_panel_rows(strips, v);
                         const int64_t col = NAME(strip_start)(strips, v, w_tile, direct_store);
@@ -469,10 +472,13 @@ static int STORED(conv_depthwise_plan)(pc_conv *p, int64_t max_scratch_bytes) {
 }
 
 #if !PC_WIDENED
+/* As they are, and behind them the mark of finite weights. */
 static int64_t NAME(conv_depthwise_pack)(const pc_conv *p, const void *w, void *packed) {
     const int64_t elems = p->groups * p->c_out * p->d.k * p->h.k * p->w.k;
-    if (packed)
+    if (packed) {
         memcpy(packed, w, (size_t)elems * sizeof(REAL));
-    return elems;
+        NAME(mark_finite)(w, elems, (REAL *)packed + elems);
+    }
+    return elems + LANES;
 }
 #endif

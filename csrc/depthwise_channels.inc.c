@@ -206,27 +206,33 @@ static void STORED(conv_depthwise_channels_task)(void *ctx, int64_t task, int wo
 #else
     const int windows = 0;
 #endif
+    /* rows of taps that meet nothing but zeros are left out; those of several depths do not follow each other */
+    const REAL *finite = (const REAL *)job->arrays->packed + pc_ceil_div(p->groups, LANES) * p->c_out * k_all * LANES;
+    const int skip = p->d.k == 1 && p->padding_mode == PC_PAD_ZEROS && *finite == 0;
     const pc_panels runs = pc_panels_of(p->w.out, windows ? PC_PAIR_PIXELS : PC_MAX_PIXELS);
     for (int64_t o = 0; o < p->c_out; o++) {
         const int64_t m0 = g0 * p->c_out + o;
         const REAL *bias = job->arrays->bias;
+        const REAL *w = (const REAL *)job->arrays->packed + (block * p->c_out + o) * k_all * LANES;
         NAME(pixel_run) run = {
-            .step = p->w.stride * LANES, .ld_row = p->h.stride * b->w_tile * LANES,
-            .ld_in = b->w_tile * LANES, .off = off, .taps = taps,
-            .n_d = p->d.k, .ld_d = plane,
-            .w = (const REAL *)job->arrays->packed + (block * p->c_out + o) * k_all * LANES,
-            .bias = (VEC){0}, .ld_y = p->w.out * LANES};
+            .step = p->w.stride * LANES, .ld_row = p->h.stride * b->w_tile * LANES, .ld_in = b->w_tile * LANES,
+            .n_d = p->d.k, .ld_d = plane, .bias = (VEC){0}, .ld_y = p->w.out * LANES};
         if (bias)
             for (int64_t i = 0; i < LANES; i++)
                 run.bias[i] = bias[m0 + pc_min(i, n_lanes - 1) * p->c_out];
         for (int64_t h = 0; h < p->h.out;) {
             const int pair = runs.rows <= PC_PAIR_PIXELS && h + 1 < p->h.out;
+            const pc_taps live = pc_live_taps(&p->h, h, pair ? 2 : 1, skip);
+            run.off = off + live.begin * p->w.k;
+            run.w = w + live.begin * p->w.k * LANES;
+            run.taps = (live.end - live.begin) * p->w.k;
             for (int64_t v = 0; v < runs.n; v++) {
                 const int64_t col = pc_panel_start(runs, v), n_pixels = pc_panel_rows(runs, v);
                 run.x = tile + (h * p->h.stride * b->w_tile + col * p->w.stride) * LANES;
                 run.y = y + (h * p->w.out + col) * LANES;
 #if PC_PIXEL_WINDOWS
                 if (pair && windows) {
+                    run.w = w;
                     NAME(windows)[(p->h.k - 3) / 2][p->h.stride - 1][n_pixels - 4](&run);
                     continue;
                 }
@@ -256,20 +262,21 @@ static int STORED(conv_depthwise_channels_plan)(pc_conv *p, int64_t max_scratch_
 }
 
 #if !PC_WIDENED
-/* [block of LANES groups][output channel of a group][tap][lane]; lanes beyond the groups hold zeros. */
-static int64_t NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *w, void *packed) {
-    const int64_t k_all = p->d.k * p->h.k * p->w.k, blocks = pc_ceil_div(p->groups, LANES);
+/* count members of `all` weights -> [block of LANES members][weight][lane]; lanes beyond the members hold zeros. Behind
+ * all of them the mark of finite weights. */
+static int64_t NAME(pack_lanes)(const REAL *w, int64_t count, int64_t all, REAL *packed) {
+    const int64_t elems = pc_round_up(count, LANES) * all;
     if (!packed)
-        return blocks * p->c_out * k_all * LANES;
-    const REAL *src = w;
-    REAL *dst = packed;
-    for (int64_t block = 0; block < blocks; block++)
-        for (int64_t o = 0; o < p->c_out; o++)
-            for (int64_t t = 0; t < k_all; t++)
-                for (int64_t i = 0; i < LANES; i++) {
-                    const int64_t g = block * LANES + i;
-                    *dst++ = g < p->groups ? src[(g * p->c_out + o) * k_all + t] : 0;
-                }
-    return blocks * p->c_out * k_all * LANES;
+        return elems + LANES;
+    NAME(mark_finite)(w, count * all, packed + elems);
+    for (int64_t first = 0; first < count; first += LANES)
+        for (int64_t r = 0; r < all; r++)
+            for (int64_t i = 0; i < LANES; i++)
+                *packed++ = first + i < count ? w[(first + i) * all + r] : 0;
+    return elems + LANES;
+}
+
+static int64_t NAME(conv_depthwise_channels_pack)(const pc_conv *p, const void *w, void *packed) {
+    return NAME(pack_lanes)(w, p->groups, p->c_out * p->d.k * p->h.k * p->w.k, packed);
 }
 #endif

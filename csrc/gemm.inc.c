@@ -96,6 +96,20 @@ static const NAME(tile_function) NAME(tiles)[8][6] = {
 #undef PC_TILES
 #undef PC_TILE_NAMES
 
+/* One vector of zeros if n weights are finite, of NaN if not: where it is zero, kernels leave out taps of padding. */
+static void NAME(mark_finite)(const REAL *w, int64_t n, REAL *mark) {
+    VEC sum = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        sum += NAME(load)(w + i) * 0;
+    for (; i < n; i++)
+        sum[0] += w[i] * 0;
+    REAL zero = 0;
+    for (int j = 0; j < LANES; j++)
+        zero += sum[j];
+    NAME(store)(mark, NAME(splat)(zero));
+}
+
 /* Weights (groups * c_out, k) -> [group][panel][k][row of the panel]. */
 static int64_t NAME(pack_panels)(const pc_conv *p, const void *w, void *packed) {
     int64_t k_all = p->c_in * p->d.k * p->h.k * p->w.k;

@@ -60,20 +60,8 @@ static int STORED(conv_grouped_channels_plan)(pc_conv *p, int64_t max_scratch_by
 }
 
 #if !PC_WIDENED
-/* [block of LANES channels][channel of a group][tap][lane]; lanes beyond the channels hold zeros. */
 static int64_t NAME(conv_grouped_channels_pack)(const pc_conv *p, const void *w, void *packed) {
-    const int64_t taps = p->h.k * p->w.k, channels = p->groups * p->c_out, blocks = pc_ceil_div(channels, LANES);
-    if (!packed)
-        return blocks * p->c_in * taps * LANES;
-    const REAL *src = w;
-    REAL *dst = packed;
-    for (int64_t block = 0; block < blocks; block++)
-        for (int64_t k = 0; k < p->c_in * taps; k++)
-            for (int64_t i = 0; i < LANES; i++) {
-                const int64_t m = block * LANES + i;
-                *dst++ = m < channels ? src[m * p->c_in * taps + k] : 0;
-            }
-    return blocks * p->c_in * taps * LANES;
+    return NAME(pack_lanes)(w, p->groups * p->c_out, p->c_in * p->h.k * p->w.k, packed);
 }
 #endif
 #endif

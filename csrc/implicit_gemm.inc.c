@@ -12,7 +12,8 @@
  *     turn the input tile               channels.inc.c; L2
  *     panel of output channels
  *       rows of pixels                  accumulators in registers; sums of earlier blocks are added at the end
- * and at last the sums, y[vector][pixel][lane], are turned into rows of pixels. A depth tap is more channels.
+ * and at last the sums, y[vector][pixel][lane], are turned into rows of pixels. A depth tap is more channels. Taps that
+ * read nothing but zero padding for all pixels of the tile are left out.
  *
  * flops: 2 n c_out h_out w_out c_in kd kh kw; moved: x once for each block of output channels, the weights once for each
  * tile of pixels, y once, and both turned within L2. Sums are chains of one reduction block that are then added up, so
@@ -22,7 +23,7 @@
 
 typedef struct NAME(implicit_args) {
     int64_t n_runs, run_length; /* runs of neighbours in the tile */
-    const int64_t *runs;        /* where each begins, for a pixel at offset 0 */
+    const pc_run *runs;
     const int64_t *pixels;      /* offset of each row's pixel */
     const REAL *x, *w;
     const REAL *bias;           /* in the first block; NULL where y holds the sums of earlier ones */
@@ -40,10 +41,9 @@ INLINE void NAME(implicit_body)(const int rows, const int vectors, const NAME(im
         for (int v = 0; v < vectors; v++)
             acc[i][v] = (VEC){0};
     }
-    const REAL *w = t->w;
     const int64_t length = t->run_length * vectors * LANES;
     for (int64_t r = 0; r < t->n_runs; r++) {
-        const REAL *x = t->x + t->runs[r];
+        const REAL *x = t->x + t->runs[r].x, *w = t->w + t->runs[r].w * vectors * LANES;
         for (const REAL *end = w + length; w != end; w += vectors * LANES, x++) {
             VEC taps[3];
 #pragma GCC unroll 3
@@ -119,21 +119,30 @@ static void STORED(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker)
     const pc_panels panels = pc_panels_of(all_vectors, PC_VECTORS);
     const NAME(dense_task_box) box = NAME(dense_box)(p, task, panels.n);
     const int64_t n_pixels = box.h_tile * box.w_tile, taps = p->h.k * p->w.k;
-    const pc_implicit s = pc_implicit_of(p, LANES, box.h_tile, box.w_tile);
+    /* taps that meet nothing but zeros are left out, unless a weight times zero may be NaN */
+    const REAL *all_finite =
+        (const REAL *)job->arrays->packed + p->groups * all_vectors * LANES * p->c_in * p->d.k * taps;
+    const int skip = p->padding_mode == PC_PAD_ZEROS && *all_finite == 0;
+    const pc_taps live_d = pc_live_taps(&p->d, box.d, 1, skip), live_h = pc_live_taps(&p->h, box.h0, box.h_tile, skip),
+                  live_w = pc_live_taps(&p->w, box.w0, box.w_tile, skip);
+    const pc_implicit s = pc_implicit_of(p, LANES, box.h_tile, box.w_tile, live_h.end - live_h.begin,
+                                         live_w.end - live_w.begin);
 
     REAL *tile = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
     REAL *turned = tile + b->tile_elems;
     REAL *y = turned + b->panel_elems;
-    int64_t *offsets = (int64_t *)(y + b->part_elems), *runs = offsets + b->h_tile * b->w_tile;
+    int64_t *offsets = (int64_t *)(y + b->part_elems);
+    pc_run *runs = (pc_run *)(offsets + b->h_tile * b->w_tile);
     const STORAGE *x = (const STORAGE *)job->arrays->x + box.n * p->ld_x.n + box.g * p->c_in * p->ld_x.c;
     const REAL *w = (const REAL *)job->arrays->packed + box.g * all_vectors * LANES * p->c_in * p->d.k * taps;
     const int64_t m_first = box.g * p->c_out;
-    const pc_window window = {box.h0 * p->h.stride - p->h.pad, box.w0 * p->w.stride - p->w.pad, s.rows, s.cols,
-                              s.row_step};
+    const pc_window window = {box.h0 * p->h.stride - p->h.pad + live_h.begin * p->h.dilation,
+                              box.w0 * p->w.stride - p->w.pad + live_w.begin * p->w.dilation, s.rows, s.cols, s.row_step};
     const int64_t first_vector = pc_panel_start(panels, box.q0), ld_y = n_pixels * LANES;
+    const int64_t c_first = live_d.begin * s.chunks, c_end = live_d.end * s.chunks;
 
-    for (int64_t c0 = 0, n_c; c0 < s.n_chunks; c0 += n_c) {
-        n_c = pc_min(b->c_block, pc_implicit_alike(p, LANES, c0));
+    for (int64_t c0 = c_first, n_c; c0 < c_end; c0 += n_c) {
+        n_c = pc_min(pc_min(b->c_block, c_end - c0), pc_implicit_alike(p, LANES, c0));
         const int64_t depth = pc_min(LANES, p->c_in - c0 % s.chunks * LANES);
         for (int64_t c = 0; c < n_c; c++) {
             const int64_t chunk = (c0 + c) % s.chunks, tap = (c0 + c) / s.chunks;
@@ -145,11 +154,15 @@ static void STORED(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker)
             for (int64_t col = 0; col < box.w_tile; col++, i++)
                 offsets[i] = (h * s.row_stride * s.cols + col * p->w.stride) * depth;
         int64_t n_runs = 0;
+        const int64_t run_taps = p->w.dilation == 1 ? live_w.end - live_w.begin : 1;
         for (int64_t c = 0; c < n_c; c++)
-            for (int64_t i = 0; i < p->h.k; i++)
-                for (int64_t j = 0; j < s.runs_in_row; j++)
-                    runs[n_runs++] = ((c * s.rows + i * p->h.dilation) * s.cols + j * p->w.dilation) * depth;
-        NAME(implicit_args) t = {.n_runs = n_runs, .run_length = s.taps_in_run * depth, .runs = runs, .x = tile,
+            for (int64_t i = live_h.begin; i < live_h.end; i++)
+                for (int64_t j = live_w.begin; j < live_w.end; j += run_taps)
+                    runs[n_runs++] =
+                        (pc_run){((c * s.rows + (i - live_h.begin) * p->h.dilation) * s.cols +
+                                  (j - live_w.begin) * p->w.dilation) * depth,
+                                 ((c * p->h.k + i) * p->w.k + j) * depth};
+        NAME(implicit_args) t = {.n_runs = n_runs, .run_length = run_taps * depth, .runs = runs, .x = tile,
                                  .ld_y = ld_y};
         /* channels of all chunks before this block */
         const int64_t before = c0 / s.chunks * p->c_in + c0 % s.chunks * LANES;
@@ -158,7 +171,7 @@ static void STORED(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker)
             const int64_t vectors = pc_panel_rows(panels, q), v0 = pc_panel_start(panels, q);
             t.w = w + (v0 * p->c_in * p->d.k + before * vectors) * taps * LANES;
             _Alignas(64) REAL bias[PC_VECTORS * LANES];
-            if (c0 == 0) {
+            if (c0 == c_first) {
                 for (int64_t i = 0; i < vectors * LANES; i++)
                     bias[i] = job->arrays->bias && v0 * LANES + i < p->c_out
                                   ? ((const REAL *)job->arrays->bias)[m_first + v0 * LANES + i]
@@ -197,12 +210,13 @@ static int STORED(conv_implicit_gemm_plan)(pc_conv *p, int64_t max_scratch_bytes
 }
 
 #if !PC_WIDENED
-/* [group][panel][depth tap][chunk][kh][kw][channel of the chunk][lane]; lanes beyond c_out hold zeros. */
+/* [group][panel][depth tap][chunk][kh][kw][channel of the chunk][lane]; lanes beyond c_out hold zeros. Behind all of them
+ * the mark of finite weights. */
 static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, void *packed) {
     const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, vectors = pc_ceil_div(p->c_out, LANES);
     const pc_panels panels = pc_panels_of(vectors, PC_VECTORS);
     if (!packed)
-        return p->groups * vectors * LANES * k_all;
+        return (p->groups * vectors * k_all + 1) * LANES;
     REAL *dst = packed;
     for (int64_t g = 0; g < p->groups; g++) {
         const REAL *src = (const REAL *)w + g * p->c_out * k_all;
@@ -219,6 +233,7 @@ static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, vo
                         }
         }
     }
-    return p->groups * vectors * LANES * k_all;
+    NAME(mark_finite)(w, p->groups * p->c_out * k_all, dst);
+    return (p->groups * vectors * k_all + 1) * LANES;
 }
 #endif

@@ -137,8 +137,7 @@ PC_GCC_TARGET(PC_TARGET)
 #define PC_KERNELS(op_algo) PC_KERNEL(op_algo, f32, f32), PC_KERNEL(op_algo, f64, f64), PC_KERNEL(op_algo, f16, f32)
 
 static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
-    PC_KERNELS(conv_direct),    PC_KERNELS(conv_direct_channels),    PC_KERNELS(conv_im2col),
-    PC_KERNELS(conv_implicit_gemm),
+    PC_KERNELS(conv_direct),    PC_KERNELS(conv_im2col),             PC_KERNELS(conv_implicit_gemm),
     PC_KERNELS(conv_depthwise), PC_KERNELS(conv_depthwise_channels),
 #if PC_PIXEL_WINDOWS
     PC_KERNELS(conv_grouped_channels),

@@ -9,7 +9,6 @@
 #include "tile.inc.c"
 #include "channels.inc.c"
 #include "direct.inc.c"
-#include "direct_channels.inc.c"
 #include "implicit_gemm.inc.c"
 #include "im2col.inc.c"
 #include "depthwise.inc.c"

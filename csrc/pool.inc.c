@@ -24,25 +24,25 @@ enum { PC_POOL_TAPS = 8, PC_POOL_HERK = 7, PC_POOL_LIST = 32 };
 
 /* Taps of output o of one axis that lie in x: `n` of them from index `first` on, `step` apart; `all` of them count for
  * an average that counts the border. */
-typedef struct pc_taps {
+typedef struct pc_pool_taps {
     int64_t first, n, step, all;
-} pc_taps;
+} pc_pool_taps;
 
-static inline pc_taps pc_taps_of(const pc_axis *a, int64_t pad_after, int64_t adaptive, int64_t o) {
+static inline pc_pool_taps pc_pool_taps_of(const pc_axis *a, int64_t pad_after, int64_t adaptive, int64_t o) {
     if (adaptive) {
         /* o * in / out without the product, which may not fit */
         const int64_t whole = a->in / a->out, rest = a->in % a->out;
         const int64_t first = o * whole + o * rest / a->out, end = (o + 1) * whole + pc_ceil_div((o + 1) * rest, a->out);
-        return (pc_taps){first, end - first, 1, end - first};
+        return (pc_pool_taps){first, end - first, 1, end - first};
     }
     const int64_t start = o * a->stride - a->pad;
     if (a->dilation == 1) {
         const int64_t end = start + a->k, from = pc_max(0, start);
-        return (pc_taps){from, pc_max(0, pc_min(end, a->in) - from), 1, pc_min(end, a->in + pad_after) - start};
+        return (pc_pool_taps){from, pc_max(0, pc_min(end, a->in) - from), 1, pc_min(end, a->in + pad_after) - start};
     }
     const int64_t skip = start < 0 ? pc_ceil_div(-start, a->dilation) : 0;
     const int64_t end = pc_min(a->k, start < a->in ? (a->in - 1 - start) / a->dilation + 1 : 0);
-    return (pc_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
+    return (pc_pool_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
 }
 
 /* Columns of x that the outputs [w0, w0 + n) of a row read, from `first` on, which may lie before x. */
@@ -52,7 +52,7 @@ typedef struct pc_columns {
 
 static inline pc_columns pc_columns_of(const pc_pool *p, int64_t w0, int64_t n) {
     if (p->adaptive) {
-        const pc_taps a = pc_taps_of(&p->w, 0, 1, w0), b = pc_taps_of(&p->w, 0, 1, w0 + n - 1);
+        const pc_pool_taps a = pc_pool_taps_of(&p->w, 0, 1, w0), b = pc_pool_taps_of(&p->w, 0, 1, w0 + n - 1);
         return (pc_columns){a.first, b.first + b.n - a.first};
     }
     return (pc_columns){w0 * p->w.stride - p->w.pad, (n - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1};
@@ -251,7 +251,7 @@ INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, in
     for (int64_t o = 0; o < n; o++, y += inner) {
         int64_t first = o * stride, taps = k;
         if (p->adaptive) {
-            const pc_taps t = pc_taps_of(&p->w, 0, 1, w0 + o);
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, w0 + o);
             first = t.first - from;
             taps = t.n;
         }
@@ -317,7 +317,7 @@ INLINE void NAME(pool_divide)(REAL *y, int64_t n, REAL divisor) {
         y[i] /= divisor;
 }
 /* A row of sums of outputs from w0 on becomes one of averages. */
-static void NAME(pool_average)(const pc_pool *p, REAL *to, int64_t w0, int64_t n, pc_taps d, pc_taps h) {
+static void NAME(pool_average)(const pc_pool *p, REAL *to, int64_t w0, int64_t n, pc_pool_taps d, pc_pool_taps h) {
     const REAL rows = (REAL)(p->include_pad ? d.all * h.all : d.n * h.n);
     const REAL whole = p->divisor != 0 ? (REAL)p->divisor : rows * (REAL)p->w.k;
     int64_t lo = n, hi = n; /* between them windows are whole */
@@ -333,7 +333,7 @@ static void NAME(pool_average)(const pc_pool *p, REAL *to, int64_t w0, int64_t n
             o = hi;
         if (o == n)
             break;
-        const pc_taps t = pc_taps_of(&p->w, p->pad_after_w, p->adaptive, w0 + o);
+        const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, p->adaptive, w0 + o);
         const REAL count = rows * (REAL)(p->include_pad ? t.all : t.n);
         NAME(pool_divide)(to + o * p->inner, p->inner, count != 0 ? count : 1);
     }
@@ -419,7 +419,7 @@ INLINE void STORED(pool_rows)(const STORAGE *const *row, int64_t n_rows, int64_t
 }
 
 /* v[0..n) = join of the rows under the windows of output (d_out, h_out); x points at column `first` of the plane. */
-INLINE void STORED(pool_window_rows)(const pc_pool *p, const STORAGE *x, pc_taps d, pc_taps h, int64_t n,
+INLINE void STORED(pool_window_rows)(const pc_pool *p, const STORAGE *x, pc_pool_taps d, pc_pool_taps h, int64_t n,
                                      const STORAGE *end, REAL *v, const int total) {
     const STORAGE *row[PC_POOL_LIST];
     int64_t listed = 0;
@@ -439,8 +439,8 @@ INLINE void STORED(pool_window_rows)(const pc_pool *p, const STORAGE *x, pc_taps
 }
 
 /* One row of outputs out of its v: columns joined, averaged, stored. */
-INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, pc_taps d,
-                                pc_taps h, REAL *level, REAL *y, STORAGE *out, int64_t room, const int total) {
+INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, pc_pool_taps d,
+                                pc_pool_taps h, REAL *level, REAL *y, STORAGE *out, int64_t room, const int total) {
 #if PC_WIDENED
     REAL *const to = y;
     room = LANES;
@@ -462,7 +462,7 @@ INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, i
 
 /* A plane of short rows, stride 1: with the border between the rows (that behind one is that before the next) it is one
  * long row, in which the taps of a window's rows are a row apart. */
-INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE *end, pc_taps d, REAL *padded,
+INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE *end, pc_pool_taps d, REAL *padded,
                                STORAGE *out, const int total) {
     REAL *const v = padded + p->v_elems, *const level = v + p->v_elems;
     const int64_t pitch = p->plane_pitch, n = p->h.out * pitch;
@@ -479,7 +479,7 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
     REAL *const counts = v; /* of each column */
     if (total)
         for (int64_t o = 0; o < pc_round_up(p->w.out, LANES); o++) {
-            const pc_taps t = pc_taps_of(&p->w, p->pad_after_w, 0, pc_min(o, p->w.out - 1));
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, pc_min(o, p->w.out - 1));
             counts[o] = p->divisor != 0 ? 1 : (REAL)pc_max(1, p->include_pad ? t.all : t.n);
         }
 #endif
@@ -487,7 +487,7 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
         REAL *const row = padded + h_out * pitch;
 #if !PC_INTEGERS
         if (total) {
-            const pc_taps h = pc_taps_of(&p->h, p->pad_after_h, 0, h_out);
+            const pc_pool_taps h = pc_pool_taps_of(&p->h, p->pad_after_h, 0, h_out);
             const REAL rows = p->divisor != 0 ? (REAL)p->divisor
                                               : (REAL)pc_max(1, p->include_pad ? d.all * h.all : d.n * h.n);
             /* the last vector takes what the next row begins with along, and gives it back */
@@ -534,7 +534,7 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
     REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
     REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems, *const suffix = level + p->n_levels * p->level_elems;
     REAL *const prefix = suffix + p->h.k * p->herk_elems;
-    const pc_taps d = pc_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
     if (p->plane_pitch) {
         STORED(pool_plane)(p, x, end, d, v, out, total);
         return;
@@ -554,11 +554,11 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
         for (int64_t first_row = h0; first_row < h1; first_row += p->batch) {
             const int64_t rows = pc_min(p->batch, h1 - first_row);
             for (int64_t b = 0; b < rows; b++)
-                STORED(pool_window_rows)(p, x, d, pc_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), length,
+                STORED(pool_window_rows)(p, x, d, pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), length,
                                          end, middle + b * p->v_elems, total);
             for (int64_t b = 0; b < rows; b++, out += p->ld_out.h)
                 STORED(pool_finish)(p, v + b * p->v_elems, columns.first, w0, n, d,
-                                    pc_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), level, y, out,
+                                    pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), level, y, out,
                                     one_run ? (h1 - 1 - first_row - b) * p->ld_out.h : 0, total);
         }
         return;
@@ -591,7 +591,7 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
             }
             if (block + t != next)
                 continue;
-            const pc_taps h = pc_taps_of(&p->h, p->pad_after_h, 0, h_out);
+            const pc_pool_taps h = pc_pool_taps_of(&p->h, p->pad_after_h, 0, h_out);
             const REAL *const from = suffix + t * p->herk_elems;
             NAME(pool_both)(from, prefix, length, middle, total); /* beyond `length` both hold the identity */
             STORED(pool_finish)(p, v, columns.first, w0, n, d, h, level, y, out,
@@ -646,7 +646,7 @@ static pc_columns STORED(pool_covering)(const pc_axis *a, int64_t adaptive, int6
 
 /* What an average of output o divides by along one axis. */
 INLINE int64_t STORED(pool_count)(const pc_pool *p, const pc_axis *a, int64_t pad_after, int64_t o) {
-    const pc_taps t = pc_taps_of(a, pad_after, p->adaptive, o);
+    const pc_pool_taps t = pc_pool_taps_of(a, pad_after, p->adaptive, o);
     return p->divisor != 0 ? 1 : pc_max(1, p->include_pad ? t.all : t.n);
 }
 
@@ -716,7 +716,7 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
         if (p->adaptive) {
             NAME(clear_over)(y, p->w.in * inner);
             for (int64_t o = 0; o < p->w.out; o++) {
-                const pc_taps t = pc_taps_of(&p->w, 0, 1, o);
+                const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, o);
                 for (int64_t i = t.first * inner; i < (t.first + t.n) * inner; i += inner)
                     for (int64_t j = 0; j < inner; j++)
                         y[i + j] += v[o * inner + j];

@@ -63,7 +63,7 @@ static __attribute__((noinline)) void NAME(pool_columns_at)(const pc_pool *p, co
     for (int64_t o = 0; o < n; o++, y += inner, y_at += inner) {
         int64_t first = o * stride, taps = k;
         if (p->adaptive) {
-            const pc_taps t = pc_taps_of(&p->w, 0, 1, w0 + o);
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, w0 + o);
             first = t.first - from;
             taps = t.n;
         }
@@ -101,8 +101,8 @@ static __attribute__((noinline)) void NAME(pool_columns_at)(const pc_pool *p, co
 #if !PC_INTEGERS
 
 /* v[i], v_at[i]: the greatest of a column's elements, and its offset from the window's first row. */
-static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *x, pc_taps d,
-                                                           pc_taps h, int64_t n, const STORAGE *end, REAL *v,
+static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *x, pc_pool_taps d,
+                                                           pc_pool_taps h, int64_t n, const STORAGE *end, REAL *v,
                                                            INTEGER *v_at) {
     for (int64_t i = 0; i < n; i += LANES) {
         const int64_t left = n - i;
@@ -131,11 +131,11 @@ static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, con
 }
 
 /* indices of a row from offsets; where a window holds no element of x, the index of the nearest one. */
-static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_taps d, pc_taps h, int64_t w0, int64_t n,
+static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_pool_taps d, pc_pool_taps h, int64_t w0, int64_t n,
                                  int64_t *indices) {
     const int64_t inner = p->inner, plane = (pc_min(d.first, p->d.in - 1) * p->h.in + pc_min(h.first, p->h.in - 1)) * p->w.in;
     for (int64_t o = 0; o < n; o++) {
-        const int64_t first = p->adaptive ? pc_taps_of(&p->w, 0, 1, w0 + o).first : (w0 + o) * p->w.stride - p->w.pad;
+        const int64_t first = p->adaptive ? pc_pool_taps_of(&p->w, 0, 1, w0 + o).first : (w0 + o) * p->w.stride - p->w.pad;
         const int64_t nearest = plane + pc_max(0, pc_min(first, p->w.in - 1));
         for (int64_t i = o * inner; i < (o + 1) * inner; i++)
             indices[i] = y_at[i] >= PC_NO_INDEX ? nearest : plane + first + y_at[i];
@@ -149,7 +149,7 @@ INLINE void STORED(pool_row_at)(const pc_pool *p, const pc_ld *ld, const STORAGE
     const pc_columns columns = pc_columns_of(p, w0, n);
     const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
     const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
-    const pc_taps d = pc_taps_of(&p->d, 0, p->adaptive, d_out), h = pc_taps_of(&p->h, 0, p->adaptive, h_out);
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, p->adaptive, d_out), h = pc_pool_taps_of(&p->h, 0, p->adaptive, h_out);
     STORED(pool_rows_at)(p, ld, plane + first * p->inner, d, h, inside * p->inner, end, v + left * p->inner,
                          v_at + left * p->inner);
     NAME(pool_columns_at)(p, v, v_at, columns.first, w0, n, y, y_at);
@@ -213,15 +213,15 @@ static void NAME(pool_indexed_task)(void *ctx, int64_t task, int worker) {
     const int64_t h1 = pc_min(p->h.out, h0 + p->h_tile), w1 = pc_min(p->w_tile, p->w.out - w0) + w0;
     const REAL *const x = (const REAL *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c;
     const REAL least = NAME(pool_identity)(0)[0];
-    const pc_taps d = pc_taps_of(&p->d, 0, p->adaptive, d_out);
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, p->adaptive, d_out);
     for (int64_t h_out = h0; h_out < h1; h_out++) {
         REAL *const out = (REAL *)job->arrays->out + image * p->ld_out.n + c * p->ld_out.c + d_out * p->ld_out.d +
                           h_out * p->ld_out.h;
         int64_t *const indices = job->arrays->indices + image * p->ld_idx.n + c * p->ld_idx.c + d_out * p->ld_idx.d +
                                  h_out * p->ld_idx.h;
-        const pc_taps h = pc_taps_of(&p->h, 0, p->adaptive, h_out);
+        const pc_pool_taps h = pc_pool_taps_of(&p->h, 0, p->adaptive, h_out);
         for (int64_t o = w0; o < w1; o++) {
-            const pc_taps w = pc_taps_of(&p->w, 0, p->adaptive, o);
+            const pc_pool_taps w = pc_pool_taps_of(&p->w, 0, p->adaptive, o);
             const int64_t nearest = (pc_min(d.first, p->d.in - 1) * p->h.in + pc_min(h.first, p->h.in - 1)) * p->w.in +
                                     pc_min(w.first, p->w.in - 1);
             for (int64_t j = 0; j < inner; j++) {

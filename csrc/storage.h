@@ -71,14 +71,7 @@ INLINE REAL STORED(get)(const STORAGE *p) { return STORED(widen)((STORED(bits)){
 INLINE void STORED(put)(STORAGE *p, REAL s) { p->bits = (uint16_t)STORED(round)((VEC){s})[0]; }
 
 INLINE void STORED(copy_part)(STORAGE *dst, const STORAGE *src, int64_t n) {
-#pragma GCC unroll 8
-    for (int step = LANES / 2; step > 0; step /= 2) {
-        if (n & step) {
-            memcpy(dst, src, (size_t)step * sizeof(STORAGE));
-            dst += step;
-            src += step;
-        }
-    }
+    pc_copy_part(dst, src, n, LANES, sizeof(STORAGE));
 }
 INLINE void STORED(read)(REAL *dst, const STORAGE *src, int64_t n) {
     if (n < LANES) {

@@ -19,19 +19,27 @@ INLINE VEC NAME(load)(const REAL *p) { return *(const NAME(vec_unaligned) *)p; }
 INLINE void NAME(store)(REAL *p, VEC v) { *(NAME(vec_unaligned) *)p = v; }
 INLINE VEC NAME(splat)(REAL s) { return (VEC){0} + s; }
 /* Lanes of a where m is set (all ones), of b elsewhere. */
-INLINE VEC NAME(select)(MASK m, VEC a, VEC b) { return (VEC)(((MASK)a & m) | ((MASK)b & ~m)); }
-
-/* The first n < LANES elements; nothing beyond them is touched. */
-INLINE void NAME(copy_part)(REAL *dst, const REAL *src, int64_t n) {
+#ifndef PC_COPY_PART
+#define PC_COPY_PART
+/* n < most elements of so many bytes, most a power of two. */
+INLINE void pc_copy_part(void *dst, const void *src, int64_t n, const int most, const size_t item_bytes) {
+    char *to = dst;
+    const char *from = src;
 #pragma GCC unroll 8
-    for (int step = LANES / 2; step > 0; step /= 2) {
+    for (int step = most / 2; step > 0; step /= 2) {
         if (n & step) {
-            memcpy(dst, src, (size_t)step * sizeof(REAL));
-            dst += step;
-            src += step;
+            memcpy(to, from, (size_t)step * item_bytes);
+            to += (size_t)step * item_bytes;
+            from += (size_t)step * item_bytes;
         }
     }
 }
+#endif
+
+INLINE VEC NAME(select)(MASK m, VEC a, VEC b) { return (VEC)(((MASK)a & m) | ((MASK)b & ~m)); }
+
+/* The first n < LANES elements; nothing beyond them is touched. */
+INLINE void NAME(copy_part)(REAL *dst, const REAL *src, int64_t n) { pc_copy_part(dst, src, n, LANES, sizeof(REAL)); }
 
 /* dst[0..n) = src[0..n), without a call. */
 INLINE void NAME(copy)(REAL *dst, const REAL *src, int64_t n) {

@@ -13,16 +13,19 @@ BACKENDS = {"c": "C", "numba": "Numba CPU", "numpy": "NumPy"}
 
 
 def table() -> str:
-    """Return operation x algorithm x backend; cells list element types."""
-    rows: dict[tuple[str, str], dict[str, set[str]]] = {}
+    """Return operations x algorithm x backend; cells list element types, operations that agree in them share a row."""
+    found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for name in pyconv.algorithms():
         what, _, where = name.partition("@")
         op, family, dtype = what.split(".")
-        rows.setdefault((op, family), {}).setdefault(where.split("-")[0], set()).add(dtype)
+        found.setdefault((op, family), {}).setdefault(where.split("-")[0], set()).add(dtype)
+    rows: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (op, family), backends in sorted(found.items()):
+        cells = tuple(", ".join(sorted(backends.get(name, set()))) or "-" for name in BACKENDS)
+        rows.setdefault((family, cells), []).append(op)
     lines = [f"| operation | algorithm | {' | '.join(BACKENDS.values())} |", "|---|---|" + "---|" * len(BACKENDS)]
-    for (op, family), backends in sorted(rows.items()):
-        cells = (", ".join(sorted(backends.get(name, set()))) or "-" for name in BACKENDS)
-        lines.append(f"| {op} | {family} | {' | '.join(cells)} |")
+    for (family, cells), ops in sorted(rows.items(), key=lambda row: (row[1], row[0])):
+        lines.append(f"| {', '.join(ops)} | {family} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

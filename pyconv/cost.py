@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .problem import ITEM_BYTES, ConvProblem, Problem
 
-__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "pool_seconds", "roofline", "winograd_seconds"]
+__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "pool_seconds", "winograd_seconds"]
 
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
 NOMINAL_THREADS = 2
+#: Seconds of a call however small it is.
+_OVERHEAD = 3e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +44,100 @@ class Machine:
         )
 
 
-def roofline(
-    problem: ConvProblem,
-    machine: Machine,
-    *,
-    efficiency: float,
-    lane_use: float = 1.0,
-    extra_bytes: float = 0.0,
-    overhead: float = 3e-6,
-) -> float:
-    """Seconds: the longer of arithmetic and traffic, plus what a call costs however small it is.
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One axis of the kernels' d, h and w."""
 
-    ``efficiency`` is the kernel's share of peak with full vectors, ``lane_use`` the share of vector elements that
-    hold outputs, ``extra_bytes`` what is written and read again beyond x, w and y.
-    """
-    scale = 2 if problem.dtype == "f64" else 1
-    arithmetic = problem.flops * scale / (machine.gflops * 1e9 * NOMINAL_THREADS * efficiency * lane_use)
-    bandwidth = machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes
-    traffic = (problem.bytes + extra_bytes) / (bandwidth * 1e9)
-    return max(arithmetic, traffic) + 0.3 * min(arithmetic, traffic) + overhead
+    size: int = 1
+    k: int = 1
+    out: int = 1
+    stride: int = 1
+    dilation: int = 1
+    padding: tuple[int, int] = (0, 0)
+
+    def live_share(self, outputs: int) -> float:
+        """Share of the taps that read more than zero padding for any of so many neighbouring outputs."""
+        if 8 * sum(self.padding) < self.size:
+            return 1.0
+        outputs = max(1, min(outputs, self.out))
+        live = groups = 0
+        for first in range(0, self.out, outputs):
+            last = min(first + outputs, self.out) - 1
+            begin = max(0, -(-(self.padding[0] - last * self.stride) // self.dilation))
+            end = min(self.k, -(-(self.size + self.padding[0] - first * self.stride) // self.dilation))
+            live, groups = live + max(1, end - begin), groups + 1
+        return live / groups / self.k
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A problem in the numbers that every estimate starts from."""
+
+    d: _Axis
+    h: _Axis
+    w: _Axis
+    c_in: int  # of a group
+    c_out: int
+    groups: int
+    images: int  # of a group
+    planes: int  # of output: images and output depths
+    pixels: int  # of output, all planes
+    item: int  # bytes of an element in scratch and weights
+    lanes: int  # of a vector of sums
+    flops: float
+    bytes: int
+    x_size: int
+    out_size: int
+    peak: float  # flops a second of all threads
+    cycle: float  # seconds: a core starts two vector FMAs in it
+    bandwidth: float  # bytes a second of what a repeated call reads and writes
+    channels_last: bool
+    widened: bool
+    zeros: bool
+
+
+@lru_cache(maxsize=16)
+def _work(problem: ConvProblem, machine: Machine) -> _Work:
+    out = problem.out_spatial
+    sizes = zip(
+        problem.kernel_axes,
+        problem.spatial,
+        problem.kernel,
+        out,
+        problem.stride,
+        problem.dilation,
+        problem.padding,
+        strict=True,
+    )
+    axes = {name: _Axis(*axis) for name, *axis in sizes}
+    d, h, w = (axes.get(name, _Axis()) for name in "dhw")
+    item = summed_bytes(problem)
+    lanes = lanes_of(problem, machine)
+    core = machine.gflops * 1e9 / (2 if problem.dtype == "f64" else 1)
+    pixels = problem.n * math.prod(out)
+    return _Work(
+        d=d,
+        h=h,
+        w=w,
+        c_in=problem.c_in // problem.groups,
+        c_out=problem.c_out // problem.groups,
+        groups=problem.groups,
+        images=problem.n,
+        planes=problem.n * d.out,
+        pixels=pixels,
+        item=item,
+        lanes=lanes,
+        flops=problem.flops,
+        bytes=problem.bytes,
+        x_size=math.prod(problem.x_shape),
+        out_size=problem.c_out * pixels,
+        peak=core * NOMINAL_THREADS,
+        cycle=4.0 * lanes / core,
+        bandwidth=1e9 * (machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes),
+        channels_last=problem.channels_last,
+        widened=problem.dtype == "f16",
+        zeros=problem.padding_mode == "zeros",
+    )
 
 
 def summed_bytes(problem: ConvProblem) -> int:
@@ -72,185 +150,201 @@ def lanes_of(problem: ConvProblem, machine: Machine) -> int:
     return max(1, machine.lanes * 4 // summed_bytes(problem))
 
 
-def _converting(problem: ConvProblem, family: str) -> float:
-    """Seconds for float16 on its way in and out; where elements are turned as well, that hides it."""
-    if problem.dtype != "f16" or family in ("depthwise-channels", "grouped-channels"):
-        return 0.0
-    return 0.03e-9 * (math.prod(problem.x_shape) + math.prod(problem.out_shape))
+def _whole(count: int, lanes: int) -> int:
+    """Round a count up to whole vectors."""
+    return -(-count // lanes) * lanes
+
+
+def _roofline(
+    work: _Work,
+    *,
+    efficiency: float,
+    lane_use: float = 1.0,
+    extra_bytes: float = 0.0,
+    fixed: float = 0.0,
+) -> float:
+    """Seconds: the longer of arithmetic and traffic, plus what a call costs however small it is.
+
+    ``efficiency`` is the kernel's share of peak with full vectors, ``lane_use`` the share of vector elements that
+    hold outputs, ``extra_bytes`` what is written and read again beyond x, w and y, ``fixed`` what one core would need
+    for everything else.
+    """
+    arithmetic = work.flops / (work.peak * efficiency * lane_use)
+    traffic = (work.bytes + extra_bytes) / work.bandwidth
+    return max(arithmetic, traffic) + 0.3 * min(arithmetic, traffic) + _OVERHEAD + fixed / NOMINAL_THREADS
+
+
+def _converting(work: _Work) -> float:
+    """Seconds for float16 on its way in and out, where elements are not turned as well."""
+    return 0.03e-9 * (work.x_size + work.out_size) if work.widened else 0.0
+
+
+def _turning(work: _Work) -> float:
+    """Seconds of one core to turn x into pixels of channels and y back."""
+    return (work.x_size + work.out_size) * (0.02e-9 if work.channels_last else 0.075e-9)
+
+
+def _turn_cycles(work: _Work, pixels: float) -> float:
+    """Cycles to turn rows of pixels into pixels of ``lanes`` channels, or back (csrc/channels.inc.c)."""
+    return pixels * (1.0 if work.channels_last else 50.0 / work.lanes)
 
 
 #: Share of peak that each dense kernel reaches when its vectors are full.
-_EFFICIENCY = {"direct": 0.87, "direct-channels": 0.92, "im2col": 0.82}
+_EFFICIENCY = {"direct": 0.87, "im2col": 0.82}
 
 
 def conv_seconds(problem: ConvProblem, machine: Machine, family: str) -> float:
     """Seconds of one of the direct-summation kernels (csrc/*.inc.c and their Numba twins)."""
-    lanes = lanes_of(problem, machine)
-    w_out, h_out = problem.out_spatial[-1], problem.out_spatial[-2] if problem.rank > 1 else 1
-    reach = (problem.kernel[-1] - 1) * problem.dilation[-1] // problem.stride[-1]
-    c_out = problem.c_out // problem.groups
-    item = summed_bytes(problem)
-    if w_out * h_out == 0:
-        return 0.0
-    if family.startswith("depthwise"):
-        return _depthwise_seconds(problem, machine, family, lanes)
+    work = _work(problem, machine)
+    if work.out_size == 0:
+        return _OVERHEAD
+    if family == "depthwise":
+        return _depthwise_seconds(work)
+    if family == "depthwise-channels":
+        return _depthwise_channels_seconds(work)
     if family == "grouped-channels":
-        blocks = max(1, -(-problem.c_in // lanes))
-        return roofline(
-            problem,
-            machine,
-            efficiency=0.95 if problem.stride[-1] == 1 else 0.8,
-            lane_use=max(1, problem.c_in) / (blocks * lanes),
-            overhead=3e-6 + (_turning(problem) + problem.n * blocks * 50e-9) / NOMINAL_THREADS,
+        channels = work.c_in * work.groups
+        return _roofline(
+            work,
+            efficiency=0.95 if work.w.stride == 1 else 0.8,
+            lane_use=max(1, channels) / max(work.lanes, _whole(channels, work.lanes)),
+            fixed=_turning(work) + work.images * -(-channels // work.lanes) * 50e-9,
         )
-    if family == "implicit-gemm":
-        return _implicit_seconds(problem, machine, lanes)
-    efficiency = _EFFICIENCY[family]
-    pointwise = all(k == 1 for k in problem.kernel) and all(s == 1 for s in problem.stride)
-    pitch = w_out + (0 if family == "im2col" else reach)
-    pixels = (h_out - 1) * pitch + w_out
-    use = w_out * h_out / (-(-pixels // lanes) * lanes)
-    if family == "direct-channels":
-        # channels in the lanes, up to 8 pixels of a row at a time; the results are turned on their way out
-        use = c_out / (-(-c_out // lanes) * lanes) * min(1.0, w_out / -(-w_out // 8) / 4)
-        efficiency *= 0.7 if pointwise else 0.93 if problem.stride[-1] != 1 else 1.0
-    elif problem.c_out * problem.reduction * item > 4 << 20:
+    return _implicit_seconds(work) if family == "implicit-gemm" else _dense_seconds(work, family)
+
+
+def _dense_seconds(work: _Work, family: str) -> float:
+    """Seconds of csrc/direct.inc.c and csrc/im2col.inc.c: pixels in the lanes."""
+    efficiency, lanes = _EFFICIENCY[family], work.lanes
+    reduction = work.c_in * work.d.k * work.h.k * work.w.k
+    pointwise = all(axis.k == axis.stride == 1 for axis in (work.d, work.h, work.w))
+    pitch = work.w.out + (0 if family == "im2col" else (work.w.k - 1) * work.w.dilation // work.w.stride)
+    pixels = (work.h.out - 1) * pitch + work.w.out
+    use = work.w.out * work.h.out / _whole(pixels, lanes)
+    if work.groups * work.c_out * reduction * work.item > 4 << 20:
         # every tile of pixels streams the weights, faster than the last cache gives them
         efficiency *= 0.85
     # few output channels leave accumulators idle; im2col also copies each operand once for all of them
-    if c_out < 4 and family != "direct-channels":
-        efficiency *= (0.25, 0.4, 0.6)[c_out - 1]
+    if work.c_out < 4:
+        efficiency *= (0.25, 0.4, 0.6)[work.c_out - 1]
+    products = work.groups * reduction * work.images * work.w.out * work.h.out * work.item
     lowered = 0.0
     if family == "im2col":
-        lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * (0.15 if pointwise else 0.3)
-    elif pointwise and problem.reduction > 256:
-        lowered = problem.reduction * problem.groups * problem.n * w_out * h_out * item * 0.25
+        lowered = products * (0.15 if pointwise else 0.3)
+    elif pointwise and reduction > 256:
+        lowered = products * 0.25
     # each group's tasks, each input row that is copied into a tile (phase by phase where the stride is not 1) and each
     # row of a packed panel have a fixed cost
-    fixed = problem.n * problem.groups * 0.3e-6 + _converting(problem, family)
-    if not pointwise or family == "direct-channels":
-        fixed += problem.n * problem.c_in * (h_out + problem.kernel[0]) * (7e-9 if problem.stride[-1] == 1 else 25e-9)
-    if family == "direct-channels" and not problem.channels_last:
-        fixed += problem.n * problem.c_out * w_out * h_out * 0.35e-9
+    fixed = work.images * work.groups * 0.3e-6 + _converting(work)
+    if not pointwise:
+        rows = work.images * work.groups * work.c_in * (work.h.out + work.h.k)
+        fixed += rows * (7e-9 if work.w.stride == 1 else 25e-9)
+    if work.channels_last:  # rows of pixels are gathered and scattered
+        fixed += 0.15e-9 * (work.x_size + work.out_size)
     if family == "im2col":
-        fixed += problem.n * problem.groups * problem.reduction * -(-pixels // (3 * lanes)) * 2.5e-9
-    overhead = 3e-6 + fixed / NOMINAL_THREADS
-    return roofline(problem, machine, efficiency=efficiency, lane_use=use, extra_bytes=lowered, overhead=overhead)
+        fixed += work.images * work.groups * reduction * -(-pixels // (3 * lanes)) * 2.5e-9
+    return _roofline(work, efficiency=efficiency, lane_use=use, extra_bytes=lowered, fixed=fixed)
 
 
-def _cycle(problem: ConvProblem, machine: Machine, lanes: int) -> float:
-    """Seconds of a cycle: a core starts two vector FMAs in it, of two flops a lane."""
-    peak = machine.gflops * 1e9 / (2 if problem.dtype == "f64" else 1)
-    return 4.0 * lanes / peak
-
-
-def _turn_cycles(problem: ConvProblem, lanes: int, pixels: int) -> float:
-    """Cycles to turn rows of pixels into pixels of ``lanes`` channels, or back (csrc/channels.inc.c)."""
-    return pixels * (1.0 if problem.channels_last else 50.0 / lanes)
-
-
-def _implicit_seconds(problem: ConvProblem, machine: Machine, lanes: int) -> float:
+def _implicit_seconds(work: _Work) -> float:
     """Seconds of csrc/implicit_gemm.inc.c: the product, what each register tile and run costs, and both turns."""
-    depth = problem.kernel[0] if problem.rank == 3 else 1
-    kh = problem.kernel[-2] if problem.rank > 1 else 1
-    c_in, c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
-    vectors, chunks = -(-c_out // lanes), -(-c_in // lanes) * depth
-    pixels = problem.n * problem.groups * math.prod(problem.out_spatial)
-    tiles = pixels / 8 * -(-vectors // 3)
-    runs = chunks * kh * (problem.kernel[-1] if problem.dilation[-1] != 1 else 1)
-    rows_read = 1 if problem.rank == 1 or problem.kernel[-2] > 1 else 1 / problem.stride[-2]
-    cycles = tiles * (60 + runs * 12)
-    cycles += vectors * _turn_cycles(problem, lanes, pixels)
-    cycles += (
-        rows_read
-        * chunks
-        * _turn_cycles(
-            problem,
-            lanes,
-            problem.n * problem.groups * math.prod(problem.spatial[-2:]) * math.prod(problem.out_spatial[:-2]),
-        )
-    )
-    if c_in % lanes:
-        cycles += chunks * pixels * 2.0
-    overhead = 3e-6 + cycles * _cycle(problem, machine, lanes) / NOMINAL_THREADS
-    use = c_out / (vectors * lanes)
-    return roofline(problem, machine, efficiency=0.98, lane_use=use, overhead=overhead)
+    lanes, d, h, w = work.lanes, work.d, work.h, work.w
+    vectors, chunks = -(-work.c_out // lanes), -(-work.c_in // lanes)
+    live = d.live_share(1) * h.live_share(8) * w.live_share(16) if work.zeros else 1.0
+    pixels = work.groups * work.pixels
+    runs = chunks * d.k * h.k * (w.k if w.dilation != 1 else 1)
+    rows_read = 1 if h.k > 1 else 1 / h.stride
+    cycles = pixels / 8 * -(-vectors // 3) * (60 + runs * 12 * live)
+    cycles += vectors * _turn_cycles(work, pixels)
+    cycles += rows_read * chunks * d.k * _turn_cycles(work, work.groups * work.planes * h.size * w.size)
+    if work.c_in % lanes:
+        cycles += chunks * d.k * pixels * 2.0
+    return _roofline(work, efficiency=0.98, lane_use=work.c_out / (vectors * lanes * live), fixed=cycles * work.cycle)
 
 
 def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> float:
     """Seconds of Winograd's F(m, r) (csrc/winograd.inc.c): the product, the transforms, and the weights' traffic."""
-    lanes, item = lanes_of(problem, machine), summed_bytes(problem)
-    planar = range(max(0, problem.rank - 2), problem.rank)
-    transformed = [i for i in planar if problem.kernel[i] == r]
+    work = _work(problem, machine)
+    lanes, depth = work.lanes, work.d.k
+    transformed = [axis for axis in (work.h, work.w) if axis.k == r]
     points = int((m + r - 1) ** len(transformed))
-    tiles = problem.n * math.prod(
-        -(-size // m) if i in transformed else size for i, size in enumerate(problem.out_spatial)
+    tiles = work.planes * math.prod(
+        # each of the dilation's phases is cut for itself
+        axis.dilation * -(-axis.out // (axis.dilation * m)) if axis.k == r else axis.out
+        for axis in (work.h, work.w)
     )
-    depth = problem.kernel[0] if problem.rank == 3 else 1
-
-    def whole(channels: int) -> int:
-        return -(-channels // lanes) * lanes
-
-    c_in, c_out = depth * problem.c_in // problem.groups, whole(problem.c_out // problem.groups)
-    peak = machine.gflops * 1e9 * NOMINAL_THREADS / (2 if problem.dtype == "f64" else 1)
-    product = 2.0 * problem.groups * points * tiles * c_in * c_out / (peak * 0.85)
+    in_lanes, out_lanes = -(-work.c_in // lanes), -(-work.c_out // lanes)
+    c_in, c_out = depth * work.c_in, out_lanes * lanes
+    product = 2.0 * work.groups * points * tiles * c_in * c_out / (work.peak * 0.85)
     # vector operations of the transforms, and the turns from and to rows of pixels
-    in_lanes, out_lanes = whole(problem.c_in // problem.groups) / lanes, c_out / lanes
-    pixels = math.prod(problem.out_spatial) * problem.n
-    operations = tiles * points * (4 * depth * in_lanes + 3 * out_lanes)
-    operations += _turn_cycles(problem, lanes, pixels) * 2 * (1.5 * depth * in_lanes + out_lanes)
-    transforms = problem.groups * operations * _cycle(problem, machine, lanes)
-    weights = points * problem.groups * c_in * c_out * item
+    operations = float(tiles * points * (4 * depth * in_lanes + 3 * out_lanes))
+    operations += _turn_cycles(work, work.pixels) * 2 * (1.5 * depth * in_lanes + out_lanes)
+    transforms = work.groups * operations * work.cycle
+    weights = points * work.groups * c_in * c_out * work.item
     bandwidth = machine.cache_gbytes if weights <= machine.cache_bytes else machine.memory_gbytes
     # half of the weights' traffic hides behind the product
     return product + transforms / NOMINAL_THREADS + 0.5 * weights / (bandwidth * 1e9) + 6e-6
 
 
-def _turning(problem: ConvProblem) -> float:
-    """Seconds of one core to turn x into pixels of channels and y back."""
-    elements = problem.c_in * math.prod(problem.spatial) + problem.c_out * math.prod(problem.out_spatial)
-    return problem.n * elements * (0.02e-9 if problem.channels_last else 0.075e-9)
-
-
-def _depthwise_seconds(problem: ConvProblem, machine: Machine, family: str, lanes: int) -> float:
-    """Seconds of a depthwise kernel; the constants are seconds and shares measured on one core of a Zen 5."""
-    w_out, h_out = problem.out_spatial[-1], problem.out_spatial[-2] if problem.rank > 1 else 1
-    kh, stride_h, dilation_h = (
-        x[-2] if problem.rank > 1 else 1 for x in (problem.kernel, problem.stride, problem.dilation)
+def _is_small_square(work: _Work) -> bool:
+    """Whether a depthwise kernel has register tiles of its own: rows of x where they lie, or two rows of taps."""
+    return (
+        work.h.k == work.w.k
+        and work.w.k in (3, 5, 7)
+        and work.h.stride == work.w.stride <= 2
+        and (work.w.dilation == 1)
     )
-    stride = problem.stride[-1]
-    depth = problem.kernel[0] if problem.rank == 3 else 1
-    planes = problem.n * math.prod(problem.out_spatial[:-2])
-    # small, square and dense: rows of x where they lie, or the taps of two rows in registers
-    dense = kh == problem.kernel[-1] and kh in (3, 5, 7) and stride_h == stride <= 2 and problem.dilation[-1] == 1
-    if family == "depthwise":
-        # rows of pixels in whole vectors, eight rows a register tile, some of them twice where they do not come out
-        # even; each plane, input row and register tile has a fixed cost
-        strips = -(-h_out // 8) * -(-w_out // (2 * lanes))
-        use = w_out / (-(-w_out // lanes) * lanes) * (1.0 if h_out > 6 else h_out / 7)
-        if kh == h_out == depth == 1:  # one row: its vectors stand in for rows
-            use = w_out / (-(-w_out // (16 * lanes)) * 16 * lanes)
-            fixed = planes * problem.c_in * 30e-9
-            share = 0.85 if problem.kernel[-1] >= 16 * lanes and stride == problem.dilation[-1] == 1 else 0.45
-        elif dense and (stride == 1 or dilation_h == 1):
-            fixed = planes * (problem.c_in * (20e-9 + h_out * stride * 1e-9) + problem.c_out * strips * 15e-9)
-            share = {3: 0.75, 5: 0.75, 7: 0.8}[kh] if stride == 1 else {3: 0.36, 5: 0.47, 7: 0.62}[kh]
-        else:
-            fixed = planes * (problem.c_in * (h_out + kh) * 7e-9 + problem.c_out * strips * 15e-9)
-            share = 0.6 if kh < 8 else 0.88 if w_out > lanes else 0.7
-            if stride_h != 1:
-                share, fixed = 0.3, fixed * 1.5
+
+
+def _depthwise_seconds(work: _Work) -> float:
+    """Seconds of csrc/depthwise.inc.c; the constants are seconds and shares measured on one core of a Zen 5.
+
+    Rows of pixels in whole vectors, eight rows a register tile, some of them twice where they do not come out even;
+    each plane, input row and register tile has a fixed cost.
+    """
+    lanes, h, w = work.lanes, work.h, work.w
+    strips = -(-h.out // 8) * -(-w.out // (2 * lanes))
+    use = w.out / _whole(w.out, lanes) * (1.0 if h.out > 6 else h.out / 7)
+    channels, outputs = work.groups * work.planes, work.groups * work.planes * work.c_out
+    if h.k == h.out == work.d.k == 1:  # one row: its vectors stand in for rows
+        use = w.out / _whole(w.out, 16 * lanes)
+        fixed = channels * 30e-9
+        share = 0.85 if w.k >= 16 * lanes and w.stride == w.dilation == 1 else 0.45
+    elif _is_small_square(work) and (w.stride == 1 or h.dilation == 1):
+        fixed = channels * (20e-9 + h.out * w.stride * 1e-9) + outputs * strips * 15e-9
+        share = {3: 0.75, 5: 0.75, 7: 0.8}[w.k] if w.stride == 1 else {3: 0.36, 5: 0.47, 7: 0.62}[w.k]
     else:
-        # x and y are turned, unless channels are fastest in memory already; a plane beyond L1 slows every FMA
-        plane = (h_out + kh) * (w_out + problem.kernel[-1]) * lanes * summed_bytes(problem)
-        fixed = _turning(problem) + planes * -(-problem.c_in // lanes) * 50e-9
-        share = 0.95 if dense and dilation_h == 1 and w_out >= 4 else 0.7 if plane < 48 << 10 else 0.6
-        use = problem.groups / (-(-problem.groups // lanes) * lanes)
-    fixed += _converting(problem, family)
-    return roofline(problem, machine, efficiency=share, lane_use=use, overhead=3e-6 + fixed / NOMINAL_THREADS)
+        fixed = channels * (h.out + h.k) * 7e-9 + outputs * strips * 15e-9
+        share = 0.6 if h.k < 8 else 0.88 if w.out > lanes else 0.7
+        if h.stride != 1:
+            share, fixed = 0.3, fixed * 1.5
+        elif h.k >= 8 and work.zeros:
+            share /= h.live_share(8)
+    return _roofline(work, efficiency=share, lane_use=use, fixed=fixed + _converting(work))
+
+
+def _depthwise_channels_seconds(work: _Work) -> float:
+    """Seconds of csrc/depthwise_channels.inc.c.
+
+    x and y are turned, unless channels are fastest in memory already; a plane beyond L1 slows every FMA.
+    """
+    lanes, h, w = work.lanes, work.h, work.w
+    plane_bytes = (h.out + h.k) * (w.out + w.k) * lanes * work.item
+    small = _is_small_square(work) and h.dilation == 1 and w.out >= 4
+    efficiency = 0.95 if small else 0.7 if plane_bytes < 48 << 10 else 0.6
+    if work.d.k > 1:
+        efficiency = 0.6
+    elif work.zeros and not small:
+        efficiency /= h.live_share(2)
+    return _roofline(
+        work,
+        efficiency=efficiency,
+        lane_use=work.groups / _whole(work.groups, lanes),
+        fixed=_turning(work) + work.planes * -(-work.groups // lanes) * 50e-9,
+    )
 
 
 def pool_seconds(problem: Problem, machine: Machine) -> float:
     """Seconds of a kernel that moves every array once (csrc/pool.inc.c)."""
     bandwidth = machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes
-    return problem.bytes / (0.7 * bandwidth * 1e9) + 3e-6
+    return problem.bytes / (0.7 * bandwidth * 1e9) + _OVERHEAD

@@ -118,7 +118,7 @@ def _named(name: str, call: Call, options: Options) -> list[Algorithm]:
 
 
 def _refusal(algorithm: Algorithm, call: Call, name: str, alone: bool, options: Options) -> str:
-    """Why this algorithm may not be taken, whatever its speed; empty where it may."""
+    """Why this algorithm may not be taken, whatever its speed and its scratch; empty where it may."""
     support = algorithm.supports(call.problem)
     if not support:
         return support.reason
@@ -129,9 +129,11 @@ def _refusal(algorithm: Algorithm, call: Call, name: str, alone: bool, options: 
             return f"needs accuracy={needed!r}, here {options.accuracy!r}"
     if not algorithm.preferred and not alone:
         return "not the instruction set in use; ask for it by its id"
-    if algorithm.workspace(call) is None:
-        return f"needs more scratch than max_workspace ({call.max_workspace} bytes)"
     return ""
+
+
+def _too_large(call: Call) -> str:
+    return f"needs more scratch than max_workspace ({call.max_workspace} bytes)"
 
 
 def _machine() -> Machine:
@@ -147,15 +149,16 @@ def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, li
     asked = _named(name, call, options)
     machine = _machine()
     alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
-    ranked = sorted(asked, key=lambda a: (a.backend == "numpy", a.estimate(call.problem, machine), a.id))
-    refusals: dict[str, str] = {}
-    for algorithm in ranked:
-        refusals[algorithm.id] = _refusal(algorithm, call, name, alone, options)
-        if not refusals[algorithm.id]:
-            why = "asked for by name" if name != "auto" else "lowest estimate"
-            if name == "auto" and algorithm.backend == "numpy":
-                why = "no other algorithm can do it"
-            return algorithm, why, asked, refusals
+    refusals = {a.id: _refusal(a, call, name, alone, options) for a in asked}
+    able = [a for a in asked if not refusals[a.id]]
+    for algorithm in sorted(able, key=lambda a: (a.backend == "numpy", a.estimate(call.problem, machine), a.id)):
+        if algorithm.workspace(call) is None:
+            refusals[algorithm.id] = _too_large(call)
+            continue
+        why = "asked for by name" if name != "auto" else "lowest estimate"
+        if name == "auto" and algorithm.backend == "numpy":
+            why = "no other algorithm can do it"
+        return algorithm, why, asked, refusals
     table = "\n".join(f"  {id}: {reason}" for id, reason in refusals.items())
     raise Unsupported(f"no permitted algorithm can do {call.problem.op} {call.problem}:\n{table}")
 
@@ -177,14 +180,14 @@ def make_plan(call: Call, name: str, options: Options) -> Plan:
 
 def explain_call(call: Call, name: str, options: Options) -> Explanation:
     """Return what :func:`make_plan` would take, with every candidate's answer."""
-    chosen, why, asked, _ = _choose(call, name, options)
+    chosen, why, asked, refusals = _choose(call, name, options)
     machine = _machine()
     best = chosen.estimate(call.problem, machine)
-    alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
     rows = []
     for algorithm in asked:
-        refusal = _refusal(algorithm, call, name, alone, options)
         supported = bool(algorithm.supports(call.problem))
+        workspace = algorithm.workspace(call) if supported else None
+        refusal = refusals[algorithm.id] or (_too_large(call) if workspace is None else "")
         estimate = algorithm.estimate(call.problem, machine) if supported else None
         reason = refusal
         if not refusal and algorithm is not chosen and estimate is not None:
@@ -196,7 +199,7 @@ def explain_call(call: Call, name: str, options: Options) -> Explanation:
                 id=algorithm.id,
                 supported=not refusal,
                 reason=reason,
-                workspace_bytes=algorithm.workspace(call) if supported else None,
+                workspace_bytes=workspace,
                 estimate_s=estimate,
                 measured_s=None,
                 error_bound=algorithm.error_bound(call.problem) if supported else None,

@@ -271,6 +271,18 @@ class ConvProblem:
         return len(self.spatial)
 
     @property
+    def kernel_axes(self) -> str:
+        """The names that kernels know the spatial axes by: d, h and w, where h and w make the planes they work on.
+
+        Where a kernel of three axes has one tap along h, that axis may be their d, and d their h: whatever is fast for
+        planes is fast for ``3x1x1`` and ``3x1x3`` too.
+        """
+        if self.rank != 3:
+            return AXES[self.rank]
+        kd, kh, kw = self.kernel
+        return "hdw" if kh == 1 < kd and kw in (1, kd) and self.stride[0] == 1 else "dhw"
+
+    @property
     def op(self) -> str:
         """The name of the function: conv1d, conv2d or conv3d."""
         return f"conv{self.rank}d"

@@ -232,13 +232,15 @@ def problems(draw: st.DrawFn, dtypes: tuple[str, ...] = ("f32", "f64"), depthwis
 
 @st.composite
 def winograd_problems(draw: st.DrawFn, taps: int, dtype: str) -> ConvProblem:
-    """A problem for F(m, taps): stride 1 and ``taps`` taps, or one, along h and w."""
+    """A problem for F(m, taps): stride 1 and ``taps`` taps, or one, along both axes of a plane."""
     rank = draw(st.sampled_from((1, 2, 2, 2, 3)))
     form = draw(st.sampled_from(((taps, taps), (1, taps), (taps, 1)))) if rank > 1 else (taps,)
     groups = draw(st.sampled_from((1, 1, 1, 2)))
     depth = (draw(st.integers(1, 3)),) if rank == 3 else ()
     kernel = (*depth, *form)
     stride = (*(draw(st.integers(1, 2)) for _ in depth), *(1 for _ in form))
+    if rank == 3 and draw(st.booleans()):  # planes of d and w
+        kernel, stride = (taps, 1, draw(st.sampled_from((1, taps)))), (1, stride[0], 1)
     dilation = tuple(draw(st.sampled_from((1, 1, 1, 2, 3))) for _ in kernel)
     padding = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in kernel)
     spatial = tuple(

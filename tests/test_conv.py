@@ -355,6 +355,28 @@ def test_non_finite_values_stay_in_their_windows(text: str, value: float, where:
             compare_integers(run(problem, data, algorithm.id), expected, algorithm)
 
 
+DEEP_PADDING = [
+    "n1c20h33w33-o24k3s1p12d12-f32-bias",
+    "n2c5h5w7-o9k9s1p9-f32",
+    "n1c6w50-o8k128s1p200:100g2-f32-bias",
+    "n1c3d4h20w20-o8k7s2p3-f64",
+    "n1c3d2h6w6-o8k3x1x1s1p3x0x0-f32",
+    "n3c4h7w7-o4k31s1p15g4-f32",
+]
+
+
+@pytest.mark.parametrize("weight", [1.0, np.inf, np.nan])
+@pytest.mark.parametrize("text", DEEP_PADDING)
+def test_taps_in_the_padding_count_only_if_they_are_not_finite(text: str, weight: float) -> None:
+    """Zero times a finite weight may be left out; zero times infinity is NaN."""
+    problem = ConvProblem.parse(text)
+    data = make_data(problem, integers=True)
+    data.w.reshape(-1)[[0, data.w.size // 2, -1]] = weight
+    expected = run(problem, data, f"{problem.op}.reference.{problem.dtype}@numpy")
+    for algorithm in supporting(problem):
+        compare_integers(run(problem, data, algorithm.id), expected, algorithm)
+
+
 @pytest.mark.parametrize("text", ["n1c1h4w40-o1k1s1p0", "n1c4h9w40-o4k3s1p1g4", "n1c3h9w40-o9k3s1p1"])
 @pytest.mark.parametrize("dtype", ["f16", "f32", "f64"])
 def test_denormals_are_kept(text: str, dtype: str) -> None:

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "problem"},
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
+    "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "cost", "errors", "kernels", "problem"},

@@ -18,7 +18,17 @@ from pyconv.problem import ConvProblem
 pytest.importorskip("numba")
 
 import numba
-from pyconv.kernels.cpu import depthwise, depthwise_channels, direct, direct_channels, jit, simd, threads, winograd
+from pyconv.kernels.cpu import (
+    depthwise,
+    depthwise_channels,
+    direct,
+    grouped_channels,
+    implicit_gemm,
+    jit,
+    simd,
+    threads,
+    winograd,
+)
 
 from pyconv.backends import numba_cpu
 
@@ -35,8 +45,9 @@ def check(text, threads=2, algorithm="direct"):
         y = pyconv.conv2d(x, w, stride=p.stride, padding=p.padding, groups=p.groups, algorithm=algorithm)
     assert np.array_equal(y, reference.conv(p, x, w))
 """
-DENSE = "n2c16h40w41-o20k3s1p1-f32"
+DENSE = "n2c16h40w41-o40k3s1p1-f32"  # (work enough for two threads)
 DEPTHWISE = "n1c24h40w41-o24k3s1p1g24-f32"
+GROUPED = "n2c40h20w21-o40k3s1p1g10-f32"
 
 
 def run_python(code: str, **environment: str) -> str:
@@ -63,25 +74,31 @@ def arrays(text: str):
 
 KERNELS = {
     "direct": (direct, "conv_dense"),
-    "direct-channels": (direct_channels, "conv_direct_channels"),
+    "implicit-gemm": (implicit_gemm, "conv_implicit_gemm"),
     "im2col": (direct, "conv_dense"),
     "depthwise": (depthwise, "conv_depthwise"),
     "depthwise-channels": (depthwise_channels, "conv_depthwise_channels"),
 }
+if depthwise_channels.WINDOWS:
+    KERNELS["grouped-channels"] = (grouped_channels, "conv_grouped_channels")
+
+
+def problem_for(family: str) -> str:
+    return GROUPED if family == "grouped-channels" else DEPTHWISE if "depthwise" in family else DENSE
 
 
 @pytest.mark.parametrize("family", KERNELS)
 def test_the_compiled_kernel_is_what_runs(family, monkeypatch):
-    problem, x, w = arrays(DEPTHWISE)
+    problem, x, w = arrays(problem_for(family))
     algorithm = f"{family}.f32@numba"
-    y = pyconv.conv2d(x, w, padding=1, groups=24, algorithm=algorithm)
+    y = pyconv.conv2d(x, w, padding=1, groups=problem.groups, algorithm=algorithm)
     assert np.array_equal(y, reference.conv(problem, x, w))
     assert numba_cpu.last_kernel() == f"conv_{family.replace('-', '_')}_f32__numba"
 
     # a kernel that does less than all of it is noticed
     monkeypatch.setattr(*KERNELS[family], lambda *arguments: 0)
     with pytest.raises(RuntimeError, match="did 0 of"):
-        pyconv.conv2d(x[..., :-1], w, padding=1, groups=24, algorithm=algorithm)
+        pyconv.conv2d(x[..., :-1], w, padding=1, groups=problem.groups, algorithm=algorithm)
 
 
 @pytest.mark.parametrize("threads", [1, 5])
@@ -150,10 +167,30 @@ def test_shares_all_run_and_errors_reach_the_caller():
         threads.run_shares(fail, 5)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity masks")
+def test_helpers_keep_off_the_processor_of_their_caller():
+    allowed = os.sched_getaffinity(0)
+    if not 2 <= len(allowed) <= threads._FEW_PROCESSORS:
+        pytest.skip("helpers go where the system puts them")
+
+    def masks() -> list[set[int]]:
+        threads.run_shares(lambda share: None, 2)
+        return [os.sched_getaffinity(helper.native_id) for helper in threads._pool.helpers]
+
+    masks()
+    assert all(len(mask) == len(allowed) - 1 and mask < allowed for mask in masks())
+    try:
+        os.sched_setaffinity(0, {min(allowed)})  # nothing is left aside of it
+        assert all(mask == {min(allowed)} for mask in masks())
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 @pytest.mark.parametrize(
     ("algorithm", "shape", "c_out"),
     [
         ("direct", (2, 32, 50, 47), 40),
+        ("implicit-gemm", (2, 90, 30, 27), 100),
         # (blocks that are shared out whole, stage by stage, and some of each)
         ("winograd-f4x3", (2, 32, 50, 47), 40),
         ("winograd-f2x3", (1, 256, 14, 14), 256),
@@ -235,12 +272,14 @@ def test_pyconv_does_not_import_numba():
 def test_narrower_vectors(environment, vector_bytes):
     if vector_bytes > simd.VECTOR_BYTES:
         pytest.skip(f"this processor has no vectors of {vector_bytes} bytes")
+    # (the small integers of winograd-f2x3 are exact; windows need vectors of 64 bytes)
+    problems = {family: problem_for(family) for family in [*KERNELS, "winograd-f2x3"] if family != "grouped-channels"}
     said = run_python(
         f"""
 from pyconv.kernels.cpu import simd
 print(simd.VECTOR_BYTES)
-for family in {[*KERNELS, "winograd-f2x3"]!r}:  # (whose small integers are exact)
-    check({DEPTHWISE!r} if "depthwise" in family else {DENSE!r}, algorithm=family)
+for family, problem in {problems!r}.items():
+    check(problem, algorithm=family)
 """,
         **environment,
     )
@@ -273,10 +312,14 @@ def test_an_odd_address_is_copied():
     ("family", "text"),
     [
         # (tags: narrow and wide panels of channels, runs of pixels of two lengths, partial sums, tails of every kind)
-        ("direct-channels", "n2c70h11w10-o40k3s1p1-f32-bias-residual"),
-        ("direct-channels", "n1c70h11w10-o67k3s2p1d2-f64-reflect-channels_last-relu"),
+        ("implicit-gemm", "n2c170h11w10-o40k3s1p1-f32-bias-residual"),
+        ("implicit-gemm", "n1c170h11w10-o67k3s2p1d2-f64-reflect-channels_last-relu"),
+        ("implicit-gemm", "n1c40h20w21-o90k1s2p0g2-f32-bias-silu"),
         ("depthwise-channels", "n2c19h11w10-o38k3s1p1g19-f32-bias-residual"),
         ("depthwise-channels", "n1c35h9w6-o35k5s2p2g35-f64-circular-channels_last-relu"),
+        ("depthwise-channels", "n1c35h9w6-o35k5s2p3d2g35-f64-circular-channels_last-relu"),
+        ("grouped-channels", "n2c40h11w10-o40k3s1p1g5-f32-bias-residual"),
+        ("grouped-channels", "n1c28h9w19-o28k7s2p3g14-f64-symmetric-channels_last-relu"),
         ("winograd-f2x3", "n2c70h11w10-o40k3s1p1-f32-bias-residual"),
         ("winograd-f4x3", "n1c90h31w29-o67k3s1p1d2-f64-reflect-channels_last-relu"),
         ("winograd-f6x3", "n1c17h40w41-o50k3s1p1g1-f32-bias-residual-silu"),
@@ -290,6 +333,8 @@ def test_the_sums_have_the_order_of_the_c_kernel(family, text):
     if c.isa_in_use() == "baseline":
         pytest.skip("multiplications and additions do not fuse in this C kernel")
     problem = ConvProblem.parse(text)
+    if f"conv2d.{family}.{problem.dtype}@numba" not in pyconv.algorithms():
+        pytest.skip("this kernel needs vectors of 64 bytes")
     rng = np.random.default_rng(0)
     dtype = {"f32": np.float32, "f64": np.float64}[problem.dtype]
     x, w = (rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.w_shape))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from cases import PROBLEMS
@@ -39,6 +40,18 @@ LARGE = [
 ]
 
 
+@pytest.fixture
+def threads_for_any_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every task may have a thread of its own, also where the work is too little for a second thread."""
+    for backend, module in (("c", "c"), ("numba", "numba_cpu")):
+        if registry.why_missing(backend) is None:
+            monkeypatch.setattr(f"pyconv.backends.{module}._FLOPS_PER_THREAD", 1)
+    call_module.plan_for.cache_clear()
+    yield
+    call_module.plan_for.cache_clear()
+
+
+@pytest.mark.usefixtures("threads_for_any_work")
 @pytest.mark.parametrize("problem", LARGE, ids=str)
 def test_same_bits_for_any_number_of_threads(problem: ConvProblem) -> None:
     """Hazard 52, decision 9."""
@@ -53,24 +66,17 @@ def test_same_bits_for_any_number_of_threads(problem: ConvProblem) -> None:
         assert len(set(results)) == 1, algorithm.id
 
 
+@pytest.mark.usefixtures("threads_for_any_work")
 @pytest.mark.parametrize("text", PROBLEMS)
-def test_same_bits_on_the_whole_table(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the work is too little for a second thread: here every task may have a thread of its own."""
+def test_same_bits_on_the_whole_table(text: str) -> None:
     problem = ConvProblem.parse(text)
     data = make_data(problem, integers=False)
     compiled = [a for a in supporting(problem) if a.backend != "numpy"]
-    for backend in {a.backend for a in compiled}:
-        module = {"c": "pyconv.backends.c", "numba": "pyconv.backends.numba_cpu"}[backend]
-        monkeypatch.setattr(f"{module}._FLOPS_PER_THREAD", 1)
-    call_module.plan_for.cache_clear()
-    try:
-        results: dict[str, set[bytes]] = {a.id: set() for a in compiled}
-        for threads in (1, 2, 3, 5, 8):
-            with pyconv.options(threads=threads):
-                for algorithm in compiled:
-                    results[algorithm.id].add(run(problem, data, algorithm.id).tobytes())
-    finally:
-        call_module.plan_for.cache_clear()
+    results: dict[str, set[bytes]] = {a.id: set() for a in compiled}
+    for threads in (1, 2, 3, 5, 8):
+        with pyconv.options(threads=threads):
+            for algorithm in compiled:
+                results[algorithm.id].add(run(problem, data, algorithm.id).tobytes())
     assert [id for id, bits in results.items() if len(bits) != 1] == []
 
 
@@ -107,6 +113,8 @@ def wait_for_child(pid: int, seconds: float = 60.0) -> int:
 
 FORK = """
 import os, sys, threading, time
+from collections.abc import Iterator
+
 import numpy as np, pyconv
 rng = np.random.default_rng(0)
 x = rng.standard_normal((1, 64, 56, 56)).astype(np.float32)

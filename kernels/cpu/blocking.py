@@ -1,8 +1,9 @@
 """How a convolution is cut into tasks, tiles and reduction blocks; csrc/blocking.c with fewer candidates.
 
-The cut is a function of the problem and the register tile alone, never of the number of threads. It is found by trying
-sensible tile sizes and counting, for each, the cycles of the slowest of NOMINAL_THREADS threads. The counts need to
-rank cuts of one kernel, not to predict seconds.
+It is found by trying sensible tile sizes and counting, for each, the cycles of the slowest of NOMINAL_THREADS threads.
+The counts need to rank cuts of one kernel, not to predict seconds. Where the order of a sum depends on the cut, the cut
+is a function of the problem and the register tile alone, never of the number of threads; the implicit GEMM sums in one
+order whatever the cut, and is cut for the threads that will run it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from . import depthwise, direct_channels, gemm, tile, winograd
+from . import depthwise, depthwise_channels, gemm, implicit_gemm, tile, winograd
 from .direct import RESIDENT_WEIGHT_BYTES
 from .simd import VECTOR_BYTES
 from .tile import CONV, Axis, Strides, Winograd
 
-__all__ = ["Conv", "plan_dense", "plan_depthwise", "plan_depthwise_channels", "plan_direct_channels", "plan_winograd"]
+__all__ = [
+    "Conv",
+    "plan_dense",
+    "plan_depthwise",
+    "plan_depthwise_channels",
+    "plan_grouped_channels",
+    "plan_implicit_gemm",
+    "plan_winograd",
+]
 
 NOMINAL_THREADS = 8  # cuts that balance on 8 balance on 1, 2 and 4
 MIN_TASK_CYCLES = 12000  # less than this is not worth handing to another thread
@@ -31,8 +40,10 @@ WINOGRAD_BLOCK_BYTES = 1280 * 1024  # transformed tiles and products of a block:
 WINOGRAD_L3_BYTES = 4 * 1024 * 1024  # the same in one thread's part of L3
 WINOGRAD_FAR_BYTES = 20 * 1024 * 1024  # transformed weights that no L3 holds beside everything else
 IM2COL_K = 256  # a packed panel of 192 bytes a step: 48 KiB
+IMPLICIT_K = 1280  # the longer the fewer sums pass through memory; longer still gains nothing
 
 _grid_axis, _panels_of = tile.grid_axis.py_func, tile.panels_of.py_func
+_input_tile = implicit_gemm.input_tile.py_func
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +63,14 @@ class Conv:
     padding_mode: int
     activation: int
     residual: bool
+    threads: int  # that will run it; only a kernel whose every bit is the same for any cut may ask
 
     def record(self, cut: dict[str, Any]) -> Any:
         """Return the array of one CONV that the kernels take."""
         params = np.zeros(1, dtype=CONV)
         for name in self.__slots__:
-            params[name] = getattr(self, name)
+            if name != "threads":
+                params[name] = getattr(self, name)
         for name, value in cut.items():
             params[name] = value
         return params
@@ -225,87 +238,6 @@ def plan_dense(conv: Conv, item_bytes: int, im2col: bool, max_scratch_bytes: int
             return None
 
 
-def _try_channels(
-    conv: Conv, lanes: int, kh_block: int, h_tile: int, w_tile: int, m_block: int, max_scratch_bytes: int
-) -> tuple[float, dict[str, Any]] | None:
-    """Return (cycles, cut), or None where it does not fit."""
-    item = VECTOR_BYTES // lanes
-    pixels, vectors = direct_channels.PIXELS, direct_channels.VECTORS
-    all_vectors, width = _ceil_div(conv.c_out, lanes), vectors * lanes
-    panels, runs = _panels_of(all_vectors, vectors), _panels_of(w_tile, pixels)
-    channels, taps = max(1, conv.c_in * conv.d.k), kh_block * conv.w.k
-    target = max(1, IM2COL_K // taps)
-    c_block = _ceil_div(channels, _ceil_div(channels, target + target // 4))
-    n_h, n_w, n_m = _ceil_div(conv.h.out, h_tile), _ceil_div(conv.w.out, w_tile), _ceil_div(panels.n, m_block)
-    n_tasks = conv.n * conv.d.out * conv.groups * n_h * n_w * n_m
-
-    gh, gw = _grid_axis(conv.h, kh_block, h_tile), _grid_axis(conv.w, conv.w.k, w_tile)
-    n_blocks, k_block = _ceil_div(channels, c_block) * _ceil_div(conv.h.k, kh_block), c_block * taps
-    tile_elems = _round_up(c_block * gh.phases * gw.phases * gh.length * gw.length + lanes, 16)
-    part_elems = m_block * h_tile * runs.n * pixels * width if n_blocks > 1 else 0
-    panel_elems = _round_up(all_vectors * lanes, 16)  # the bias
-    integers_bytes = _round_up((tile_elems + part_elems + panel_elems + pixels * width) * item, 64)
-    scratch_bytes = _round_up(integers_bytes + taps * 8, 64)
-    if scratch_bytes > max_scratch_bytes:
-        return None
-
-    steps = runs.tall * _step_cycles(runs.rows, panels.rows)
-    steps += (runs.n - runs.tall) * _step_cycles(runs.rows - 1, panels.rows)
-    tiles = m_block * h_tile * runs.n
-    cycles = steps * m_block * h_tile * n_blocks * k_block + tiles * n_blocks * 60
-    cycles += tiles * runs.rows * width * (0.2 if conv.ld_out.c == 1 else 1.5)
-    copied_rows = n_blocks * c_block * gh.phases * gw.phases * gh.length
-    cycles += copied_rows * (24 + gw.length / lanes * (4 if conv.w.stride == 1 else 16))
-    cycles += m_block * width * n_blocks * k_block * item / 24 + 300
-    # beyond the budgets every re-read comes from further away
-    if tile_elems * item > TILE_BYTES:
-        cycles *= 1.25
-    if part_elems * item > PART_BYTES:
-        cycles *= 1.25
-    return cycles * _ceil_div(n_tasks, _threads(cycles * n_tasks)), {
-        "c_block": c_block,
-        "kh_block": kh_block,
-        "kw_block": conv.w.k,
-        "h_tile": h_tile,
-        "w_tile": w_tile,
-        "m_block": m_block,
-        "n_h_tiles": n_h,
-        "n_w_tiles": n_w,
-        "n_m_blocks": n_m,
-        "n_tasks": n_tasks,
-        "rows": pixels,
-        "vectors": vectors,
-        "tile_elems": tile_elems,
-        "panel_elems": panel_elems,
-        "part_elems": part_elems,
-        "integers_bytes": integers_bytes,
-        "scratch_bytes": scratch_bytes,
-    }
-
-
-def plan_direct_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
-    """Return the CONV record with channels in the lanes, or None where the scratch is too little for any."""
-    lanes = VECTOR_BYTES // item_bytes
-    n_panels = _panels_of(_ceil_div(conv.c_out, lanes), direct_channels.VECTORS).n
-    h_tiles = _sizes(conv.h.out, (1, 2, 3, 4), (1, 2, 4, 7, 8, 14, 16, 32))
-    w_tiles = _sizes(conv.w.out, (1, 2, 3, 4) if conv.w.out > 64 else (1,), (8, 16, 32, 64, 128, 256))
-    m_blocks = sorted({_ceil_div(n_panels, parts) for parts in (1, 2, 4, 8, 16, 32)})
-    # A kernel too large for one block is cut by rows.
-    kh_block = conv.h.k
-    while True:
-        cut = _best(
-            _try_channels(conv, lanes, kh_block, h, w, m, max_scratch_bytes)
-            for h in h_tiles
-            for w in w_tiles
-            for m in m_blocks
-        )
-        if cut is not None:
-            return conv.record(cut)
-        if kh_block == 1:
-            return None
-        kh_block = _ceil_div(kh_block, 2)
-
-
 def _try_depthwise(
     conv: Conv, lanes: int, rows: int, h_tile: int, w_tile: int, max_scratch_bytes: int
 ) -> tuple[float, dict[str, Any]] | None:
@@ -372,8 +304,8 @@ def plan_depthwise(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
     return None if cut is None else conv.record(cut)
 
 
-def plan_depthwise_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
-    """Return the CONV record with channels in the lanes, or None where the scratch is too little for whole planes."""
+def _whole_planes(conv: Conv, item_bytes: int, n_m_blocks: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of tasks of a whole plane of a vector of channels, or None."""
     lanes = VECTOR_BYTES // item_bytes
     # all that a window reads, and all of x, so that what the border repeats is there
     h_tile, w_tile = (
@@ -385,18 +317,29 @@ def plan_depthwise_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int)
     scratch_bytes = _round_up(integers_bytes + conv.h.k * conv.w.k * 8, 64)
     if scratch_bytes > max_scratch_bytes:
         return None
-    n_m_blocks = _ceil_div(conv.groups, lanes)
     cut = {
         "h_tile": h_tile,
         "w_tile": w_tile,
         "n_m_blocks": n_m_blocks,
         "n_tasks": conv.n * conv.d.out * n_m_blocks,
+        "windows": depthwise_channels.has_windows(conv.h, conv.w),
         "tile_elems": tile_elems,
         "panel_elems": panel_elems,
         "integers_bytes": integers_bytes,
         "scratch_bytes": scratch_bytes,
     }
     return conv.record(cut)
+
+
+def plan_depthwise_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record with channels in the lanes, or None where the scratch is too little for whole planes."""
+    return _whole_planes(conv, item_bytes, _ceil_div(conv.groups * item_bytes, VECTOR_BYTES), max_scratch_bytes)
+
+
+def plan_grouped_channels(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of groups in the lanes, or None where the scratch is too little for whole planes."""
+    n_m_blocks = _ceil_div(conv.groups * conv.c_out * item_bytes, VECTOR_BYTES)
+    return _whole_planes(conv, item_bytes, n_m_blocks, max_scratch_bytes)
 
 
 def _winograd_of(conv: Conv, alpha: int, lanes: int) -> Winograd:
@@ -518,5 +461,77 @@ def plan_winograd(conv: Conv, item_bytes: int, alpha: int, max_scratch_bytes: in
         _try_winograd(conv, s, lanes, h, w, max_scratch_bytes)
         for h in _sizes(s.h_tiles, tuple(range(1, 17)), (1, 2, 3, 4, 6, 8))
         for w in _sizes(s.w_tiles, (1, 2, 3, 4), (8, 16, 32, 64))
+    )
+    return None if cut is None else conv.record(cut)
+
+
+def _try_implicit(
+    conv: Conv, lanes: int, h_tile: int, w_tile: int, m_block: int, max_scratch_bytes: int
+) -> tuple[float, dict[str, Any]] | None:
+    """Return (cycles, cut), or None where it does not fit."""
+    item, most = VECTOR_BYTES // lanes, implicit_gemm.VECTORS
+    s = _input_tile(conv, lanes, h_tile, w_tile)
+    all_vectors, taps = _ceil_div(conv.c_out, lanes), conv.h.k * conv.w.k
+    depth, n_pixels, window = min(lanes, conv.c_in), h_tile * w_tile, s.rows * s.cols
+    panels, groups = _panels_of(all_vectors, most), _panels_of(n_pixels, implicit_gemm.ROWS)
+    c_block = _ceil_div(s.n_chunks, _ceil_div(s.n_chunks, max(1, IMPLICIT_K // (taps * depth))))
+    n_h, n_w, n_m = _ceil_div(conv.h.out, h_tile), _ceil_div(conv.w.out, w_tile), _ceil_div(panels.n, m_block)
+    n_tasks = conv.n * conv.d.out * conv.groups * n_h * n_w * n_m
+
+    vectors = min(all_vectors, m_block * most)
+    tile_elems = _round_up(c_block * window * depth + lanes, 16)
+    panel_elems = window * lanes if conv.c_in % lanes else 0
+    part_elems = vectors * n_pixels * lanes
+    integers_bytes = _round_up((tile_elems + panel_elems + part_elems + most * lanes) * item, 64)
+    scratch_bytes = _round_up(integers_bytes + (n_pixels + c_block * conv.h.k * s.runs_in_row) * 8, 64)
+    if scratch_bytes > max_scratch_bytes:
+        return None
+
+    blocks, k_all = _ceil_div(s.n_chunks, c_block), conv.c_in * conv.d.k * taps
+    widest = min(most, all_vectors)
+    full = vectors / widest
+    steps = groups.tall * _step_cycles(groups.rows, widest)
+    steps += (groups.n - groups.tall) * _step_cycles(groups.rows - 1, widest)
+    cycles = steps * full * k_all + m_block * groups.n * blocks * 60 + full * k_all / 8
+    cycles += s.n_chunks * _turn_cycles(lanes, s.rows, s.cols, conv.w.size, conv.ld_x.c == 1)
+    cycles += vectors * _turn_cycles(lanes, h_tile, w_tile, conv.w.out, conv.ld_out.c == 1)
+    cycles += n_pixels * 2 * blocks + (window * s.n_chunks * 2 if conv.c_in % lanes else 0)
+    weight_bytes = full * most * VECTOR_BYTES * k_all
+    if weight_bytes > RESIDENT_WEIGHT_BYTES:
+        cycles += weight_bytes / 80
+    if (tile_elems + part_elems) * item > 2 * TILE_BYTES:
+        cycles *= 1.2
+    cycles += 300
+    useful = max(1, min(conv.threads, int(cycles * n_tasks / MIN_TASK_CYCLES)))
+    return cycles * _ceil_div(n_tasks, useful), {
+        "c_block": c_block,
+        "h_tile": h_tile,
+        "w_tile": w_tile,
+        "m_block": m_block,
+        "n_h_tiles": n_h,
+        "n_w_tiles": n_w,
+        "n_m_blocks": n_m,
+        "n_tasks": n_tasks,
+        "tile_elems": tile_elems,
+        "panel_elems": panel_elems,
+        "part_elems": part_elems,
+        "integers_bytes": integers_bytes,
+        "scratch_bytes": scratch_bytes,
+    }
+
+
+def plan_implicit_gemm(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of an implicit GEMM, or None where the scratch is too little for any."""
+    lanes = VECTOR_BYTES // item_bytes
+    conv = _folded(conv) or conv
+    n_panels = _panels_of(_ceil_div(conv.c_out, lanes), implicit_gemm.VECTORS).n
+    h_tiles = _sizes(conv.h.out, tuple(range(1, 9)), (1, 2, 3, 4, 6, 8, 14, 16, 32))
+    far = conv.w.out > 32
+    w_tiles = _sizes(conv.w.out, tuple(range(1, 9)) if far else (1,), (8, 16, 32, 48, 64, 96, 128, 256))
+    cut = _best(
+        _try_implicit(conv, lanes, h, w, m, max_scratch_bytes)
+        for h in h_tiles
+        for w in w_tiles
+        for m in sorted({_ceil_div(n_panels, parts) for parts in (1, 2, 4, 8, 16, 32)})
     )
     return None if cut is None else conv.record(cut)

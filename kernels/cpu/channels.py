@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba.core import types
 
 from .jit import c_function, once
@@ -31,7 +32,14 @@ from .simd import (
 )
 from .tile import RECORD, ZEROS, clear_over, map_index
 
-__all__ = ["channels_loader", "channels_storer"]
+__all__ = ["aligned", "channels_loader", "channels_storer"]
+
+
+def aligned(size: int, dtype: Any) -> Any:
+    """Return a fresh array of so many elements that starts at a multiple of a cache line."""
+    memory = np.empty(size * dtype.itemsize + 64, dtype=np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
 @once

@@ -6,7 +6,8 @@ A task is one image, one output depth and as many groups as a vector has lanes. 
 tile[d][h][w][lane], padded (runs of pixels by transposes in registers), the weights are taps[tap][lane]. A register
 tile is up to PIXELS neighbouring output pixels, or half as many of two rows, where one row has too few accumulators to
 hide the latency of an FMA: every FMA takes a vector of the tile straight from memory, and one vector of weights serves
-them all. The results y[pixel][lane] are turned back on their way out.
+them all. 3x3, 5x5 and 7x7 with stride 1 or 2 have windows where there are 32 registers: two output rows at a time, a
+loaded pixel serving all their products. The results y[pixel][lane] are turned back on their way out.
 
 flops: those of depthwise.py, no lane idle but for groups beyond a multiple of the lanes; moved besides x and y: both
 once more, within L2. The order of each sum is depthwise.py's.
@@ -20,11 +21,12 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from .channels import channels_loader, channels_storer
+from .channels import aligned, channels_loader, channels_storer
 from .jit import c_function, kernel, once
 from .simd import (
     VECTOR_BYTES,
     add_shared,
+    add_window,
     advance,
     call,
     lanes,
@@ -35,12 +37,23 @@ from .simd import (
     store_rows,
     zero,
 )
-from .tile import RELU, clear_over, map_index, panel_rows, panel_start, panels_of
+from .tile import RELU, Axis, clear_over, map_index, panel_rows, panel_start, panels_of
 
-__all__ = ["PIXELS", "conv_depthwise_channels", "link_depthwise_channels", "pack_lanes"]
+__all__ = [
+    "PAIR_PIXELS",
+    "PIXELS",
+    "WINDOWS",
+    "conv_depthwise_channels",
+    "has_windows",
+    "link_depthwise_channels",
+    "pack_lanes",
+    "window_tile",
+]
 
 #: Most pixels of a register tile of one row, and of each row where it has two: with the weights they fit 16 registers.
 PIXELS, PAIR_PIXELS = 14, 7
+#: Whether there are the registers for windows: the accumulators of two rows of PAIR_PIXELS, and the taps of two rows.
+WINDOWS = VECTOR_BYTES == 64
 
 
 @once
@@ -66,6 +79,43 @@ def pixel_tile(real: types.Float, rows: int, pixels: int, unit: bool) -> int:
     return c_function(tile, p, n, n, types.CPointer(types.int64), n, n, n, p, p, p, n, n)
 
 
+@once
+def window_tile(real: types.Float, k: int, stride: int, pixels: int, group: int) -> int:
+    """Return the address of the sums of k x k taps for ``pixels`` pixels of each of two output rows.
+
+    With a ``group`` of channels the planes are the channels of each lane's group, in turn: x is shifted by a lane for
+    each, and reads as many elements behind the last pixel.
+    """
+    step = VECTOR_BYTES * 8 // real.bitwidth
+
+    def tile(x: Any, ld_in: int, n_d: int, ld_d: int, w: Any, init: Any, y: Any, ld_y: int, rectify: int) -> None:
+        acc = repeat(load(init, 0), 2, pixels)
+        for d in range(n_d):
+            row = advance(x, d * ld_d)
+            for _ in range(stride):
+                acc = add_window(acc, row, w, k, stride, 1, 0, group)
+                row, w = advance(row, ld_in), advance(w, k * step)
+            for _ in range(k - stride):
+                acc = add_window(acc, row, w, k, stride, 1, 1, group)
+                row, w = advance(row, ld_in), advance(w, k * step)
+            lower = w
+            for _ in range(stride):
+                acc = add_window(acc, row, lower, k, stride, 0, 1, group)
+                row, lower = advance(row, ld_in), advance(lower, k * step)
+        if rectify:
+            acc = relu(acc)
+        store_rows(y, ld_y, acc)
+
+    n, p = types.intp, types.CPointer(real)
+    return c_function(tile, p, n, n, n, p, p, p, n, n)
+
+
+def has_windows(h: Axis, w: Axis) -> bool:
+    """Whether there are windows for the kernel, and pixels for them."""
+    same = h.k == w.k and h.stride == w.stride and h.dilation == w.dilation == 1
+    return WINDOWS and same and w.k in (3, 5, 7) and w.stride <= 2 and w.out >= 4
+
+
 @kernel
 def conv_depthwise_channels(
     params: Any, first: int, last: int, x: int, packed: int, bias: int, residual: int, out: int, scratch: int,
@@ -83,7 +133,7 @@ def conv_depthwise_channels(
     step = lanes(tile)
     taps = p.h.k * p.w.k
     k_all, plane = p.d.k * taps, p.h_tile * p.w_tile * step
-    runs = panels_of(p.w.out, PIXELS)
+    runs = panels_of(p.w.out, PAIR_PIXELS if p.windows else PIXELS)
     rectify = int(p.activation == RELU and not p.residual)
     for a in range(p.h.k):
         for b in range(p.w.k):
@@ -110,10 +160,19 @@ def conv_depthwise_channels(
             weights = advance(pointer(packed, slope), (block * p.c_out + o) * k_all * step)
             h = 0
             while h < p.h.out:
-                pair = p.w.out <= PAIR_PIXELS and h + 1 < p.h.out
+                pair = runs.rows <= PAIR_PIXELS and h + 1 < p.h.out
                 for v in range(runs.n):
                     pixels, col = panel_rows(runs, v), panel_start(runs, v)
                     operand = advance(tile, (h * p.h.stride * p.w_tile + col * p.w.stride) * step)
+                    if pair and p.windows:
+                        call(
+                            p.tiles[PIXELS + PAIR_PIXELS + pixels - 1],
+                            (
+                                operand, p.w_tile * step, p.d.k, plane, weights,
+                                start, advance(y, (h * p.w.out + col) * step), p.w.out * step, rectify,
+                            ),
+                        )  # fmt: skip
+                        continue
                     call(
                         p.tiles[(PIXELS if pair else 0) + pixels - 1],
                         (
@@ -133,11 +192,14 @@ def conv_depthwise_channels(
 def link_depthwise_channels(p: Any, real: types.Float) -> None:
     """Write the functions that a cut calls into its record, compiling what no earlier one needed."""
     h_out, w_out, unit = int(p["h"]["out"]), int(p["w"]["out"]), int(p["w"]["stride"]) == 1
-    runs = panels_of.py_func(w_out, PIXELS)
+    windows, k, stride = (int(n) for n in (p["windows"], p["h"]["k"], p["h"]["stride"]))
+    runs = panels_of.py_func(w_out, PAIR_PIXELS if windows else PIXELS)
     for pixels in {runs.rows, runs.rows - (runs.tall < runs.n)}:
-        if w_out > PAIR_PIXELS or h_out % 2:
+        if runs.rows > PAIR_PIXELS or h_out % 2:
             p["tiles"][pixels - 1] = pixel_tile(real, 1, pixels, unit)
-        if w_out <= PAIR_PIXELS and h_out > 1:
+        if windows and h_out > 1:
+            p["tiles"][PIXELS + PAIR_PIXELS + pixels - 1] = window_tile(real, k, stride, pixels, 1)
+        elif runs.rows <= PAIR_PIXELS and h_out > 1:
             p["tiles"][PIXELS + pixels - 1] = pixel_tile(real, 2, pixels, unit)
     p["load_tile"], p["finish"] = channels_loader(real), channels_storer(real)
 
@@ -151,4 +213,6 @@ def pack_lanes(w: Any, groups: int) -> Any:
     blocks = -(-groups // step)
     padded = np.zeros((blocks * step, c_out, k_all), dtype=w.dtype)
     padded[:groups] = w.reshape(groups, c_out, k_all)
-    return padded.reshape(blocks, step, c_out, k_all).transpose(0, 2, 3, 1).reshape(-1)
+    packed = aligned(padded.size, w.dtype)
+    packed.reshape(blocks, c_out, k_all, step)[...] = padded.reshape(blocks, step, c_out, k_all).transpose(0, 2, 3, 1)
+    return packed

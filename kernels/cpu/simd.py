@@ -26,12 +26,14 @@ from ..winograd_matrices import ONE, ZERO, Number, Variant, matrices
 __all__ = [
     "VECTOR_BYTES",
     "add_defects",
+    "add_gathered",
     "add_outer",
     "add_product",
     "add_shared",
     "add_strided",
     "add_sweep",
     "add_tiles",
+    "add_window",
     "advance",
     "call",
     "constant",
@@ -40,7 +42,9 @@ __all__ = [
     "lanes",
     "load",
     "load_evens_part",
+    "load_integers",
     "load_part",
+    "load_planes",
     "load_rows",
     "load_rows_capped",
     "outputs_of",
@@ -55,6 +59,7 @@ __all__ = [
     "store",
     "store_first_rows",
     "store_part",
+    "store_planes",
     "store_rows",
     "store_wrapped",
     "transpose",
@@ -407,6 +412,51 @@ def store_rows(typing: Any, p: Any, ld: Any, tile: Any) -> Any:
     return types.void(p, types.intp, tile), generate
 
 
+def _plane_addresses(b: Any, p: Any, ld: Any, tile: Tile) -> Any:
+    """Yield where the vectors of a tile lie, row by row: vector j of row r at p[j ld + r lanes]."""
+    planes = [p]
+    for _ in range(1, tile.vectors):
+        planes.append(_at(b, planes[-1], ld))
+    for r in range(tile.rows):
+        for plane in planes:
+            yield _at(b, plane, r * tile.lanes)
+
+
+@intrinsic(prefer_literal=True)
+def load_planes(typing: Any, p: Any, ld: Any, rows: Any, vectors: Any) -> Any:
+    """Return the tile whose vector j of row r begins at p[j ld + r lanes]."""
+    tile = Tile(_real_of(p), rows.literal_value, vectors.literal_value)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [_load(b, at, tile.real) for at in _plane_addresses(b, *arguments[:2], tile)])
+
+    return tile(p, types.intp, rows, vectors), generate
+
+
+@intrinsic
+def store_planes(typing: Any, p: Any, ld: Any, tile: Any) -> Any:
+    """Vector j of row r of the tile goes to p[j ld + r lanes]."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        values = cgutils.unpack_tuple(b, arguments[2])
+        for v, at in zip(values, _plane_addresses(b, *arguments[:2], tile), strict=True):
+            _store(b, v, at, tile.real)
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, tile), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_integers(typing: Any, p: Any, n: Any) -> Any:
+    """Return the tuple of p[0] ... p[n - 1]."""
+    found = types.UniTuple(p.dtype, n.literal_value)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [b.load(_at(b, arguments[0], i)) for i in range(found.count)])
+
+    return found(p, n), generate
+
+
 @intrinsic(prefer_literal=True)
 def repeat(typing: Any, v: Any, rows: Any, vectors: Any) -> Any:
     """Return a tile of one vector."""
@@ -533,6 +583,39 @@ def add_shared(typing: Any, tile: Any, v: Any, x: Any, ld: Any, step: Any) -> An
     return tile(tile, v, x, types.intp, types.intp), generate
 
 
+@intrinsic(prefer_literal=True)
+def add_window(
+    typing: Any, tile: Any, x: Any, w: Any, k: Any, stride: Any, upper: Any, lower: Any, group: Any
+) -> Any:  # fmt: skip
+    """Return the tile and the products of one row of pixels, whole vectors, with a row of k taps for each output row.
+
+    The tile's rows are two output rows, its vectors their pixels. ``w`` is the row of taps that x meets for the upper
+    one; for the lower one it meets the ``stride`` rows earlier. Where ``upper`` or ``lower`` is 0 it meets none. Each
+    pixel is loaded once for all its products; the first lane of each ``group`` is spread over all of them.
+    """
+    signature = tile(tile, x, w, k, stride, upper, lower, group)
+    k, stride, upper, lower, group = (word.literal_value for word in signature.args[3:])
+    count = tile.lanes
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, x0, w0 = cgutils.unpack_tuple(b, arguments[0]), *arguments[1:3]
+        rows = [(r, -r * stride * k) for r, meets in enumerate((upper, lower)) if meets]
+        taps = {r: [_load(b, _at(b, w0, (first + i) * count), tile.real) for i in range(k)] for r, first in rows}
+        spread = ir.Constant(ir.VectorType(INT32, count), [i - i % group for i in range(count)])
+        for j in range((tile.vectors - 1) * stride + k):
+            v = _load(b, _at(b, x0, j * count), tile.real)
+            if group > 1:
+                v = b.shuffle_vector(v, v, spread)
+            for q in range(tile.vectors):
+                if 0 <= j - q * stride < k:
+                    for r, _ in rows:
+                        at = r * tile.vectors + q
+                        acc[at] = _fma(b, v, taps[r][j - q * stride], acc[at], tile.real)
+        return cgutils.pack_array(b, acc)
+
+    return signature, generate
+
+
 @intrinsic
 def relu(typing: Any, tile: Any) -> Any:
     """Return 0 where an element is below 0; NaN stays."""
@@ -545,20 +628,24 @@ def relu(typing: Any, tile: Any) -> Any:
     return tile(tile), generate
 
 
+def _add_products(b: Any, acc: list[Any], factors: list[Any], x: Any, tile: Tile) -> Any:
+    """Return the tile of acc[r][j] + *factors[r] x[j], whole vectors of x: one step of a matrix product."""
+    xs = [_load(b, _at(b, x, j * tile.lanes), tile.real) for j in range(tile.vectors)]
+    for r, factor in enumerate(factors):
+        weight = _splat(b, b.load(factor), _vector(tile.real))
+        for j, v in enumerate(xs):
+            k = r * tile.vectors + j
+            acc[k] = _fma(b, v, weight, acc[k], tile.real)
+    return cgutils.pack_array(b, acc)
+
+
 @intrinsic
 def add_outer(typing: Any, tile: Any, a: Any, ia: Any, x: Any, ix: Any) -> Any:
     """Return tile[r][j] + a[ia + r] x[ix + j] for every row r and element j: one step of a matrix product."""
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        acc = cgutils.unpack_tuple(b, arguments[0])
-        a0, x0 = _at(b, *arguments[1:3]), _at(b, *arguments[3:5])
-        xs = [_load(b, _at(b, x0, j * tile.lanes), tile.real) for j in range(tile.vectors)]
-        for r in range(tile.rows):
-            weight = _splat(b, b.load(_at(b, a0, r)), _vector(tile.real))
-            for j, v in enumerate(xs):
-                k = r * tile.vectors + j
-                acc[k] = _fma(b, v, weight, acc[k], tile.real)
-        return cgutils.pack_array(b, acc)
+        acc, a0 = cgutils.unpack_tuple(b, arguments[0]), _at(b, *arguments[1:3])
+        return _add_products(b, acc, [_at(b, a0, r) for r in range(tile.rows)], _at(b, *arguments[3:5]), tile)
 
     return tile(tile, a, types.intp, x, types.intp), generate
 
@@ -568,17 +655,23 @@ def add_product(typing: Any, tile: Any, a: Any, ia: Any, ld: Any, x: Any, ix: An
     """Return tile[r][j] + a[ia + r ld] x[ix + j] for every row r and element j: add_outer with a's rows apart."""
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        acc = cgutils.unpack_tuple(b, arguments[0])
-        a0, ld, x0 = _at(b, *arguments[1:3]), arguments[3], _at(b, *arguments[4:6])
-        xs = [_load(b, _at(b, x0, j * tile.lanes), tile.real) for j in range(tile.vectors)]
-        for r in range(tile.rows):
-            weight = _splat(b, b.load(_at(b, a0, b.mul(ld, ld.type(r)))), _vector(tile.real))
-            for j, v in enumerate(xs):
-                k = r * tile.vectors + j
-                acc[k] = _fma(b, v, weight, acc[k], tile.real)
-        return cgutils.pack_array(b, acc)
+        acc, a0, ld = cgutils.unpack_tuple(b, arguments[0]), _at(b, *arguments[1:3]), arguments[3]
+        factors = [_at(b, a0, b.mul(ld, ld.type(r))) for r in range(tile.rows)]
+        return _add_products(b, acc, factors, _at(b, *arguments[4:6]), tile)
 
     return tile(tile, a, types.intp, types.intp, x, types.intp), generate
+
+
+@intrinsic
+def add_gathered(typing: Any, tile: Any, a: Any, ia: Any, at: Any, x: Any, ix: Any) -> Any:
+    """Return tile[r][j] + a[ia + at[r]] x[ix + j] for every row r and element j: add_outer with a's rows anywhere."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, a0 = cgutils.unpack_tuple(b, arguments[0]), _at(b, *arguments[1:3])
+        factors = [_at(b, a0, offset) for offset in cgutils.unpack_tuple(b, arguments[3])]
+        return _add_products(b, acc, factors, _at(b, *arguments[4:6]), tile)
+
+    return tile(tile, a, types.intp, at, x, types.intp), generate
 
 
 @intrinsic

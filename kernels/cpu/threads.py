@@ -5,10 +5,16 @@ dies in a forked child.
 
 Work is handed out in numbered shares. The caller takes shares like everyone else, so that a call that finds all helpers
 busy does everything itself. A forked child starts with no helpers.
+
+A woken helper is often put on the very processor that its caller keeps busy, and waits there while another idles, for
+longer than most calls last. On machines of few processors the caller therefore takes its own one out of the helpers'
+affinity masks (csrc/threadpool.c does the same); within what the caller may use, nothing else is pinned.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import threading
 import time
@@ -18,6 +24,19 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 __all__ = ["Phase", "run_shares"]
+
+#: Among more processors than this the system finds an idle one by itself.
+_FEW_PROCESSORS = 16
+
+
+def _no_cpu() -> int:
+    return -1
+
+
+#: The processor that the caller is on; -1 where the system does not say.
+_this_cpu: Callable[[], int] = _no_cpu
+if hasattr(os, "sched_setaffinity"):
+    _this_cpu = getattr(ctypes.CDLL(None), "sched_getcpu", _no_cpu)
 
 
 class Phase(NamedTuple):
@@ -65,20 +84,38 @@ class _Pool:
     def __init__(self) -> None:
         self.jobs: SimpleQueue[_Job] = SimpleQueue()
         self.lock = threading.Lock()
-        self.helpers = 0
+        self.helpers: list[threading.Thread] = []
+        #: the processors that helpers may use, and how many helpers know
+        self.placed: tuple[set[int], int] = set(), 0
 
     def ask(self, job: _Job, n: int) -> None:
         """Have up to n helpers join the job."""
-        if self.helpers < n:
+        if len(self.helpers) < n:
             with self.lock:
-                while self.helpers < n:
+                while len(self.helpers) < n:
+                    helper = threading.Thread(target=self._serve, args=(self.jobs,), name="pyconv", daemon=True)
                     try:
-                        threading.Thread(target=self._serve, args=(self.jobs,), name="pyconv", daemon=True).start()
+                        helper.start()
                     except RuntimeError:  # the process may have no more threads: those there are must do
                         break
-                    self.helpers += 1
-        for _ in range(min(n, self.helpers)):
+                    self.helpers.append(helper)
+        self._leave_caller_alone(n)
+        for _ in range(min(n, len(self.helpers))):
             self.jobs.put(job)
+
+    def _leave_caller_alone(self, n: int) -> None:
+        """Keep the helpers off the processor that the caller is on, where n of them and it have one each."""
+        cpu = _this_cpu()
+        if cpu < 0:
+            return
+        with contextlib.suppress(OSError):
+            allowed, helpers = os.sched_getaffinity(0), self.helpers[:]
+            if n < len(allowed) <= _FEW_PROCESSORS:
+                allowed.discard(cpu)
+            if (allowed, len(helpers)) != self.placed:
+                self.placed = allowed, len(helpers)
+                for helper in helpers:
+                    os.sched_setaffinity(helper.native_id or 0, allowed)
 
     @staticmethod
     def _serve(jobs: SimpleQueue[_Job]) -> None:

@@ -145,8 +145,9 @@ CONV = np.dtype(
         # one task: output rows, columns, and channels in panels (depthwise: groups)
         *((name, np.int64) for name in ("h_tile", "w_tile", "m_block")),
         *((name, np.int64) for name in ("n_h_tiles", "n_w_tiles", "n_m_blocks", "n_tasks")),
-        # a full register tile; whether pixel panels are packed; whether x is its own tile
-        *((name, np.int64) for name in ("rows", "vectors", "im2col", "in_place")),
+        # a full register tile; whether pixel panels are packed; whether x is its own tile; whether two rows of pixels
+        # share what they load
+        *((name, np.int64) for name in ("rows", "vectors", "im2col", "in_place", "windows")),
         # scratch of one worker: elements in this order and a register tile, from integers_bytes on integers
         *((name, np.int64) for name in ("tile_elems", "panel_elems", "part_elems", "integers_bytes", "scratch_bytes")),
         # addresses of the functions that the kernel calls

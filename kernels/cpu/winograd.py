@@ -33,7 +33,7 @@ import numpy as np
 from numba.core import types
 
 from ..winograd_matrices import ONE, POINTS, Variant, matrices
-from .channels import channels_loader, channels_storer
+from .channels import aligned, channels_loader, channels_storer
 from .gemm import max_rows, max_vectors
 from .jit import c_function, kernel, once, word
 from .simd import (
@@ -481,8 +481,7 @@ def pack_winograd(w: Any, groups: int, variant: Variant) -> Any:
     step = VECTOR_BYTES // w.itemsize
     n_k, m_lanes = (n_d - 1) * -(-c_in // step) * step + c_in, -(-c_out // step) * step
     n_u = groups * len(g_h) * len(g_w) * m_lanes * n_k
-    memory = np.empty(n_u + w.size + 64 // w.itemsize, dtype=w.dtype)
-    packed = memory[-memory.ctypes.data % 64 // w.itemsize :][: n_u + w.size]
+    packed = aligned(n_u + w.size, w.dtype)
     packed[n_u:] = w.reshape(-1)
     work = np.empty((n_h + len(g_h)) * n_w * step)
     _transform_weights(

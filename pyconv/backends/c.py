@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from .._ffi import ffi, lib
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
-from ..problem import AXES, ITEM_BYTES, ConvProblem
-from . import winograd
+from ..problem import ITEM_BYTES, ConvProblem
+from . import summation, winograd
 
 __all__ = [
     "EPSILON",
@@ -60,8 +59,6 @@ _ACTIVATIONS = {
 WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: waking another costs some microseconds.
 _FLOPS_PER_THREAD = 400_000
-#: An element of x or of the output takes as long as so many of them where there are few others.
-_FLOPS_PER_MOVE = 8
 
 
 class _Scratch(threading.local):
@@ -147,19 +144,6 @@ def _as_summed(array: Array) -> Array:
     return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype)
 
 
-def _not_grouped(problem: ConvProblem, lanes: int) -> str:
-    """Why conv_grouped_channels cannot do it, or nothing."""
-    each = problem.c_in // problem.groups
-    planar, kernel = problem.out_spatial[-2:], problem.kernel[-2:]
-    if each < 2 or lanes % each or problem.c_out != problem.c_in:
-        return f"needs as many channels out as in, 2 or more in a group, and groups that divide a vector of {lanes}"
-    if kernel not in ((3, 3), (5, 5), (7, 7)) or math.prod(problem.kernel[:-2]) != 1:
-        return "needs a kernel of 3x3, 5x5 or 7x7"
-    if problem.stride[-2:] not in ((1, 1), (2, 2)) or problem.dilation[-2:] != (1, 1):
-        return "needs stride 1 or 2 along both axes, and no dilation"
-    return "" if planar[0] >= 2 and planar[1] >= 4 else "needs two output rows of four at least"
-
-
 @dataclass(frozen=True, slots=True)
 class CConv:
     """A convolution kernel of csrc/, on one instruction set."""
@@ -191,13 +175,9 @@ class CConv:
         """Whether the kernel can do it."""
         if not self.runs_here:
             return Support(f"this processor does not have {self.isa}")
-        if self.family.startswith("depthwise") and problem.c_in != problem.groups:
-            return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
-        if self.family == "grouped-channels" and (reason := _not_grouped(problem, self.lanes)):
-            return Support(reason)
-        if self.family == "implicit-gemm" and problem.c_in == 0:
-            return Support("needs something to sum")
-        return Support() if self.variant is None else winograd.supports(problem, self.variant)
+        if self.variant is not None:
+            return winograd.supports(problem, self.variant)
+        return summation.supports(problem, self.family, self.lanes)
 
     def accuracy(self, problem: ConvProblem) -> str:
         """Return "strict" for direct sums."""
@@ -211,7 +191,7 @@ class CConv:
         p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
         for name in "dhw":
             axis = getattr(p, name)
-            axes = AXES[problem.rank]
+            axes = problem.kernel_axes
             if name in axes:
                 i = axes.index(name)
                 setattr(axis, "in", problem.spatial[i])
@@ -225,7 +205,7 @@ class CConv:
             strides = call.strides(name)
             if strides is not None:
                 ld.n, ld.c = strides[0] // item, strides[1] // item
-                for axis, stride in zip(AXES[problem.rank], strides[2:], strict=True):
+                for axis, stride in zip(problem.kernel_axes, strides[2:], strict=True):
                     setattr(ld, axis, stride // item)
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
@@ -235,8 +215,7 @@ class CConv:
     @staticmethod
     def _threads(call: Call, p: Any) -> int:
         by_memory = call.max_workspace // max(1, p.scratch_bytes)
-        moved = math.prod(call.problem.x_shape) + math.prod(call.problem.out_shape)
-        by_work = (call.problem.flops + _FLOPS_PER_MOVE * moved) // _FLOPS_PER_THREAD
+        by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
         return int(max(1, min(call.threads, by_memory, by_work, p.blk.n_tasks)))
 
     def workspace(self, call: Call) -> int | None:
@@ -261,13 +240,10 @@ class CConv:
         return 0 if self.variant is None else winograd.error_reach(problem, self.variant)
 
     def packing(self, problem: ConvProblem) -> str:
-        """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if (
-            self.family in ("direct-channels", "depthwise-channels", "grouped-channels", "implicit-gemm")
-            or self.variant is not None
-        ):
-            return f"{self.family}-lanes{self.lanes}"
-        return "plain" if self.family == "depthwise" else f"panels{self.rows}"
+        """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
+        if self.family in ("direct", "im2col"):
+            return f"panels{self.rows}"
+        return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self.lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return pointers to reordered weights and bias in the sums' type (they keep their arrays alive)."""
@@ -275,7 +251,7 @@ class CConv:
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
         p.d.k = p.h.k = 1
-        for name, taps in zip(AXES[problem.rank], problem.kernel, strict=True):
+        for name, taps in zip(problem.kernel_axes, problem.kernel, strict=True):
             getattr(p, name).k = taps
         packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))

@@ -23,16 +23,17 @@ from ..kernels.cpu import (
     depthwise,
     depthwise_channels,
     direct,
-    direct_channels,
     gemm,
+    grouped_channels,
+    implicit_gemm,
     simd,
     threads,
     tile,
 )
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
-from ..problem import AXES, ITEM_BYTES, ConvProblem
-from . import winograd
+from ..problem import ITEM_BYTES, ConvProblem
+from . import summation, winograd
 
 __all__ = ["algorithms", "last_kernel", "machine"]
 
@@ -42,8 +43,9 @@ _SCALAR = {"f32": np.float32, "f64": np.float64}
 #: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
 #: cut, and so every bit of the result, must not depend on them.
 _WORKERS_IN_LIMIT = 8
-#: Less work than this stays on the caller's thread: waking another costs some ten microseconds.
-_FLOPS_PER_THREAD = 2_000_000
+#: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
+#: time, costs some fifty microseconds.
+_FLOPS_PER_THREAD = 12_000_000
 
 
 class _Local(threading.local):
@@ -84,7 +86,7 @@ def _variant(family: str) -> Variant | None:
 def _cut(call: Call, family: str) -> Any:
     """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
     problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-    names = AXES[problem.rank]
+    names = problem.kernel_axes
     axes = {name: tile.Axis() for name in "dhw"}
     for i, name in enumerate(names):
         axes[name] = tile.Axis(
@@ -113,14 +115,17 @@ def _cut(call: Call, family: str) -> Any:
         padding_mode=tile.PADDING_MODES.index(problem.padding_mode),
         activation=tile.ACTIVATIONS.index(problem.activation),
         residual=problem.residual,
+        threads=call.threads,
     )
     limit = call.max_workspace // _WORKERS_IN_LIMIT
-    if family == "direct-channels":
-        return blocking.plan_direct_channels(conv, item, limit)
+    if family == "implicit-gemm":
+        return blocking.plan_implicit_gemm(conv, item, limit)
     if family == "depthwise":
         return blocking.plan_depthwise(conv, item, limit)
     if family == "depthwise-channels":
         return blocking.plan_depthwise_channels(conv, item, limit)
+    if family == "grouped-channels":
+        return blocking.plan_grouped_channels(conv, item, limit)
     if (variant := _variant(family)) is not None:
         return blocking.plan_winograd(conv, item, variant.alpha, limit)
     return blocking.plan_dense(conv, item, family == "im2col", limit)
@@ -153,14 +158,18 @@ class NumbaConv:
 
     def supports(self, problem: ConvProblem) -> Support:
         """Whether the kernel can do it."""
-        if self.family.startswith("depthwise") and problem.c_in != problem.groups:
-            return Support(f"needs one input channel a group, here {problem.c_in // problem.groups}")
-        return Support() if self.variant is None else winograd.supports(problem, self.variant)
+        if self.variant is not None:
+            return winograd.supports(problem, self.variant)
+        return summation.supports(problem, self.family, self._lanes)
+
+    @property
+    def _lanes(self) -> int:
+        return simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]
 
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
         by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
-        by_work = call.problem.flops // _FLOPS_PER_THREAD
+        by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
         return int(max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"]))))
 
     def workspace(self, call: Call) -> int | None:
@@ -189,37 +198,43 @@ class NumbaConv:
         return (problem.reduction + 2) * _EPSILON[self.dtype]
 
     def packing(self, problem: ConvProblem) -> str:
-        """Return panels of as many rows as the register tile, or lanes of groups; depthwise weights stay in order."""
-        if self.family.endswith("-channels") or self.variant is not None:
-            return f"{self.family}{simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]}"
-        return "plain" if self.family == "depthwise" else f"panels{gemm.max_rows()}"
+        """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
+        if self.family in ("direct", "im2col"):
+            return f"panels{gemm.max_rows()}"
+        return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self._lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return the addresses of the reordered weights and the bias (0 for none), and the arrays."""
         if self.family == "depthwise":
             packed = np.array(w, order="C").reshape(-1)
-        elif self.variant is not None:
+        elif self.variant is not None or self.family == "implicit-gemm":
             planes = np.require(w, requirements=["C", "A"])
-            planes = planes.reshape(*w.shape[:2], *(1,) * (3 - problem.rank), *w.shape[2:])
-            packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
+            taps = dict(zip(problem.kernel_axes, problem.kernel, strict=True))
+            planes = planes.reshape(*w.shape[:2], *(taps.get(axis, 1) for axis in "dhw"))
+            if self.variant is None:
+                packed = implicit_gemm.pack_chunks(planes, problem.groups)
+            else:
+                packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
         else:
-            pack = gemm.pack_panels
-            if self.family == "direct-channels":
-                pack = direct_channels.pack_channels
-            elif self.family == "depthwise-channels":
+            pack, groups = gemm.pack_panels, problem.groups
+            if self.family.endswith("-channels"):
                 pack = depthwise_channels.pack_lanes
-            packed = pack(np.require(w, requirements=["C", "A"]), problem.groups)
+            if self.family == "grouped-channels":  # each channel's taps of all of its group are one kernel
+                groups = problem.c_out
+            packed = pack(np.require(w, requirements=["C", "A"]), groups)
         bias = None if bias is None else np.array(bias)
         return _address(packed), _address(bias), (packed, bias)
 
     def _functions(self) -> tuple[Any, Any]:
         """Return the kernel, and what links a record to the functions that it calls."""
-        if self.family == "direct-channels":
-            return direct_channels.conv_direct_channels, direct_channels.link_direct_channels
+        if self.family == "implicit-gemm":
+            return implicit_gemm.conv_implicit_gemm, implicit_gemm.link_implicit_gemm
         if self.family == "depthwise":
             return depthwise.conv_depthwise, depthwise.link_depthwise
         if self.family == "depthwise-channels":
             return depthwise_channels.conv_depthwise_channels, depthwise_channels.link_depthwise_channels
+        if self.family == "grouped-channels":
+            return grouped_channels.conv_grouped_channels, grouped_channels.link_grouped_channels
         if self.variant is not None:
             return winograd_kernels.conv_winograd, winograd_kernels.link_winograd
         return direct.conv_dense, direct.link_dense
@@ -270,9 +285,10 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    families = ("direct", "direct-channels", "im2col", "depthwise", "depthwise-channels")
+    families = ("direct", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
     for op in ("conv1d", "conv2d", "conv3d"):
-        for family in (*families, *(f"winograd-{name}" for name in VARIANTS)):
+        grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()
+        for family in (*families, *grouped, *(f"winograd-{name}" for name in VARIANTS)):
             for dtype in _REAL:
                 yield NumbaConv(op, family, dtype)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..algorithm import Support
 from ..kernels.winograd_matrices import Variant, error_factor, rounding_steps
-from ..problem import AXES, ConvProblem
+from ..problem import ConvProblem
 
 __all__ = ["accuracy", "error_bound", "error_reach", "supports"]
 
@@ -16,8 +16,8 @@ _CHANNELS_FOR_STANDARD = 16
 
 
 def _planar(problem: ConvProblem) -> list[int]:
-    """Positions of the axes that may be transformed: h and w, not d."""
-    return [i for i, axis in enumerate(AXES[problem.rank]) if axis != "d"]
+    """Positions of the axes that may be transformed: the kernels' h and w, not d."""
+    return [i for i, axis in enumerate(problem.kernel_axes) if axis != "d"]
 
 
 def _taps(problem: ConvProblem) -> list[int]:

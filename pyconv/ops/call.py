@@ -33,6 +33,7 @@ __all__ = [
     "explain",
     "gradients",
     "is_channels_last",
+    "is_plain_target",
     "key_of",
     "perform",
     "plan_for",
@@ -44,6 +45,7 @@ __all__ = [
 Key = tuple[tuple[int, ...], tuple[int, ...], np.dtype[Any]]
 
 _empty = np.empty
+_may_share_memory = np.may_share_memory
 #: Plans kept; a plan is a few hundred bytes.
 _CACHE_SIZE = 4096
 _NUMPY = {word: np.dtype(name) for name, word in DTYPES.items()}
@@ -290,6 +292,16 @@ def _check_out(operation: Operation, name: str, out: Array) -> None:
         )
 
 
+def is_plain_target(out: Any, *others: Array | None) -> bool:
+    """Whether a kernel may write straight into an output; :func:`perform` has an answer for any that it may not."""
+    return (
+        out.__class__ is np.ndarray
+        and out.flags.writeable
+        and 0 not in out.strides
+        and not any(other is not None and _may_share_memory(out, other) for other in others)
+    )
+
+
 def _same_memory(a: Array, b: Array) -> bool:
     return a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and a.strides == b.strides
 
@@ -302,7 +314,7 @@ def _may_write(request: Request, outs: Sequence[Array | None], index: int) -> bo
     for name, array in zip(operation.inputs, inputs, strict=True):
         if array is not None and not (name in operation.in_place and index == 0 and _same_memory(out, array)):  # type: ignore[arg-type]
             others.append(array)
-    return not any(other is not None and np.may_share_memory(out, other) for other in others)
+    return not any(other is not None and _may_share_memory(out, other) for other in others)
 
 
 def perform(request: Request, outs: tuple[Array | None, ...], algorithm: str, options: Options) -> tuple[Any, ...]:

@@ -26,6 +26,8 @@ from .call import (
     check_word,
     exact,
     is_channels_last,
+    is_plain_target,
+    key_of,
     perform,
     plan_for,
     spatial_axes,
@@ -35,7 +37,6 @@ __all__ = ["RANKS", "conv1d", "conv2d", "conv3d"]
 
 _ndarray = np.ndarray
 _empty = np.empty
-_NO_OUT = (None,)
 
 
 def _problem_of(rank: int, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> ConvProblem:
@@ -169,19 +170,19 @@ def _convolve(
         check_word("algorithm", algorithm)
     options = current()
     operation, settings = _CONV[rank], (stride, padding, dilation, groups, padding_mode, activation)
-    if residual is None and out is None and x.ndim == rank + 2:
+    if residual is None and x.ndim == rank + 2 and (out is None or is_plain_target(out, x, w, bias)):
         # the usual call, with nothing between it and the cached plan
         plan = plan_for(
             operation,
             ((x.shape, x.strides, x.dtype), None),
             ((w.shape, (), w.dtype), None if bias is None else (bias.shape, (), bias.dtype)),
-            _NO_OUT,
+            (key_of(out),),
             settings,
             algorithm,
             options,
         )
         if plan is not None and not plan.is_empty:
-            result = plan.fresh.allocate()
+            result = plan.fresh.allocate() if out is None else out
             if plan.run(plan.algorithm.prepare(plan.problem, w, bias), x, None, result):
                 return result
     if residual is not None:
@@ -390,14 +391,16 @@ class PreparedConv:
     def __call__(self, x: Any, out: Array | None = None, residual: Any = None) -> Array:
         """Convolve x; the parameters are those of the function that was prepared."""
         options = current()
-        if out is None and residual is None and x.__class__ is _ndarray:
-            key = (x.shape, x.strides, x.dtype, options)
+        if residual is None and x.__class__ is _ndarray and (out is None or is_plain_target(out, x)):
+            key = (x.shape, x.strides, x.dtype, options, None if out is None else (out.shape, out.strides, out.dtype))
             found = self._plans.get(key)
             if found is None:
-                found = self._remember(key, x, options)
+                found = self._remember(key, options)
             if found is not None:
                 run, packed, fresh = found
-                result = _empty(fresh.shape, fresh.dtype) if fresh.axes is None else fresh.allocate()
+                result = out
+                if result is None:
+                    result = _empty(fresh.shape, fresh.dtype) if fresh.axes is None else fresh.allocate()
                 if run(packed, x, None, result):
                     return result
         if residual is not None:
@@ -405,13 +408,11 @@ class PreparedConv:
         request = Request(self._operation, (as_array("x", x), residual), self._weights, self._settings)
         return perform(request, (as_out(out),), self._algorithm, options)[0]  # type: ignore[no-any-return]
 
-    def _remember(self, key: tuple[Any, ...], x: Array, options: Options) -> tuple[Runner, Packed, Fresh] | None:
-        if x.ndim != self._operation.rank + 2:
+    def _remember(self, key: tuple[Any, ...], options: Options) -> tuple[Runner, Packed, Fresh] | None:
+        x, out, weights = key[:3], key[4], self._weights
+        if len(x[0]) != self._operation.rank + 2:
             return None
-        weights = self._weights
-        plan = plan_for(
-            self._operation, (key[:3], None), weights.keys(), _NO_OUT, self._settings, self._algorithm, options
-        )
+        plan = plan_for(self._operation, (x, None), weights.keys(), (out,), self._settings, self._algorithm, options)
         if plan is None or plan.is_empty:
             return None
         if len(self._plans) >= 256:
