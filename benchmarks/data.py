@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ def make_arrays(layer: Layer, dtype: str, bias: bool) -> Arrays:
     x = random.standard_normal(layer.x_shape, dtype=np.float32).astype(dtype)
     w = random.standard_normal(layer.w_shape, dtype=np.float32).astype(dtype)
     w /= np.sqrt(w[0].size)
+    if layer.pooling:  # an average is a depthwise convolution with equal weights
+        return Arrays(x, np.full_like(w, 1 / math.prod(layer.kernel)), None)
     return Arrays(x, w, random.standard_normal(layer.c_out, dtype=np.float32).astype(dtype) if bias else None)
 
 
@@ -60,6 +63,8 @@ def _truth(layer: Layer, arrays: Arrays, activation: str | None, index: Array) -
         reads.append(positions[inside])
         taps.append(np.arange(k)[inside])
     window = arrays.x[np.ix_(np.array([image]), np.arange(first, first + per_group), *reads)][0].astype(np.float64)
+    if layer.pooling == "max":
+        return float(window.max())
     weights = arrays.w[np.ix_(np.array([o]), np.arange(per_group), *taps)][0].astype(np.float64)
     y = float(np.sum(window * weights)) + (0.0 if arrays.bias is None else float(arrays.bias[o]))
     return max(y, 0.0) if activation == "relu" else y

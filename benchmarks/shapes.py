@@ -45,6 +45,7 @@ CLASSES = (
     "conv1d",
     "conv3d",
     "small",
+    "pool",
 )
 
 DTYPES = {"float16": "f16", "float32": "f32", "float64": "f64"}
@@ -68,7 +69,8 @@ class Layer:
     spatial, kernel, stride, padding, dilation : tuple of int
         One entry a spatial axis, (d, h, w) order; padding is zeros on both sides.
     tags : tuple of str
-        Words to select by: ``"small"`` and ``"filter"`` also decide the class.
+        Words to select by: ``"small"`` and ``"filter"`` also decide the class, and ``"max"`` or ``"avg"`` make it a
+        pooling layer (its groups are its channels, and it has no weights).
     """
 
     name: str
@@ -90,6 +92,11 @@ class Layer:
         return len(self.spatial)
 
     @property
+    def pooling(self) -> str:
+        """Which element of its windows a pooling layer takes, "max" or "avg"; nothing for a convolution."""
+        return next((kind for kind in ("max", "avg") if kind in self.tags), "")
+
+    @property
     def full(self) -> bool:
         """Whether the layer is measured only where all layers, or it by name, are asked for."""
         return self.name not in DEFAULTS.get(self.bench_class, ())
@@ -103,6 +110,9 @@ class Layer:
         'n1c128h56w56-o128k3s2p1-f32-bias-relu'
         """
         sizes = "".join(f"{axis}{size}" for axis, size in zip("dhw"[-self.rank :], self.spatial, strict=True))
+        if self.pooling:
+            sizes += f"-k{_join(self.kernel)}s{_join(self.stride)}p{_join(self.padding)}"
+            return f"{self.pooling}_pool{self.rank}d n{self.n}c{self.c_in}{sizes}-{DTYPES[dtype]}"
         text = f"n{self.n}c{self.c_in}{sizes}-o{self.c_out}"
         text += f"k{_join(self.kernel)}s{_join(self.stride)}p{_join(self.padding)}"
         if max(self.dilation) > 1:
@@ -136,6 +146,8 @@ class Layer:
     @property
     def flops(self) -> int:
         """Floating-point operations of the definition, two for each product; what GFLOP/s are counted with."""
+        if self.pooling:
+            return math.prod(self.out_shape) * math.prod(self.kernel)
         return 2 * math.prod(self.out_shape) * (self.c_in // self.groups) * math.prod(self.kernel)
 
     @property
@@ -145,6 +157,8 @@ class Layer:
         "dense" is the dense layers that are not 3x3 with stride 1, and the stems: up to 4 input channels leave
         nothing to transform or to block over, whatever the kernel.
         """
+        if self.pooling:
+            return "pool"
         if "small" in self.tags:
             return "small"
         if "filter" in self.tags:
@@ -234,6 +248,30 @@ def _layer(
 
 def _depthwise(name: str, channels: int, size: int, kernel: int, stride: int = 1) -> Layer:
     return _layer(name, channels, size, channels, kernel, stride, groups=channels)
+
+
+def _pools() -> list[Layer]:
+    """Pooling as the networks have it: (layer, channels, size, kernel, stride, padding), largest and average."""
+    table = (
+        ("vgg1", 64, 224, 2, 2, 0),
+        ("vgg2", 128, 112, 2, 2, 0),
+        ("unet", 64, 112, 2, 2, 0),
+        ("resnet", 64, 112, 3, 2, 1),
+        ("googlenet2", 192, 56, 3, 2, 1),
+        ("alexnet5", 256, 13, 3, 2, 0),
+        ("inception", 64, 56, 3, 1, 1),
+        ("googlenet3", 256, 28, 3, 1, 1),
+        ("googlenet4", 480, 14, 3, 1, 1),
+        ("yolo5", 512, 13, 5, 1, 2),
+        ("yolo9", 512, 13, 9, 1, 4),
+        ("yolo13", 512, 13, 13, 1, 6),
+        ("sppf", 256, 20, 5, 1, 2),
+    )
+    return [
+        _layer(f"pool.{name}.{kind}", c, size, c, k, s, p, groups=c, tags=kind)
+        for name, c, size, k, s, p in table
+        for kind in ("max", "avg")
+    ]
 
 
 def _alexnet() -> list[Layer]:
@@ -634,6 +672,7 @@ LAYERS: tuple[Layer, ...] = (
     *_conv3d(),
     *_filters(),
     *_small(),
+    *_pools(),
 )
 
 
@@ -785,6 +824,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
         "tiny.dw3x3",
         "tiny.1d",
     ),
+    "pool": tuple(layer.name for layer in _pools()),
 }
 
 _BY_NAME = {layer.name: layer for layer in LAYERS}

@@ -21,6 +21,7 @@ pytest.importorskip("pytest_benchmark")
 CASES = [
     pytest.param(layer, algorithm, id=f"{layer.name}-{algorithm}")
     for layer in select()
+    if not layer.pooling
     for algorithm in pyconv.algorithms(f"conv{layer.rank}d")
     if ".f32@" in algorithm and not algorithm.endswith("@numpy")
 ]

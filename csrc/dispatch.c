@@ -55,6 +55,11 @@ int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, v
     return kernel->pack(p, w, packed);
 }
 
+int pc_n_pool_kernels(int isa) { return isas[isa]->n_pool_kernels; }
+const pc_pool_kernel *pc_pool_kernel_at(int isa, int index) { return &isas[isa]->pool_kernels[index]; }
+const char *pc_pool_kernel_name(const pc_pool_kernel *kernel) { return kernel->name; }
+int pc_pool_kernel_role(const pc_pool_kernel *kernel) { return kernel->role; }
+
 static _Thread_local const char *last_kernel = "";
 
 void pc_set_last_kernel(const char *name) { last_kernel = name; }
@@ -68,4 +73,14 @@ int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const 
     pc_arrays arrays = {x, packed, bias, residual, out, scratch};
     kernel->run(p, &arrays, threads);
     return PC_OK;
+}
+
+int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, int64_t *indices,
+                const void *forward, void *scratch, int threads) {
+    const uintptr_t addresses = (uintptr_t)x | (uintptr_t)out | (uintptr_t)forward;
+    if (addresses % (uintptr_t)kernel->item_bytes != 0 || (uintptr_t)indices % sizeof(int64_t) != 0)
+        return PC_MISALIGNED;
+    int status = PC_OK;
+    pc_pool_arrays arrays = {x, out, indices, forward, &status, scratch};
+    return kernel->run(p, &arrays, threads);
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ["dispatch.c", "threadpool.c", "blocking.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c"]
+SOURCES = ["dispatch.c", "threadpool.c", "blocking.c", "pool_plan.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c"]
 # -std=gnu11 and not c11: c11 silently turns FMA contraction off. Never -ffast-math (NaN, Inf and signed zeros
 # matter) and never -march=native (the instruction set is chosen when the program runs).
 FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-g0"]

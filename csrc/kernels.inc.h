@@ -15,3 +15,5 @@
 #include "depthwise_channels.inc.c"
 #include "grouped_channels.inc.c"
 #include "winograd.inc.c"
+#include "pool.inc.c"
+#include "pool_indexed.inc.c"

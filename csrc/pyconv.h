@@ -8,6 +8,7 @@
 enum pc_status {
     PC_OK = 0,
     PC_MISALIGNED = 1, /* an array does not start at a multiple of its item size: the caller copies it */
+    PC_BAD_INDEX = 2,  /* an index from the caller lies outside its plane; nothing was written */
 };
 
 /* What an index outside the input means; the words are numpy.pad's, but for PC_PAD_ZEROS ("constant"). */
@@ -77,6 +78,47 @@ int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, v
  * may be NULL. */
 int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const void *packed, const void *bias,
                 const void *residual, void *out, void *scratch, int threads);
+
+enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG };
+/* What a kernel of the pooling family computes. */
+enum pc_pool_role { PC_POOL_SEPARABLE, PC_POOL_SPREAD, PC_POOL_INDEXED, PC_POOL_SCATTER };
+/* x[i] += out[o], x[i] = out[o] or out[o] = x[i], where i is o's index. */
+enum pc_pool_scatter { PC_SCATTER_ADD, PC_SCATTER_PUT, PC_SCATTER_GET };
+
+/* Pooling of any rank up to three. x is the array whose planes are windowed and out the one with an element a window,
+ * whichever of them is read; elements of a row are neighbours, `inner` of them to a column: channels, where these are
+ * fastest in memory, and then c is 1. With `adaptive`, output o of an axis covers the elements from floor(o in / out) to
+ * ceil((o + 1) in / out). */
+typedef struct pc_pool {
+    int64_t n, c, inner;
+    pc_axis d, h, w;
+    int64_t pad_after_d, pad_after_h, pad_after_w;
+    int64_t adaptive, kind, scatter;
+    int64_t include_pad; /* averages count the border */
+    double divisor;      /* what they divide by; 0: by their number of elements */
+    pc_ld ld_x, ld_out, ld_idx, ld_forward;
+    int64_t x_end, out_end, forward_end; /* elements of each array from its first element to its end in memory */
+    int64_t own_indices;                 /* a gradient finds the maxima of `forward` itself */
+    /* filled by plan() */
+    int64_t h_tile, w_tile, inner_tile, n_h_tiles, n_w_tiles, n_tasks;
+    int64_t whole_from, whole_to;        /* outputs of a row whose windows count all of their columns */
+    int64_t plane_pitch;                 /* not 0: whole planes at once, rows so far apart */
+    int64_t batch;                       /* rows of v that are joined one after the other */
+    int64_t herk;                                              /* rows by blocks of a window's height */
+    int64_t v_elems, y_elems, level_elems, n_levels, herk_elems; /* what the scratch of one worker holds */
+    int64_t scratch_bytes;
+} pc_pool;
+
+typedef struct pc_pool_kernel pc_pool_kernel;
+
+int pc_n_pool_kernels(int isa);
+const pc_pool_kernel *pc_pool_kernel_at(int isa, int index);
+const char *pc_pool_kernel_name(const pc_pool_kernel *kernel);
+int pc_pool_kernel_role(const pc_pool_kernel *kernel);
+int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_bytes);
+/* indices and forward may be NULL where the role does without. */
+int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, int64_t *indices,
+                const void *forward, void *scratch, int threads);
 /* The name of the kernel that this thread ran last, written by the kernel itself: what tests ask. */
 const char *pc_last_kernel(void);
 
@@ -101,10 +143,27 @@ struct pc_kernel {
     void (*run)(const pc_conv *p, const pc_arrays *arrays, int threads);
 };
 
+typedef struct pc_pool_arrays {
+    void *x, *out;
+    int64_t *indices;
+    const void *forward;
+    int *status;
+    char *scratch;
+} pc_pool_arrays;
+
+struct pc_pool_kernel {
+    const char *name; /* pool_role_dtype__isa */
+    int role;
+    int64_t item_bytes, real_bytes, lanes;
+    int (*run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads);
+};
+
 typedef struct pc_isa {
     const char *name;
     int n_kernels;
     const pc_kernel *kernels;
+    int n_pool_kernels;
+    const pc_pool_kernel *pool_kernels;
 } pc_isa;
 
 extern const pc_isa pc_isa_baseline;

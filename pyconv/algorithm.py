@@ -55,6 +55,10 @@ class Call:
         """Return the byte strides of an array, None where the call has none of this name."""
         return dict(self.arrays).get(name)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of an array."""
+        return next(a.shape for a in (*self.problem.inputs, *self.problem.outputs) if a.name == name)
+
     @classmethod
     def typical(cls, problem: Problem, threads: int, max_workspace: int) -> Call:
         """Return the call on fresh arrays in the problem's memory order."""

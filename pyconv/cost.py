@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .problem import ITEM_BYTES, ConvProblem
+from .problem import ITEM_BYTES, ConvProblem, Problem
 
-__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "winograd_seconds"]
+__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "pool_seconds", "winograd_seconds"]
 
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
@@ -350,3 +350,9 @@ def _depthwise_channels_seconds(work: _Work) -> float:
         lane_use=work.groups / _whole(work.groups, lanes),
         fixed=_turning(work) + work.planes * -(-work.groups // lanes) * 50e-9,
     )
+
+
+def pool_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of a kernel that moves every array once (csrc/pool.inc.c)."""
+    bandwidth = machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes
+    return problem.bytes / (0.7 * bandwidth * 1e9) + _OVERHEAD

@@ -6,4 +6,447 @@ floating array argument in the order of the forward signature, None where ``outp
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from functools import partial
+from typing import Any
+
+from .algorithm import Array
+from .ops import pool
+from .ops.call import REQUESTS, Explainable, gradients
+
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
+]
+
+
+def max_pool1d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    indices: Any = None,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.max_pool1d`; the parameters are those of :func:`max_pool2d`."""
+    requests = partial(pool.max_gradient, 1)(
+        grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
+    )
+    return gradients("grad.max_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def max_pool2d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    indices: Any = None,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.max_pool2d`: each element of grad_output added at its window's maximum.
+
+    Parameters
+    ----------
+    grad_output : (n, c, h_out, w_out) or (c, h_out, w_out), the dtype of x
+    x, kernel_size, stride, padding, dilation, ceil_mode, return_indices : as in the forward call
+    indices : int64, the shape of grad_output, optional
+        What the forward call returned; without them the maxima of x are looked for again: of equal ones the first. A
+        window that holds no element of x gives its part to the element that its index names all the same.
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family or an id of :func:`pyconv.algorithms`.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.array([[[[1, 5, 2, 0], [3, 4, 8, 6]]]], dtype=np.float32)
+    >>> pyconv.grad.max_pool2d(np.ones((1, 1, 1, 2), np.float32), x, 2)[0]
+    array([[[[0., 1., 0., 0.],
+             [0., 0., 1., 0.]]]], dtype=float32)
+    """
+    requests = partial(pool.max_gradient, 2)(
+        grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
+    )
+    return gradients("grad.max_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def max_pool3d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    indices: Any = None,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.max_pool3d`; the parameters are those of :func:`max_pool2d`."""
+    requests = partial(pool.max_gradient, 3)(
+        grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
+    )
+    return gradients("grad.max_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def avg_pool1d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.avg_pool1d`; the parameters are those of :func:`avg_pool2d`."""
+    requests = partial(pool.avg_gradient, 1)(
+        grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+    return gradients("grad.avg_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def avg_pool2d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.avg_pool2d`: each element of grad_output in equal parts to its window.
+
+    Parameters
+    ----------
+    grad_output : (n, c, h_out, w_out) or (c, h_out, w_out), the dtype of x
+    x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override : as in the forward call
+        Only the shape and the dtype of x matter.
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family or an id of :func:`pyconv.algorithms`.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> pyconv.grad.avg_pool2d(np.ones((1, 1, 1, 2), np.float32), np.zeros((1, 1, 2, 4), np.float32), 2)[0]
+    array([[[[0.25, 0.25, 0.25, 0.25],
+             [0.25, 0.25, 0.25, 0.25]]]], dtype=float32)
+    """
+    requests = partial(pool.avg_gradient, 2)(
+        grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+    return gradients("grad.avg_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def avg_pool3d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.avg_pool3d`; the parameters are those of :func:`avg_pool2d`."""
+    requests = partial(pool.avg_gradient, 3)(
+        grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    )
+    return gradients("grad.avg_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def adaptive_avg_pool1d(
+    grad_output: Any,
+    x: Any,
+    output_size: Any,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.adaptive_avg_pool1d`, as :func:`adaptive_avg_pool2d` does."""
+    requests = partial(pool.adaptive_gradient, "avg", 1)(grad_output, x, output_size)
+    return gradients("grad.adaptive_avg_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def adaptive_avg_pool2d(
+    grad_output: Any,
+    x: Any,
+    output_size: Any,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.adaptive_avg_pool2d`.
+
+    Parameters
+    ----------
+    grad_output : (n, c, *output_size) or (c, *output_size), the dtype of x
+    x, output_size : as in the forward call
+        Only the shape and the dtype of x matter.
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family or an id of :func:`pyconv.algorithms`.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.array([[[[1, 5, 2, 0], [3, 4, 8, 6]]]], dtype=np.float32)
+    >>> pyconv.grad.adaptive_avg_pool2d(np.ones((1, 1, 1, 1), np.float32), x, 1)[0]
+    array([[[[0.125, 0.125, 0.125, 0.125],
+             [0.125, 0.125, 0.125, 0.125]]]], dtype=float32)
+    """
+    requests = partial(pool.adaptive_gradient, "avg", 2)(grad_output, x, output_size)
+    return gradients("grad.adaptive_avg_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def adaptive_avg_pool3d(
+    grad_output: Any,
+    x: Any,
+    output_size: Any,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.adaptive_avg_pool3d`, as :func:`adaptive_avg_pool2d` does."""
+    requests = partial(pool.adaptive_gradient, "avg", 3)(grad_output, x, output_size)
+    return gradients("grad.adaptive_avg_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def adaptive_max_pool1d(
+    grad_output: Any,
+    x: Any,
+    output_size: Any,
+    return_indices: bool = False,
+    *,
+    indices: Any = None,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.adaptive_max_pool1d`, as :func:`adaptive_max_pool2d` does."""
+    requests = partial(pool.adaptive_gradient, "max", 1)(grad_output, x, output_size, return_indices, indices=indices)
+    return gradients("grad.adaptive_max_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def adaptive_max_pool2d(
+    grad_output: Any,
+    x: Any,
+    output_size: Any,
+    return_indices: bool = False,
+    *,
+    indices: Any = None,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.adaptive_max_pool2d`.
+
+    Parameters
+    ----------
+    grad_output : (n, c, *output_size) or (c, *output_size), the dtype of x
+    x, output_size, return_indices : as in the forward call
+    indices : int64, the shape of grad_output, optional
+        What the forward call returned; without them the maxima of x are looked for again.
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family or an id of :func:`pyconv.algorithms`.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.array([[[[1, 5, 2, 0], [3, 4, 8, 6]]]], dtype=np.float32)
+    >>> pyconv.grad.adaptive_max_pool2d(np.ones((1, 1, 1, 1), np.float32), x, 1)[0]
+    array([[[[0., 0., 0., 0.],
+             [0., 0., 1., 0.]]]], dtype=float32)
+    """
+    requests = partial(pool.adaptive_gradient, "max", 2)(grad_output, x, output_size, return_indices, indices=indices)
+    return gradients("grad.adaptive_max_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def adaptive_max_pool3d(
+    grad_output: Any,
+    x: Any,
+    output_size: Any,
+    return_indices: bool = False,
+    *,
+    indices: Any = None,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.adaptive_max_pool3d`, as :func:`adaptive_max_pool2d` does."""
+    requests = partial(pool.adaptive_gradient, "max", 3)(grad_output, x, output_size, return_indices, indices=indices)
+    return gradients("grad.adaptive_max_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def max_unpool1d(
+    grad_output: Any,
+    x: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.max_unpool1d`; the parameters are those of :func:`max_unpool2d`."""
+    requests = partial(pool.unpool_gradient, 1)(grad_output, x, indices, kernel_size, stride, padding, output_size)
+    return gradients("grad.max_unpool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def max_unpool2d(
+    grad_output: Any,
+    x: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.max_unpool2d`: what grad_output has at each index.
+
+    Parameters
+    ----------
+    grad_output : (n, c, h_out, w_out) or (c, h_out, w_out), the dtype of x
+    x, indices, kernel_size, stride, padding, output_size : as in the forward call
+        Only the shape of x matters.
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family or an id of :func:`pyconv.algorithms`.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x, indices = np.ones((1, 1, 1), np.float32), np.array([[[2]]])
+    >>> pyconv.grad.max_unpool2d(np.arange(4, dtype=np.float32).reshape(1, 2, 2), x, indices, 2)[0]
+    array([[[2.]]], dtype=float32)
+    """
+    requests = partial(pool.unpool_gradient, 2)(grad_output, x, indices, kernel_size, stride, padding, output_size)
+    return gradients("grad.max_unpool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def max_unpool3d(
+    grad_output: Any,
+    x: Any,
+    indices: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.max_unpool3d`; the parameters are those of :func:`max_unpool2d`."""
+    requests = partial(pool.unpool_gradient, 3)(grad_output, x, indices, kernel_size, stride, padding, output_size)
+    return gradients("grad.max_unpool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+REQUESTS.update(
+    {
+        max_pool1d: Explainable(partial(pool.max_gradient, 1), 2),
+        max_pool2d: Explainable(partial(pool.max_gradient, 2), 2),
+        max_pool3d: Explainable(partial(pool.max_gradient, 3), 2),
+        avg_pool1d: Explainable(partial(pool.avg_gradient, 1), 2),
+        avg_pool2d: Explainable(partial(pool.avg_gradient, 2), 2),
+        avg_pool3d: Explainable(partial(pool.avg_gradient, 3), 2),
+        adaptive_avg_pool1d: Explainable(partial(pool.adaptive_gradient, "avg", 1), 2),
+        adaptive_avg_pool2d: Explainable(partial(pool.adaptive_gradient, "avg", 2), 2),
+        adaptive_avg_pool3d: Explainable(partial(pool.adaptive_gradient, "avg", 3), 2),
+        adaptive_max_pool1d: Explainable(partial(pool.adaptive_gradient, "max", 1), 2),
+        adaptive_max_pool2d: Explainable(partial(pool.adaptive_gradient, "max", 2), 2),
+        adaptive_max_pool3d: Explainable(partial(pool.adaptive_gradient, "max", 3), 2),
+        max_unpool1d: Explainable(partial(pool.unpool_gradient, 1), 3),
+        max_unpool2d: Explainable(partial(pool.unpool_gradient, 2), 3),
+        max_unpool3d: Explainable(partial(pool.unpool_gradient, 3), 3),
+    }
+)

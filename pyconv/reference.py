@@ -9,15 +9,16 @@ as a zero (0 * Inf is NaN). Axes p and a have one, two or three components.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from .algorithm import Array
-from .problem import ConvProblem, pad_index
+from .problem import ConvProblem, PoolProblem, pad_index
 
-__all__ = ["activate", "conv", "conv_blocks"]
+__all__ = ["activate", "conv", "conv_blocks", "pool", "pool_grad", "pool_windows", "unpool", "unpool_grad"]
 
 
 def activate(values: Array, activation: str | None, slope: float = 0.0) -> Array:
@@ -119,4 +120,120 @@ def conv(problem: ConvProblem, x: Array, w: Array, bias: Array | None = None, re
     out = np.empty(problem.out_shape)
     for where, values in conv_blocks(problem, x, w, bias, residual, max_bytes=64 << 20):
         out[where] = values
+    return out
+
+
+def pool_windows(problem: PoolProblem, axis: int) -> list[tuple[slice, int]]:
+    """Return, for each output along an axis, its taps that lie in x, and how many an average counts."""
+    size, found = problem.spatial[axis], []
+    for o in range(problem.out_spatial[axis]):
+        if problem.adaptive is not None:
+            out = problem.adaptive[axis]
+            inside = range(o * size // out, -((-(o + 1) * size) // out))
+            found.append((slice(inside.start, inside.stop, 1), len(inside)))
+            continue
+        kernel, dilation = problem.kernel[axis], problem.dilation[axis]
+        before, after = problem.padding[axis]
+        start = o * problem.stride[axis] - before
+        first = start + max(0, -(start // dilation)) * dilation
+        inside = range(first, min(size, start + kernel * dilation), dilation)
+        padded = min(start + kernel, size + after) - start
+        found.append(
+            (slice(first, max(first, inside.stop), dilation), len(inside) if not problem.count_include_pad else padded)
+        )
+    return found
+
+
+def _windows(problem: PoolProblem) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], int]]:
+    """Each output of a plane: its index, its window in x, and what an average divides by."""
+    axes = [pool_windows(problem, axis) for axis in range(problem.rank)]
+    for position, taps in zip(
+        itertools.product(*map(range, problem.out_spatial)), itertools.product(*axes), strict=True
+    ):
+        counted = math.prod(count for _, count in taps)
+        yield position, tuple(tap for tap, _ in taps), counted if problem.divisor is None else problem.divisor
+
+
+def _planes(problem: PoolProblem) -> Iterator[tuple[int, int]]:
+    return itertools.product(range(problem.n), range(problem.c))
+
+
+def _first_maximum(problem: PoolProblem, window: Array, where: tuple[slice, ...]) -> tuple[Any, int]:
+    """Return a window's maximum and its offset in the plane: the first one, or the last NaN.
+
+    A window without elements has the least value there is, at the index inside x that is nearest to it.
+    """
+    if window.size == 0:
+        least = -np.inf if window.dtype.kind == "f" else np.iinfo(window.dtype).min
+        place = [min(tap.start, size - 1) for tap, size in zip(where, problem.spatial, strict=True)]
+        return least, int(np.ravel_multi_index(place, problem.spatial))
+    flat = window.ravel()
+    at = int(np.argmax(flat))  # of NaN the first one, where there is any
+    if flat[at] != flat[at]:
+        at = int(np.flatnonzero(flat != flat)[-1])
+    inside = np.unravel_index(at, window.shape)
+    place = [tap.start + int(i) * tap.step for tap, i in zip(where, inside, strict=True)]
+    return flat[at], int(np.ravel_multi_index(place, problem.spatial))
+
+
+def pool(problem: PoolProblem, x: Array) -> tuple[Array, Array | None]:
+    """Return the whole output, maxima in x's type and sums in float64, and the indices of maxima if asked for."""
+    out = np.empty(problem.out_shape, x.dtype if problem.kind == "max" else np.float64)
+    indices = np.empty(problem.out_shape, np.int64) if problem.indices else None
+    for image in _planes(problem):
+        plane = x[image]
+        for position, where, counted in _windows(problem):
+            window = plane[where]
+            if problem.kind == "max":
+                out[image + position], at = _first_maximum(problem, window, where)
+                if indices is not None:
+                    indices[image + position] = at
+                continue
+            with np.errstate(invalid="ignore", over="ignore"):
+                values = window.astype(np.float64)
+                out[image + position] = values.sum() / counted if counted else 0.0
+    return out, indices
+
+
+def pool_grad(problem: PoolProblem, grad_output: Array, x: Array | None, indices: Array | None) -> Array:
+    """Return the gradient with respect to x in float64.
+
+    A maximum's goes to the element that it is; an average's in equal parts to its window.
+    """
+    grad = np.zeros(problem.x_shape)
+    for image in _planes(problem):
+        plane, flat = grad[image], grad[image].reshape(-1)
+        for position, where, counted in _windows(problem):
+            g = float(grad_output[image + position])
+            with np.errstate(
+                invalid="ignore",
+                over="ignore",
+            ):
+                if problem.kind == "max":
+                    if indices is not None:
+                        at = int(indices[image + position])
+                    else:
+                        assert x is not None
+                        _, at = _first_maximum(problem, x[image][where], where)
+                    flat[at] += g
+                else:
+                    plane[where] += g / counted if counted else 0.0
+    return grad
+
+
+def unpool(x: Array, indices: Array, spatial: tuple[int, ...]) -> Array:
+    """Return zeros of planes of size ``spatial`` with each element of x at its index; the last of several wins."""
+    out = np.zeros((*x.shape[:2], int(np.prod(spatial))), x.dtype)
+    for n, c in np.ndindex(*x.shape[:2]):
+        for value, at in zip(x[n, c].ravel(), indices[n, c].ravel(), strict=True):
+            out[n, c, at] = value
+    return out.reshape(*x.shape[:2], *spatial)
+
+
+def unpool_grad(grad_output: Array, indices: Array) -> Array:
+    """Return what lies at each index."""
+    planes = grad_output.reshape(*grad_output.shape[:2], -1)
+    out = np.empty(indices.shape, grad_output.dtype)
+    for n, c in np.ndindex(*indices.shape[:2]):
+        out[n, c] = planes[n, c][indices[n, c]]
     return out

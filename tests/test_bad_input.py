@@ -1,6 +1,6 @@
 """Calls that have to be refused, by which error and with which words; nothing may have changed afterwards.
 
-Hazards 1-11 and 21.
+Hazards 1-11, 13, 14 and 21.
 """
 
 from __future__ import annotations
@@ -241,6 +241,72 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type[Excepti
         lambda: pyconv.conv2d(x(), w(), algorithm="depthwise"),
         Unsupported,
         "needs one input channel a group, here 4",
+    ),
+    # pooling: hazards 1, 7, 10, 13, 14
+    "pool stride 0": (lambda: pyconv.max_pool2d(x(), 2, stride=0), InvalidProblem, "stride must be >= 1"),
+    "pool kernel 0": (lambda: pyconv.avg_pool2d(x(), 0), InvalidProblem, "kernel_size must be >= 1"),
+    "pool kernel 2.0": (lambda: pyconv.avg_pool2d(x(), 2.0), TypeError, "integer"),
+    "pool dilation -1": (lambda: pyconv.max_pool2d(x(), 2, dilation=-1), InvalidProblem, "dilation must be >= 1"),
+    "pool padding -1": (lambda: pyconv.max_pool2d(x(), 2, padding=-1), InvalidProblem, "padding must be >= 0"),
+    "pool padding": (lambda: pyconv.max_pool2d(x(), 2, padding=2), InvalidProblem, "at most half of the window"),
+    "pool padding 2^62": (lambda: pyconv.max_pool2d(x(), 2, padding=2**62), InvalidProblem, "at most half"),
+    "pool too large": (
+        lambda: pyconv.avg_pool2d(x(), 9),
+        InvalidProblem,
+        r"avg_pool2d\(x \(1, 4, 8, 8\)\): the window is larger than the padded input along h: it covers 9",
+    ),
+    "pool kernel 2^62": (lambda: pyconv.max_pool1d(x(1, 4, 8), 2**62, padding=2**61), InvalidProblem, r"2\^60"),
+    "pool stride 2^62": (lambda: pyconv.max_pool2d(x(), 2, stride=2**62), InvalidProblem, r"2\^60"),
+    "pool rank": (lambda: pyconv.max_pool2d(x(8, 8), 2), InvalidProblem, r"x must have axes \(n, c, h, w\)"),
+    "pool list": (lambda: pyconv.max_pool2d([[1.0]], 2), TypeError, "x must be an array, got list"),
+    "pool complex": (lambda: pyconv.max_pool2d(x().astype(complex), 2), TypeError, "x must be .* got complex128"),
+    "pool bool": (lambda: pyconv.max_pool2d(x().astype(bool), 2), TypeError, "got bool"),
+    "average of integers": (lambda: pyconv.avg_pool2d(x().astype(int), 2), TypeError, "x must be float16, .*got int64"),
+    "pool empty axis": (lambda: pyconv.max_pool2d(x(1, 4, 0, 8), 2, padding=1), InvalidProblem, "empty axis"),
+    "divisor 0": (lambda: pyconv.avg_pool2d(x(), 2, divisor_override=0), InvalidProblem, "divisor_override must not"),
+    "divisor 1.5": (lambda: pyconv.avg_pool2d(x(), 2, divisor_override=1.5), TypeError, "divisor_override"),
+    "ceil word": (lambda: pyconv.avg_pool2d(x(), 2, ceil_mode="yes"), TypeError, "ceil_mode must be True or False"),
+    "pool out shape": (lambda: pyconv.max_pool2d(x(), 2, out=ones(1, 4, 4, 5)), InvalidProblem, "out must have the"),
+    "pool out dtype": (lambda: pyconv.max_pool2d(x(), 2, out=np.ones((1, 4, 4, 4))), TypeError, "out must be float32"),
+    "pool out no pair": (
+        lambda: pyconv.max_pool2d(x(), 2, return_indices=True, out=ones(1, 4, 4, 4)),
+        TypeError,
+        "out must be a pair",
+    ),
+    "indices dtype": (
+        lambda: pyconv.max_pool2d(x(), 2, return_indices=True, out=(None, ones(1, 4, 4, 4))),
+        TypeError,
+        "indices must be int64, but indices is float32",
+    ),
+    "adaptive -1": (lambda: pyconv.adaptive_avg_pool2d(x(), -1), InvalidProblem, "output_size must be >= 0"),
+    "adaptive ()": (lambda: pyconv.adaptive_avg_pool2d(x(), ()), InvalidProblem, "output_size must be a size or 2"),
+    "adaptive 2^60": (lambda: pyconv.adaptive_max_pool2d(x(), 2**60), InvalidProblem, r"2\^60"),
+    "adaptive 1.2e11": (lambda: pyconv.adaptive_avg_pool2d(x(), int(1.2e8)), MemoryError, "no memory for an output"),
+    "unpool indices": (
+        lambda: pyconv.max_unpool2d(x(), np.zeros((1, 4, 8, 7), int), 2),
+        InvalidProblem,
+        r"indices must have the shape of x, its shape \(1, 4, 8, 8\)",
+    ),
+    "unpool index dtype": (lambda: pyconv.max_unpool2d(x(), x(), 2), TypeError, "indices must be int64, got float32"),
+    "unpool size": (
+        lambda: pyconv.max_unpool2d(x(), np.zeros((1, 4, 8, 8), int), 2, output_size=(18, 16)),
+        InvalidProblem,
+        "output_size must be within one stride",
+    ),
+    "grad shape": (
+        lambda: pyconv.grad.max_pool2d(ones(1, 4, 4, 5), x(), 2),
+        InvalidProblem,
+        r"grad_output must have the output's shape \(1, 4, 4, 4\)",
+    ),
+    "grad dtype": (
+        lambda: pyconv.grad.avg_pool2d(np.ones((1, 4, 4, 4)), x(), 2),
+        TypeError,
+        "one dtype: grad_output is float64, x is float32",
+    ),
+    "grad mask": (
+        lambda: pyconv.grad.avg_pool2d(ones(1, 4, 4, 4), x(), 2, output_mask=(True, True)),
+        InvalidProblem,
+        "output_mask must have 1 entries",
     ),
     "unknown keyword": (lambda: pyconv.conv2d(x(), w(), strides=2), TypeError, "strides"),
     "prepare": (lambda: pyconv.prepare(np.add, w()), TypeError, r"prepare takes one of pyconv\.conv1d"),

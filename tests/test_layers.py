@@ -31,8 +31,10 @@ MAY_IMPORT = {
     "info": {"__init__", "backends", "options", "registry"},
     "ops.arguments": {"algorithm", "errors", "problem"},
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
+    "ops.pool": {"algorithm", "errors", "ops", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "problem"},
+    "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
@@ -110,11 +112,16 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
     """op_algo_dtype__isa, and the algorithm's id says the same."""
     for id in pyconv.algorithms():
         algorithm = importlib.import_module("pyconv.registry").find(id)
-        assert re.fullmatch(r"conv[123]d\.[a-z0-9-]+\.f(16|32|64)@(c-[a-z0-9]+|numba|numpy)", id)
+        assert re.fullmatch(
+            r"[a-z_]+[123]d(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@(c-[a-z0-9]+|numba|numpy)", id
+        )
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
-            assert algorithm.kernel_name == f"conv_{family}_{algorithm.dtype}__{algorithm.isa}"
-            assert (root / "csrc" / f"{family.partition('_f')[0]}.inc.c").exists(), "the algorithm's name is its file's"
+            what = "pool" if "pool" in algorithm.op else "conv"
+            assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
+            file = "pool" if what == "pool" else family.partition("_f")[0]
+            assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
+            assert f"{what}_{family}" in (root / "csrc" / "isa.inc.h").read_text()
 
 
 def test_c_sources_are_portable(root: Path) -> None:

@@ -1,8 +1,8 @@
-"""A layer as an ONNX model of one Conv node, with constant weights: what three of the rivals read."""
+"""A layer as an ONNX model of one Conv or pooling node, with constant weights: what three of the rivals read."""
 
 from __future__ import annotations
 
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from benchmarks.peers import Array
 from benchmarks.shapes import Layer
@@ -14,6 +14,8 @@ OPSET, IR_VERSION = 13, 8
 
 def conv_model(layer: Layer, w: Array, bias: Array | None, activation: str | None, dtype: str) -> bytes:
     """Return the serialised model; its input is called x, its output y."""
+    if layer.pooling:
+        return _serialised(layer, [_pool(layer)], {}, dtype)
     constants = {"w": w} if bias is None else {"w": w, "bias": bias}
     conv = helper.make_node(
         "Conv",
@@ -26,6 +28,23 @@ def conv_model(layer: Layer, w: Array, bias: Array | None, activation: str | Non
         group=layer.groups,
     )
     nodes = [conv] if activation is None else [conv, helper.make_node("Relu", ["conv"], ["y"])]
+    return _serialised(layer, nodes, constants, dtype)
+
+
+def _pool(layer: Layer) -> NodeProto:
+    more = {"count_include_pad": 1} if layer.pooling == "avg" else {}
+    return helper.make_node(
+        {"max": "MaxPool", "avg": "AveragePool"}[layer.pooling],
+        ["x"],
+        ["y"],
+        kernel_shape=layer.kernel,
+        strides=layer.stride,
+        pads=(*layer.padding, *layer.padding),
+        **more,
+    )
+
+
+def _serialised(layer: Layer, nodes: list[NodeProto], constants: dict[str, Array], dtype: str) -> bytes:
     graph = helper.make_graph(
         nodes,
         layer.name,

@@ -15,12 +15,32 @@ from benchmarks.peers import Array, Prepared, fastest
 from benchmarks.shapes import Layer
 
 CONVOLUTIONS = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
+MAXIMA = {
+    1: torch.nn.functional.max_pool1d,
+    2: torch.nn.functional.max_pool2d,
+    3: torch.nn.functional.max_pool3d,
+}
+AVERAGES = {
+    1: torch.nn.functional.avg_pool1d,
+    2: torch.nn.functional.avg_pool2d,
+    3: torch.nn.functional.avg_pool3d,
+}
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def _forms(
     layer: Layer, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, activation: str | None, order: Any
 ) -> Iterator[Prepared]:
+    if layer.pooling:
+        pool = (MAXIMA if layer.pooling == "max" else AVERAGES)[layer.rank]
+
+        def pooled() -> Array:
+            y = pool(x, layer.kernel, layer.stride, layer.padding).contiguous(memory_format=order)
+            array: Array = y.numpy()
+            return array
+
+        yield Prepared(pooled, f"{layer.pooling}_pool{layer.rank}d")
+        return
     relu = activation == "relu"
     settings = (list(layer.stride), list(layer.padding), list(layer.dilation))
     convolution = CONVOLUTIONS[layer.rank]

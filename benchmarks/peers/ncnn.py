@@ -32,6 +32,8 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why ncnn cannot do the layer, or None."""
+    if layer.pooling:
+        return "measured with convolutions only"
     if dtype != "float32":
         return "ncnn computes in float32 and below"
     return None if layer.n == 1 else "ncnn takes one image a call"

@@ -26,6 +26,8 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why OpenCV cannot do the layer, or None."""
+    if layer.pooling:
+        return "measured with convolutions only"
     if _is_plane_filter(layer):
         return None
     return None if dtype == "float32" else "its DNN module computes in float32"

@@ -34,6 +34,11 @@ def prepare(
     import pyconv
 
     pyconv.set_options(threads=threads)
+    out = np.empty(layer.out_shape, dtype=dtype)
+    if layer.pooling:
+        pool = getattr(pyconv, f"{layer.pooling}_pool{layer.rank}d")
+        window = (layer.kernel, layer.stride, layer.padding)
+        return Prepared(lambda: np.asarray(pool(x, *window, out=out)), pyconv.explain(pool, x, *window).algorithm)
     function = getattr(pyconv, f"conv{layer.rank}d")
     settings: dict[str, Any] = {
         "stride": layer.stride,
@@ -43,7 +48,6 @@ def prepare(
         "activation": activation,
     }
     convolve = pyconv.prepare(function, w, bias, **settings)
-    out = np.empty(layer.out_shape, dtype=dtype)
     return Prepared(
         run=lambda: convolve(x, out=out),
         form=pyconv.explain(function, x, w, bias, **settings).algorithm,

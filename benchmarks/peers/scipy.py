@@ -30,6 +30,8 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why SciPy cannot do the layer, or None."""
+    if layer.pooling:
+        return "measured with convolutions only"
     if dtype == "float16":
         return "SciPy has no convolution of float16"
     if max(*layer.stride, *layer.dilation) > 1:

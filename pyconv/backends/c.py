@@ -19,11 +19,23 @@ from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
 from . import summation, winograd
 
-__all__ = ["algorithms", "isa_in_use", "isas", "last_kernel", "machine", "pool_workers", "scratch"]
+__all__ = [
+    "EPSILON",
+    "ROUNDING",
+    "WORKERS_IN_LIMIT",
+    "address",
+    "algorithms",
+    "isa_in_use",
+    "isas",
+    "last_kernel",
+    "machine",
+    "pool_workers",
+    "scratch",
+]
 
 #: Half a unit in the last place of the sums; float16 arrays are summed in float32 and rounded once, when stored.
-_EPSILON = {"f16": 2.0**-24, "f32": 2.0**-24, "f64": 2.0**-53}
-_ROUNDING = {"f16": 2.0**-11, "f32": 0.0, "f64": 0.0}
+EPSILON = {"f16": 2.0**-24, "f32": 2.0**-24, "f64": 2.0**-53}
+ROUNDING = {"f16": 2.0**-11, "f32": 0.0, "f64": 0.0}
 _PADDING_MODES = {
     "zeros": lib.PC_PAD_ZEROS,
     "reflect": lib.PC_PAD_REFLECT,
@@ -44,7 +56,7 @@ _ACTIVATIONS = {
 }
 #: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
 #: cut, and so every bit of the result, must not depend on them.
-_WORKERS_IN_LIMIT = 8
+WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: waking another costs some microseconds.
 _FLOPS_PER_THREAD = 400_000
 
@@ -105,7 +117,8 @@ def pool_workers() -> int:
     return int(lib.pc_pool_workers())
 
 
-def _address(array: Array) -> Any:
+def address(array: Array) -> Any:
+    """Return a pointer to the array's first element."""
     return ffi.cast("void *", array.__array_interface__["data"][0])
 
 
@@ -197,7 +210,7 @@ class CConv:
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
         p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
-        return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // _WORKERS_IN_LIMIT) else None
+        return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // WORKERS_IN_LIMIT) else None
 
     @staticmethod
     def _threads(call: Call, p: Any) -> int:
@@ -219,8 +232,8 @@ class CConv:
     def error_bound(self, problem: ConvProblem) -> float:
         """(K + 2) eps for K products summed in one order, bias and residual, or Winograd's; and a result's rounding."""
         if self.variant is not None:
-            return winograd.error_bound(problem, self.variant, _EPSILON[self.dtype]) + _ROUNDING[self.dtype]
-        return (problem.reduction + 2) * _EPSILON[self.dtype] + _ROUNDING[self.dtype]
+            return winograd.error_bound(problem, self.variant, EPSILON[self.dtype]) + ROUNDING[self.dtype]
+        return (problem.reduction + 2) * EPSILON[self.dtype] + ROUNDING[self.dtype]
 
     def error_reach(self, problem: ConvProblem) -> int:
         """Return how far beyond an output's window the error bound looks for the largest |x|."""
@@ -251,8 +264,8 @@ class CConv:
         size = int(p.scratch_bytes) * threads
         kernel, run_kernel, null, from_buffer = self.kernel, lib.pc_conv_run, ffi.NULL, ffi.from_buffer
         problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-        point_x = from_buffer if _is_contiguous(call, "x", problem.x_shape, item) else _address
-        point_out = from_buffer if _is_contiguous(call, "out", problem.out_shape, item) else _address
+        point_x = from_buffer if _is_contiguous(call, "x", problem.x_shape, item) else address
+        point_out = from_buffer if _is_contiguous(call, "out", problem.out_shape, item) else address
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             status = run_kernel(
@@ -261,7 +274,7 @@ class CConv:
                 point_x(x),
                 packed[0],
                 packed[1],
-                null if residual is None else _address(residual),
+                null if residual is None else address(residual),
                 point_out(out),
                 scratch(size),
                 threads,
@@ -278,7 +291,10 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    return iter(_kernels())
+    from . import c_pool
+
+    yield from _kernels()
+    yield from c_pool.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:

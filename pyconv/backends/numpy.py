@@ -10,7 +10,8 @@ import numpy as np
 from .. import reference
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
-from ..problem import ConvProblem
+from ..errors import InvalidProblem
+from ..problem import FLOATS, ITEM_BYTES, ConvProblem, PoolProblem, UnpoolProblem
 
 __all__ = ["algorithms"]
 
@@ -78,8 +79,102 @@ class ReferenceConv:
         return run
 
 
+@dataclass(frozen=True, slots=True)
+class ReferencePool:
+    """Pooling and un-pooling by their definitions, window by window."""
+
+    op: str
+    dtype: str
+    family: str = "reference"
+    backend: str = "numpy"
+    preferred: bool = True
+
+    @property
+    def id(self) -> str:
+        """Return op.family.dtype@backend."""
+        return f"{self.op}.reference.{self.dtype}@numpy"
+
+    def supports(self, problem: PoolProblem | UnpoolProblem) -> Support:
+        """Return yes: it does everything."""
+        return Support()
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the results in float64."""
+        return 8 * sum(int(np.prod(a.shape, dtype=object)) for a in call.problem.outputs)
+
+    def estimate(self, problem: PoolProblem | UnpoolProblem, machine: Machine) -> float:
+        """Return some microseconds a window."""
+        return problem.flops / 1e9 + 20e-6 * float(np.prod(problem.out_shape, dtype=object)) + 50e-6
+
+    def accuracy(self, problem: PoolProblem | UnpoolProblem) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: PoolProblem | UnpoolProblem) -> int:
+        """Return 0."""
+        return 0
+
+    def error_bound(self, problem: PoolProblem | UnpoolProblem) -> float:
+        """Return one rounding to the output type, and the float64 sum's."""
+        if isinstance(problem, UnpoolProblem) or (problem.kind == "max" and not problem.gradient):
+            return 0.0
+        return EPSILON[self.dtype] + (problem.overlap + 4) * EPSILON["f64"]
+
+    def packing(self, problem: PoolProblem | UnpoolProblem) -> str:
+        """Return "plain": there are no weights."""
+        return "plain"
+
+    def prepare(self, problem: PoolProblem | UnpoolProblem, *weights: Array | None) -> Packed:
+        """Return nothing: there are no weights."""
+        return None
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem = call.problem
+
+        def run(packed: Packed, *given: Array | None) -> bool:
+            names = [a.name for a in (*problem.inputs, *problem.outputs)]
+            arrays = dict(zip(names, (a for a in given if a is not None), strict=True))
+            indices = arrays.get("indices")
+            reads = "indices" in [a.name for a in problem.inputs]
+            if reads and indices is not None and indices.size:
+                plane = int(np.prod(problem.spatial))
+                if indices.min() < 0 or indices.max() >= plane:
+                    raise InvalidProblem(f"{problem.op}: an index lies outside its plane of {plane} elements")
+            found = None
+            if isinstance(problem, UnpoolProblem):
+                if problem.gradient:
+                    values = reference.unpool_grad(arrays["grad_output"], arrays["indices"])
+                else:
+                    values = reference.unpool(arrays["x"], arrays["indices"], problem.spatial)
+            elif problem.gradient:
+                values = reference.pool_grad(problem, arrays["grad_output"], arrays.get("x"), indices)
+            else:
+                values, found = reference.pool(problem, arrays["x"])
+            with np.errstate(over="ignore", invalid="ignore"):
+                arrays["out"][...] = values
+            if found is not None:
+                arrays["indices"][...] = found
+            return True
+
+        return run
+
+
+def _pool_ops() -> Iterator[tuple[str, str]]:
+    for rank in (1, 2, 3):
+        for dtype in ITEM_BYTES:
+            moved = [f"max_pool{rank}d", f"adaptive_max_pool{rank}d", f"max_unpool{rank}d"]
+            summed = [f"avg_pool{rank}d", f"adaptive_avg_pool{rank}d"]
+            if dtype in FLOATS:
+                moved += [*summed, *(f"{op}-grad-x" for op in (*moved, *summed))]
+            for op in moved:
+                yield op, dtype
+
+
 def algorithms() -> Iterator[Algorithm]:
     """Return the reference for each operation and element type."""
+    for op, dtype in _pool_ops():
+        yield ReferencePool(op, dtype)
     for op in ("conv1d", "conv2d", "conv3d"):
         for dtype in EPSILON:
             yield ReferenceConv(op, dtype)

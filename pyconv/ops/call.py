@@ -399,7 +399,7 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     operation, inputs, weights, settings = request
     if (
         weights is None
-        and outs.count(None) == len(outs)
+        and all(out is None for out in outs)
         and (not operation.unbatched or inputs[0].ndim != operation.rank + 1)  # type: ignore[union-attr]
     ):
         # the usual call, with nothing between it and the cached plan

@@ -1,0 +1,753 @@
+/* pool_separable: maxima and averages of windows; pool_spread: the gradient of averages.
+ *
+ *   out[n, c, p] = join over a of x[n, c, s p - before + d a], the taps inside x only; one, two or three axes.
+ *
+ * A maximum and a sum over a box are those of its rows, joined column by column, and then of the columns: kd kh + kw
+ * steps an output and not kd kh kw. One row of outputs at a time: the rows of x under its windows are joined in whole
+ * vectors into v, which lies in L1 with the border around it, and v's columns are joined into the row. Arrays whose
+ * channels are fastest in memory are the same with `inner` elements in place of one: rows of w * inner elements, columns
+ * `inner` apart. So one body serves both orders, and the lanes are full in both.
+ *
+ * Columns: up to PC_POOL_TAPS taps are joined in registers; more by doubling, windows of 2, 4, 8 ... columns from two of
+ * half the width (a maximum may use two that overlap, a sum takes those of k's binary digits). With stride 2 two vectors
+ * are drawn apart. Rows: with 7 taps and more, close together, by van Herk's and by Gil and Werman's method (1992, 1993):
+ * the joins from each row of a block of k rows to its end, and from its begin; a window is one of the first kind and
+ * one of the second, whatever k is. Nothing is ever subtracted, so a sum has its usual error, and a NaN or an infinity
+ * stays in its own windows.
+ *
+ * flops: at most kd kh + kw an output, moved: x and the output once. A task is a tile of output rows and columns of one
+ * plane; every output is joined in an order that its tile's place decides, and the cut is plan's. */
+
+#ifndef PC_POOL_CONSTANTS
+#define PC_POOL_CONSTANTS
+enum { PC_POOL_TAPS = 8, PC_POOL_HERK = 7, PC_POOL_LIST = 32 };
+
+/* Taps of output o of one axis that lie in x: `n` of them from index `first` on, `step` apart; `all` of them count for
+ * an average that counts the border. */
+typedef struct pc_pool_taps {
+    int64_t first, n, step, all;
+} pc_pool_taps;
+
+static inline pc_pool_taps pc_pool_taps_of(const pc_axis *a, int64_t pad_after, int64_t adaptive, int64_t o) {
+    if (adaptive) {
+        /* o * in / out without the product, which may not fit */
+        const int64_t whole = a->in / a->out, rest = a->in % a->out;
+        const int64_t first = o * whole + o * rest / a->out, end = (o + 1) * whole + pc_ceil_div((o + 1) * rest, a->out);
+        return (pc_pool_taps){first, end - first, 1, end - first};
+    }
+    const int64_t start = o * a->stride - a->pad;
+    if (a->dilation == 1) {
+        const int64_t end = start + a->k, from = pc_max(0, start);
+        return (pc_pool_taps){from, pc_max(0, pc_min(end, a->in) - from), 1, pc_min(end, a->in + pad_after) - start};
+    }
+    const int64_t skip = start < 0 ? pc_ceil_div(-start, a->dilation) : 0;
+    const int64_t end = pc_min(a->k, start < a->in ? (a->in - 1 - start) / a->dilation + 1 : 0);
+    return (pc_pool_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
+}
+
+/* Columns of x that the outputs [w0, w0 + n) of a row read, from `first` on, which may lie before x. */
+typedef struct pc_columns {
+    int64_t first, n;
+} pc_columns;
+
+static inline pc_columns pc_columns_of(const pc_pool *p, int64_t w0, int64_t n) {
+    if (p->adaptive) {
+        const pc_pool_taps a = pc_pool_taps_of(&p->w, 0, 1, w0), b = pc_pool_taps_of(&p->w, 0, 1, w0 + n - 1);
+        return (pc_columns){a.first, b.first + b.n - a.first};
+    }
+    return (pc_columns){w0 * p->w.stride - p->w.pad, (n - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1};
+}
+#endif
+
+#if !PC_WIDENED
+
+/* What a join begins with: the least value there is, or zero. */
+INLINE VEC NAME(pool_identity)(const int total) {
+    if (total)
+        return (VEC){0};
+#if PC_INTEGERS
+    const REAL ones = (REAL)-1;
+    const REAL least = ones > 0 ? 0 : (REAL)((REAL)1 << (8 * sizeof(REAL) - 1));
+#else
+    const REAL least = -(REAL)__builtin_inf();
+#endif
+    return NAME(splat)(least);
+}
+
+/* The sum, or the larger one, a NaN before any number. */
+INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
+#if !PC_INTEGERS
+    if (total)
+        return a + b;
+    /* lane by lane it becomes the processor's maximum, which is b where one of the two is NaN, and a blend */
+    VEC larger, r;
+    for (int l = 0; l < LANES; l++)
+        larger[l] = a[l] > b[l] ? a[l] : b[l];
+    for (int l = 0; l < LANES; l++)
+        r[l] = a[l] != a[l] ? a[l] : larger[l];
+    return r;
+#else
+    (void)total;
+    return NAME(select)((MASK)(a >= b), a, b);
+#endif
+}
+
+/* The same, of vectors that were shuffled: these had better not be taken apart lane by lane. */
+INLINE VEC NAME(pool_join_drawn)(VEC a, VEC b, const int total) {
+#if !PC_INTEGERS
+    if (!total)
+        return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
+#endif
+    return NAME(pool_join)(a, b, total);
+}
+
+/* All lanes of v joined; lane 0 with lane LANES / 2 and so on. */
+INLINE REAL NAME(pool_across)(VEC v, const int total) {
+    _Alignas(64) REAL lanes[2 * LANES];
+    NAME(store)(lanes, v);
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        NAME(store)(lanes + LANES, NAME(load)(lanes + half));
+        NAME(store)(lanes, NAME(pool_join)(NAME(load)(lanes), NAME(load)(lanes + LANES), total));
+    }
+    return lanes[0];
+}
+
+/* The first n < LANES lanes of v, others `rest`. */
+INLINE VEC NAME(pool_first)(VEC v, int64_t n, VEC rest) {
+    MASK lane;
+    for (int i = 0; i < LANES; i++)
+        lane[i] = (INTEGER)i;
+    return NAME(select)(lane < (INTEGER)n, v, rest);
+}
+
+/* Windows of k columns: y[i] = join over a < k of v[i + a * step], i < n; `room` elements behind them may be written. */
+INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t step, REAL *y, int64_t room,
+                            const int total) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        VEC sum = NAME(load)(v + i);
+        for (int64_t a = 1; a < k; a++)
+            sum = NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
+        if (i + LANES <= n + room)
+            NAME(store)(y + i, sum);
+        else
+            NAME(copy_part)(y + i, (const REAL *)&sum, n - i);
+    }
+}
+
+/* The same with stride 2. */
+INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t step, REAL *y, int64_t room,
+                             const int total) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        const REAL *at = v + 2 * i;
+        VEC sum = NAME(every_second)(NAME(load)(at), NAME(load)(at + LANES), 0);
+        for (int64_t a = 1; a < k; a++) {
+            const REAL *tap = at + a * step;
+            if (step == 1 && a % 2 == 1) /* both halves of the vectors before */
+                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
+            else
+                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
+        }
+        if (i + LANES <= n + room)
+            NAME(store)(y + i, sum);
+        else
+            NAME(copy_part)(y + i, (const REAL *)&sum, n - i);
+    }
+}
+
+/* Windows of k columns by doubling, n of them, into y; level[] of `pitch` elements each holds those of 2, 4, 8 ... */
+static __attribute__((noinline)) void NAME(pool_doubled)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level,
+                                                         int64_t pitch, REAL *y, const int total) {
+    const REAL *from = v;
+    int64_t width = 1, taken = 0;
+    const REAL *sum = NULL;
+    int64_t sum_at = 0;
+    REAL *next = level + pitch;
+    for (;; width *= 2) {
+        const int last = 2 * width > k;
+        if (total && (k & width)) {
+            /* the digits of k, lowest first: `taken` columns are in the sum already */
+            if (!sum) {
+                sum = from;
+                sum_at = 0;
+            } else {
+                REAL *const to = last ? y : level;
+                for (int64_t i = 0; i < n; i += LANES) {
+                    const VEC both = NAME(load)(sum + sum_at + i) + NAME(load)(from + taken * step + i);
+                    if (i + LANES <= n || !last)
+                        NAME(store)(to + i, both);
+                    else
+                        NAME(copy_part)(to + i, (const REAL *)&both, n - i);
+                }
+                sum = level;
+                sum_at = 0;
+            }
+            taken += width;
+        }
+        if (last)
+            break;
+        /* what later levels and the digits read of this one */
+        const int64_t length = n + (k - 2 * width) * step;
+        for (int64_t i = 0; i < length; i += LANES)
+            NAME(store)(next + i, NAME(pool_join)(NAME(load)(from + i), NAME(load)(from + width * step + i), total));
+        from = next;
+        next += pitch;
+    }
+    if (total && sum != level && sum != NULL) {
+        NAME(copy)(y, sum, n); /* k is a power of two */
+    } else if (!total) {
+        for (int64_t i = 0; i < n; i += LANES) {
+            const VEC both = NAME(pool_join)(NAME(load)(from + i), NAME(load)(from + (k - width) * step + i), 0);
+            if (i + LANES <= n)
+                NAME(store)(y + i, both);
+            else
+                NAME(copy_part)(y + i, (const REAL *)&both, n - i);
+        }
+    }
+}
+
+/* Every window of k columns, n of them. */
+INLINE void NAME(pool_dense)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+                             int64_t room, const int total) {
+    switch (k) {
+    case 1: NAME(copy)(y, v, n); return;
+    case 2: NAME(pool_taps)(v, n, 2, step, y, room, total); return;
+    case 3: NAME(pool_taps)(v, n, 3, step, y, room, total); return;
+    case 5: NAME(pool_taps)(v, n, 5, step, y, room, total); return;
+    default: break;
+    }
+    if (k > PC_POOL_TAPS)
+        NAME(pool_doubled)(v, n, k, step, level, pitch, y, total);
+    else
+        NAME(pool_taps)(v, n, k, step, y, room, total);
+}
+
+/* One window of n neighbouring elements. */
+INLINE REAL NAME(pool_run)(const REAL *v, int64_t n, const int total) {
+    int64_t i = 0;
+    VEC sum = NAME(pool_identity)(total);
+    for (; i + LANES <= n; i += LANES)
+        sum = NAME(pool_join)(sum, NAME(load)(v + i), total);
+    if (i < n)
+        sum = NAME(pool_join)(sum, NAME(pool_first)(NAME(load)(v + i), n - i, NAME(pool_identity)(total)), total);
+    return NAME(pool_across)(sum, total);
+}
+
+/* y[o][c] = join over the columns of output w0 + o of v[column][c], o < n; v begins with column `from`. LANES elements
+ * beyond v's end may be read, `room` behind y's written. */
+INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, REAL *level,
+                               REAL *y, int64_t room, const int total) {
+    const int64_t k = p->w.k, stride = p->w.stride, step = p->w.dilation * p->inner, inner = p->inner;
+    if (!p->adaptive && stride == 1) {
+        NAME(pool_dense)(v, n * inner, k, step, level, p->level_elems, y, room, total);
+        return;
+    }
+    if (!p->adaptive && stride == 2 && inner == 1) {
+        switch (k) {
+        case 2: NAME(pool_pairs)(v, n, 2, step, y, room, total); return;
+        case 3: NAME(pool_pairs)(v, n, 3, step, y, room, total); return;
+        default: NAME(pool_pairs)(v, n, k, step, y, room, total); return;
+        }
+    }
+    for (int64_t o = 0; o < n; o++, y += inner) {
+        int64_t first = o * stride, taps = k;
+        if (p->adaptive) {
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, w0 + o);
+            first = t.first - from;
+            taps = t.n;
+        }
+        const REAL *at = v + first * inner;
+        if (inner == 1) {
+            if (step == 1 && taps >= LANES) {
+                *y = NAME(pool_run)(at, taps, total);
+            } else {
+                REAL sum = *at;
+                for (int64_t a = 1; a < taps; a++) {
+                    const REAL s = at[a * step];
+#if !PC_INTEGERS
+                    sum = total ? sum + s : sum >= s || sum != sum ? sum : s;
+#else
+                    sum = sum >= s ? sum : s;
+#endif
+                }
+                *y = sum;
+            }
+            continue;
+        }
+        for (int64_t c = 0; c < inner; c += LANES) {
+            VEC sum = NAME(load)(at + c);
+            for (int64_t a = 1; a < taps; a++)
+                sum = NAME(pool_join)(sum, NAME(load)(at + c + a * step), total);
+            if (c + LANES <= inner)
+                NAME(store)(y + c, sum);
+            else
+                NAME(copy_part)(y + c, (const REAL *)&sum, inner - c);
+        }
+    }
+}
+
+/* to[i] = join(a[i], b[i]) for i < n, and up to LANES - 1 elements more; a or b may be `to`. */
+INLINE void NAME(pool_both)(const REAL *a, const REAL *b, int64_t n, REAL *to, const int total) {
+    for (int64_t i = 0; i < n; i += LANES)
+        NAME(store)(to + i, NAME(pool_join)(NAME(load)(a + i), NAME(load)(b + i), total));
+}
+
+INLINE void NAME(pool_fill)(REAL *v, int64_t n, VEC with) {
+    for (int64_t i = 0; i < n; i += LANES)
+        NAME(store)(v + i, with);
+}
+
+#if !PC_INTEGERS
+/* y[i] /= divisor, i < n; by a power of two times its inverse, which is as exact. */
+INLINE void NAME(pool_divide)(REAL *y, int64_t n, REAL divisor) {
+    int64_t i = 0;
+    const REAL inverse = 1 / divisor;
+    INTEGER bits;
+    memcpy(&bits, &divisor, sizeof bits);
+    const INTEGER mantissa = bits & (((INTEGER)1 << (sizeof(REAL) == 4 ? 23 : 52)) - 1);
+    if (mantissa == 0) {
+        for (; i + LANES <= n; i += LANES)
+            NAME(store)(y + i, NAME(load)(y + i) * inverse);
+        for (; i < n; i++)
+            y[i] *= inverse;
+        return;
+    }
+    for (; i + LANES <= n; i += LANES)
+        NAME(store)(y + i, NAME(load)(y + i) / divisor);
+    for (; i < n; i++)
+        y[i] /= divisor;
+}
+/* A row of sums of outputs from w0 on becomes one of averages. */
+static void NAME(pool_average)(const pc_pool *p, REAL *to, int64_t w0, int64_t n, pc_pool_taps d, pc_pool_taps h) {
+    const REAL rows = (REAL)(p->include_pad ? d.all * h.all : d.n * h.n);
+    const REAL whole = p->divisor != 0 ? (REAL)p->divisor : rows * (REAL)p->w.k;
+    int64_t lo = n, hi = n; /* between them windows are whole */
+    if (p->divisor != 0) {
+        lo = 0;
+    } else if (!p->adaptive) {
+        lo = pc_min(n, pc_max(0, p->whole_from - w0));
+        hi = pc_min(n, pc_max(lo, p->whole_to - w0));
+    }
+    NAME(pool_divide)(to + lo * p->inner, (hi - lo) * p->inner, whole);
+    for (int64_t o = 0; o < n; o++) {
+        if (o == lo)
+            o = hi;
+        if (o == n)
+            break;
+        const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, p->adaptive, w0 + o);
+        const REAL count = rows * (REAL)(p->include_pad ? t.all : t.n);
+        NAME(pool_divide)(to + o * p->inner, p->inner, count != 0 ? count : 1);
+    }
+}
+#endif
+
+#endif
+
+typedef struct STORED(pool_job) {
+    const pc_pool *p;
+    const pc_pool_arrays *arrays;
+} STORED(pool_job);
+
+/* v[0..n) = join of n_rows rows of n elements each and, unless `fresh`, of what v holds. Up to LANES - 1 elements of v
+ * beyond n are written, with the identity; `end` is where the array ends that the rows are of. */
+INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows, int64_t n, const int fresh,
+                                 const STORAGE *end, REAL *v, const int total) {
+    int64_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        VEC a = STORED(load)(row[0] + i), b = STORED(load)(row[0] + i + LANES);
+        if (!fresh) {
+            a = NAME(pool_join)(NAME(load)(v + i), a, total);
+            b = NAME(pool_join)(NAME(load)(v + i + LANES), b, total);
+        }
+        for (int64_t r = 1; r < n_rows; r++) {
+            a = NAME(pool_join)(a, STORED(load)(row[r] + i), total);
+            b = NAME(pool_join)(b, STORED(load)(row[r] + i + LANES), total);
+        }
+        NAME(store)(v + i, a);
+        NAME(store)(v + i + LANES, b);
+    }
+    for (; i < n; i += LANES) {
+        const int64_t left = n - i;
+        VEC sum = fresh ? NAME(pool_identity)(total) : NAME(load)(v + i);
+        for (int64_t r = 0; r < n_rows; r++) {
+            VEC x = {0};
+            if (left >= LANES || end - row[r] >= i + LANES)
+                x = STORED(load)(row[r] + i);
+            else
+                STORED(read)((REAL *)&x, row[r] + i, left);
+            sum = r == 0 && fresh ? x : NAME(pool_join)(sum, x, total);
+        }
+        NAME(store)(v + i, left < LANES ? NAME(pool_first)(sum, left, NAME(pool_identity)(total)) : sum);
+    }
+}
+
+static __attribute__((noinline)) void STORED(pool_rows_max)(const STORAGE *const *row, int64_t n_rows, int64_t n,
+                                                            int fresh, const STORAGE *end, REAL *v) {
+    if (fresh && n_rows == 2)
+        STORED(pool_rows_of)(row, 2, n, 1, end, v, 0);
+    else if (fresh && n_rows == 3)
+        STORED(pool_rows_of)(row, 3, n, 1, end, v, 0);
+    else if (fresh)
+        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 0);
+    else
+        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 0);
+}
+
+#if !PC_INTEGERS
+static __attribute__((noinline)) void STORED(pool_rows_sum)(const STORAGE *const *row, int64_t n_rows, int64_t n,
+                                                            int fresh, const STORAGE *end, REAL *v) {
+    if (fresh && n_rows == 2)
+        STORED(pool_rows_of)(row, 2, n, 1, end, v, 1);
+    else if (fresh && n_rows == 3)
+        STORED(pool_rows_of)(row, 3, n, 1, end, v, 1);
+    else if (fresh)
+        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 1);
+    else
+        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 1);
+}
+#endif
+
+INLINE void STORED(pool_rows)(const STORAGE *const *row, int64_t n_rows, int64_t n, int fresh, const STORAGE *end,
+                              REAL *v, const int total) {
+#if !PC_INTEGERS
+    if (total) {
+        STORED(pool_rows_sum)(row, n_rows, n, fresh, end, v);
+        return;
+    }
+#endif
+    (void)total;
+    STORED(pool_rows_max)(row, n_rows, n, fresh, end, v);
+}
+
+/* v[0..n) = join of the rows under the windows of output (d_out, h_out); x points at column `first` of the plane. */
+INLINE void STORED(pool_window_rows)(const pc_pool *p, const STORAGE *x, pc_pool_taps d, pc_pool_taps h, int64_t n,
+                                     const STORAGE *end, REAL *v, const int total) {
+    const STORAGE *row[PC_POOL_LIST];
+    int64_t listed = 0;
+    int fresh = 1;
+    for (int64_t a = 0; a < d.n; a++)
+        for (int64_t b = 0; b < h.n; b++) {
+            row[listed++] = x + (d.first + a * d.step) * p->ld_x.d + (h.first + b * h.step) * p->ld_x.h;
+            if (listed == PC_POOL_LIST) {
+                STORED(pool_rows)(row, listed, n, fresh, end, v, total);
+                listed = fresh = 0;
+            }
+        }
+    if (listed)
+        STORED(pool_rows)(row, listed, n, fresh, end, v, total);
+    else if (fresh)
+        NAME(pool_fill)(v, n, NAME(pool_identity)(total));
+}
+
+/* One row of outputs out of its v: columns joined, averaged, stored. */
+INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, pc_pool_taps d,
+                                pc_pool_taps h, REAL *level, REAL *y, STORAGE *out, int64_t room, const int total) {
+#if PC_WIDENED
+    REAL *const to = y;
+    room = LANES;
+#else
+    REAL *const to = out;
+    (void)y;
+#endif
+    NAME(pool_columns)(p, v, from, w0, n, level, to, room, total);
+#if !PC_INTEGERS
+    if (total)
+        NAME(pool_average)(p, to, w0, n, d, h);
+#endif
+    (void)d;
+    (void)h;
+#if PC_WIDENED
+    STORED(write)(out, y, n * p->inner);
+#endif
+}
+
+/* A plane of short rows, stride 1: with the border between the rows (that behind one is that before the next) it is one
+ * long row, in which the taps of a window's rows are a row apart. */
+INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE *end, pc_pool_taps d, REAL *padded,
+                               STORAGE *out, const int total) {
+    REAL *const v = padded + p->v_elems, *const level = v + p->v_elems;
+    const int64_t pitch = p->plane_pitch, n = p->h.out * pitch;
+    NAME(pool_fill)(padded, p->v_elems, NAME(pool_identity)(total));
+    if (d.n)
+        for (int64_t h = 0; h < p->h.in; h++) {
+            const STORAGE *const row[1] = {x + d.first * p->ld_x.d + h * p->ld_x.h};
+            STORED(pool_rows_of)(row, 1, p->w.in, 1, end, padded + (h + p->h.pad) * pitch + p->w.pad, total);
+        }
+    NAME(pool_dense)(padded, n + (p->w.k - 1) * p->w.dilation, p->h.k, pitch * p->h.dilation, level, p->v_elems, v,
+                     LANES, total);
+    NAME(pool_dense)(v, n, p->w.k, p->w.dilation, level, p->v_elems, padded, LANES, total);
+#if !PC_INTEGERS
+    REAL *const counts = v; /* of each column */
+    if (total)
+        for (int64_t o = 0; o < pc_round_up(p->w.out, LANES); o++) {
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, pc_min(o, p->w.out - 1));
+            counts[o] = p->divisor != 0 ? 1 : (REAL)pc_max(1, p->include_pad ? t.all : t.n);
+        }
+#endif
+    for (int64_t h_out = 0; h_out < p->h.out; h_out++, out += p->ld_out.h) {
+        REAL *const row = padded + h_out * pitch;
+#if !PC_INTEGERS
+        if (total) {
+            const pc_pool_taps h = pc_pool_taps_of(&p->h, p->pad_after_h, 0, h_out);
+            const REAL rows = p->divisor != 0 ? (REAL)p->divisor
+                                              : (REAL)pc_max(1, p->include_pad ? d.all * h.all : d.n * h.n);
+            /* the last vector takes what the next row begins with along, and gives it back */
+            const int64_t rest = p->w.out % LANES;
+            const VEC behind = NAME(load)(row + p->w.out);
+            for (int64_t o = 0; o < p->w.out; o += LANES)
+                NAME(store)(row + o, NAME(load)(row + o) / (NAME(load)(counts + o) * rows));
+            if (rest)
+                NAME(store)(row + p->w.out, behind);
+        }
+#endif
+#if PC_WIDENED
+        STORED(write)(out, row, p->w.out);
+#else
+        if (p->ld_out.h == p->w.out && (p->h.out - 1 - h_out) * p->w.out >= LANES)
+            NAME(copy_over)(out, row, p->w.out);
+        else
+            NAME(copy)(out, row, p->w.out);
+#endif
+    }
+}
+
+INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, int64_t task, int worker,
+                              const int total) {
+    int64_t rest = task;
+    const int64_t w0 = rest % p->n_w_tiles * p->w_tile;
+    rest /= p->n_w_tiles;
+    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
+    rest /= p->n_h_tiles;
+    const int64_t d_out = rest % p->d.out;
+    rest /= p->d.out;
+    const int64_t c = rest % p->c, image = rest / p->c;
+    const int64_t h1 = pc_min(p->h.out, h0 + p->h_tile), n = pc_min(p->w_tile, p->w.out - w0);
+
+    const pc_columns columns = pc_columns_of(p, w0, n);
+    const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
+    const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
+    const STORAGE *const base = arrays->x;
+    const STORAGE *const end = base + p->x_end;
+    const STORAGE *const x = base + image * p->ld_x.n + c * p->ld_x.c + first * p->inner;
+    STORAGE *out = (STORAGE *)arrays->out + image * p->ld_out.n + c * p->ld_out.c + d_out * p->ld_out.d +
+                   h0 * p->ld_out.h + w0 * p->inner;
+
+    REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
+    REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems, *const suffix = level + p->n_levels * p->level_elems;
+    REAL *const prefix = suffix + p->h.k * p->herk_elems;
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
+    if (p->plane_pitch) {
+        STORED(pool_plane)(p, x, end, d, v, out, total);
+        return;
+    }
+    const VEC identity = NAME(pool_identity)(total);
+    const int64_t length = inside * p->inner;
+    /* the border right of x, before each row of it: whole vectors of a row may reach over it */
+    NAME(pool_fill)(v, p->batch * p->v_elems, identity);
+    REAL *const middle = v + left * p->inner;
+
+    /* rows of this task that follow each other: one may write over the next, which is written later */
+    const int one_run = p->ld_out.h == n * p->inner;
+
+    if (!p->herk) {
+        /* several rows of v, all of them before any of their columns: a processor is slow to read what it has just
+         * written in other pieces */
+        for (int64_t first_row = h0; first_row < h1; first_row += p->batch) {
+            const int64_t rows = pc_min(p->batch, h1 - first_row);
+            for (int64_t b = 0; b < rows; b++)
+                STORED(pool_window_rows)(p, x, d, pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), length,
+                                         end, middle + b * p->v_elems, total);
+            for (int64_t b = 0; b < rows; b++, out += p->ld_out.h)
+                STORED(pool_finish)(p, v + b * p->v_elems, columns.first, w0, n, d,
+                                    pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), level, y, out,
+                                    one_run ? (h1 - 1 - first_row - b) * p->ld_out.h : 0, total);
+        }
+        return;
+    }
+    const int64_t k = p->h.k, start = h0 * p->h.stride - p->h.pad;
+    int64_t h_out = h0;
+    for (int64_t block = start; h_out < h1; block += k) {
+        int64_t next = h_out * p->h.stride - p->h.pad; /* the first row of the next window */
+        for (int64_t t = k - 1; t >= pc_max(0, next - block); t--) {
+            REAL *const to = suffix + t * p->herk_elems;
+            const int64_t i = block + t;
+            if (t < k - 1)
+                NAME(copy_over)(to, to + p->herk_elems, length);
+            else
+                NAME(pool_fill)(to, length, identity);
+            if (i >= 0 && i < p->h.in) {
+                const STORAGE *const row[1] = {x + d.first * p->ld_x.d + i * p->ld_x.h};
+                if (d.n)
+                    STORED(pool_rows)(row, 1, length, 0, end, to, total);
+            }
+        }
+        NAME(pool_fill)(prefix, length, identity);
+        for (int64_t t = 0; t < k && h_out < h1; t++) {
+            if (t > 0) {
+                const int64_t i = block + k + t - 1;
+                if (i >= 0 && i < p->h.in && d.n) {
+                    const STORAGE *const row[1] = {x + d.first * p->ld_x.d + i * p->ld_x.h};
+                    STORED(pool_rows)(row, 1, length, 0, end, prefix, total);
+                }
+            }
+            if (block + t != next)
+                continue;
+            const pc_pool_taps h = pc_pool_taps_of(&p->h, p->pad_after_h, 0, h_out);
+            const REAL *const from = suffix + t * p->herk_elems;
+            NAME(pool_both)(from, prefix, length, middle, total); /* beyond `length` both hold the identity */
+            STORED(pool_finish)(p, v, columns.first, w0, n, d, h, level, y, out,
+                                one_run ? (h1 - 1 - h_out) * p->ld_out.h : 0, total);
+            out += p->ld_out.h;
+            h_out++;
+            next += p->h.stride;
+        }
+    }
+}
+
+static void STORED(pool_max_task)(void *ctx, int64_t task, int worker) {
+    const STORED(pool_job) *job = ctx;
+    STORED(pool_tile)(job->p, job->arrays, task, worker, 0);
+}
+
+#if !PC_INTEGERS
+static void STORED(pool_sum_task)(void *ctx, int64_t task, int worker) {
+    const STORED(pool_job) *job = ctx;
+    STORED(pool_tile)(job->p, job->arrays, task, worker, 1);
+}
+#endif
+
+static int STORED(pool_separable_run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads) {
+    pc_set_last_kernel(PC_STRING(PC_PASTE(pool_separable, DTYPE, PC_ISA)));
+    STORED(pool_job) job = {p, arrays};
+    pc_task task = STORED(pool_max_task);
+#if !PC_INTEGERS
+    if (p->kind != PC_POOL_MAX)
+        task = STORED(pool_sum_task);
+#endif
+    pc_parallel(task, &job, p->n_tasks, threads);
+    return PC_OK;
+}
+
+#if !PC_INTEGERS
+
+/* How many outputs' windows hold index i of an axis, and the first of them. */
+static pc_columns STORED(pool_covering)(const pc_axis *a, int64_t adaptive, int64_t i) {
+    int64_t first, end;
+    if (adaptive) {
+        first = i * a->out / a->in;
+        end = pc_ceil_div((i + 1) * a->out, a->in);
+    } else {
+        const int64_t last = i + a->pad - a->k + 1; /* of the padded axis, the first place where such a window begins */
+        first = last > 0 ? pc_ceil_div(last, a->stride) : 0;
+        end = (i + a->pad) / a->stride + 1;
+    }
+    first = pc_min(first, a->out);
+    return (pc_columns){first, pc_max(0, pc_min(end, a->out) - first)};
+}
+
+/* What an average of output o divides by along one axis. */
+INLINE int64_t STORED(pool_count)(const pc_pool *p, const pc_axis *a, int64_t pad_after, int64_t o) {
+    const pc_pool_taps t = pc_pool_taps_of(a, pad_after, p->adaptive, o);
+    return p->divisor != 0 ? 1 : pc_max(1, p->include_pad ? t.all : t.n);
+}
+
+/* One tile of rows of grad_x: the rows of grad_output whose windows cover it, each over what its outputs divided by,
+ * summed into v; v over what its columns divided by, apart by the stride; and windows of k columns of that. */
+static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
+    const STORED(pool_job) *job = ctx;
+    const pc_pool *p = job->p;
+    int64_t rest = task;
+    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
+    rest /= p->n_h_tiles;
+    const int64_t d_in = rest % p->d.in;
+    rest /= p->d.in;
+    const int64_t c = rest % p->c, image = rest / p->c;
+    const int64_t h1 = pc_min(p->h.in, h0 + p->h_tile), inner = p->inner, k = p->w.k, stride = p->w.stride;
+    const STORAGE *const g = (const STORAGE *)job->arrays->out + image * p->ld_out.n + c * p->ld_out.c;
+    const STORAGE *const end = (const STORAGE *)job->arrays->out + p->out_end;
+    STORAGE *x = (STORAGE *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c + d_in * p->ld_x.d + h0 * p->ld_x.h;
+
+    REAL *const v = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
+    REAL *const y = v + p->v_elems, *const level = y + p->y_elems, *const apart = level + p->n_levels * p->level_elems;
+    const int64_t length = p->w.out * inner;
+    NAME(clear_over)(apart, p->herk_elems);
+    const pc_columns d = STORED(pool_covering)(&p->d, p->adaptive, d_in);
+    for (int64_t h_in = h0; h_in < h1; h_in++, x += p->ld_x.h) {
+        const pc_columns h = STORED(pool_covering)(&p->h, p->adaptive, h_in);
+        int same = 1;
+        const int64_t count = d.n * h.n == 0 ? 1 : STORED(pool_count)(p, &p->d, p->pad_after_d, d.first) *
+                                                       STORED(pool_count)(p, &p->h, p->pad_after_h, h.first);
+        for (int64_t a = 0; a < d.n && same; a++)
+            for (int64_t b = 0; b < h.n && same; b++)
+                same = count == STORED(pool_count)(p, &p->d, p->pad_after_d, d.first + a) *
+                                    STORED(pool_count)(p, &p->h, p->pad_after_h, h.first + b);
+        const STORAGE *row[PC_POOL_LIST];
+        int64_t listed = 0;
+        int fresh = 1;
+        NAME(clear_over)(v, length);
+        for (int64_t a = 0; a < d.n; a++)
+            for (int64_t b = 0; b < h.n; b++) {
+                row[listed++] = g + (d.first + a) * p->ld_out.d + (h.first + b) * p->ld_out.h;
+                if (!same) {
+                    STORED(pool_rows)(row, 1, length, 1, end, y, 1);
+                    NAME(pool_divide)(y, length, (REAL)(STORED(pool_count)(p, &p->d, p->pad_after_d, d.first + a) *
+                                                        STORED(pool_count)(p, &p->h, p->pad_after_h, h.first + b)));
+                    NAME(pool_both)(v, y, length, v, 1);
+                    listed = 0;
+                } else if (listed == PC_POOL_LIST) {
+                    STORED(pool_rows)(row, listed, length, fresh, end, v, 1);
+                    listed = fresh = 0;
+                }
+            }
+        if (listed)
+            STORED(pool_rows)(row, listed, length, fresh, end, v, 1);
+        /* runs of columns that divide by one number */
+        const REAL rows = p->divisor != 0 ? (REAL)p->divisor : same ? (REAL)count : 1;
+        for (int64_t o = 0, next; o < p->w.out; o = next) {
+            const int64_t columns = STORED(pool_count)(p, &p->w, p->pad_after_w, o);
+            for (next = o + 1; next < p->w.out && STORED(pool_count)(p, &p->w, p->pad_after_w, next) == columns; next++)
+                ;
+            NAME(pool_divide)(v + o * inner, (next - o) * inner, rows * (REAL)columns);
+        }
+#if PC_WIDENED
+        REAL *const to = y;
+#else
+        REAL *const to = x;
+#endif
+        if (p->adaptive) {
+            NAME(clear_over)(y, p->w.in * inner);
+            for (int64_t o = 0; o < p->w.out; o++) {
+                const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, o);
+                for (int64_t i = t.first * inner; i < (t.first + t.n) * inner; i += inner)
+                    for (int64_t j = 0; j < inner; j++)
+                        y[i + j] += v[o * inner + j];
+            }
+            if (to != y)
+                NAME(copy)(to, y, p->w.in * inner);
+        } else {
+            /* output o begins to count for the columns from o * stride - pad on: k - 1 places before them in `apart` */
+            const int64_t first = k - 1 - p->w.pad;
+            const int64_t n = pc_min(p->w.out, (p->w.in + k - 2 - first) / stride + 1);
+            if (stride == 1)
+                NAME(copy)(apart + first * inner, v, n * inner);
+            else if (inner == 1)
+                for (int64_t o = 0; o < n; o++)
+                    apart[first + o * stride] = v[o];
+            else
+                for (int64_t o = 0; o < n; o++)
+                    NAME(copy)(apart + (first + o * stride) * inner, v + o * inner, inner);
+            NAME(pool_dense)(apart, p->w.in * inner, k, inner, level, p->level_elems, to, 0, 1);
+        }
+#if PC_WIDENED
+        STORED(write)(x, y, p->w.in * inner);
+#endif
+    }
+}
+
+static int STORED(pool_spread_run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads) {
+    pc_set_last_kernel(PC_STRING(PC_PASTE(pool_spread, DTYPE, PC_ISA)));
+    STORED(pool_job) job = {p, arrays};
+    pc_parallel(STORED(pool_spread_task), &job, p->n_tasks, threads);
+    return PC_OK;
+}
+
+#endif

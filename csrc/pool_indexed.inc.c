@@ -1,0 +1,374 @@
+/* pool_indexed: maxima and where they lie; pool_scatter: what goes back there.
+ *
+ *   indices[n, c, p] = the offset in x's plane (n, c) of the window's first maximum in the order of (d, h, w); of a window
+ *   with NaN in it, of the last NaN (torch's meaning)
+ *
+ * pool_separable's two steps on pairs of a value and an offset. Rows come in ascending order, so one that is larger, or
+ * NaN, replaces what was there. Columns do not: of two equal values the smaller offset stays, of two NaN the larger.
+ * Offsets count from the window's first row and column, so that they fit a lane. Columns outside x hold the least value
+ * and an offset that no other one reaches: a window of nothing but these has an index inside x all the same.
+ *
+ * pool_scatter goes through the outputs of one plane in order: each adds to, is put to, or is read from, the element of
+ * the other array that its index names. A plane belongs to one task, so no two threads write one element. Indices come
+ * from the caller, and are all checked before anything is written, or from pool_indexed's rows, one at a time. */
+
+#ifndef PC_INDEXED_CONSTANTS
+#define PC_INDEXED_CONSTANTS
+enum { PC_NO_INDEX = 0x7f000000 };
+#endif
+
+#if !PC_WIDENED && !PC_INTEGERS
+
+#define INDICES(p) ((MASK)NAME(load)((const REAL *)(p)))
+
+/* b instead of a where it is greater, or as great and earlier, or a NaN and later. */
+INLINE void NAME(pool_better)(VEC *a, MASK *at, VEC b, MASK b_at) {
+    const MASK b_nan = b != b, a_nan = *a != *a;
+    const MASK take = (b > *a) | ((b == *a) & (b_at < *at)) | (b_nan & (~a_nan | (b_at > *at)));
+    *a = NAME(select)(take, b, *a);
+    *at = (MASK)NAME(select)(take, (VEC)b_at, (VEC)*at);
+}
+
+/* The windows of a row: values y and offsets y_at of v and v_at. */
+static __attribute__((noinline)) void NAME(pool_columns_at)(const pc_pool *p, const REAL *v, const INTEGER *v_at,
+                                                            int64_t from, int64_t w0, int64_t n, REAL *y,
+                                                            INTEGER *y_at) {
+    const int64_t k = p->w.k, stride = p->w.stride, inner = p->inner, dilation = p->w.dilation, step = dilation * inner;
+    if (!p->adaptive && stride <= 2 && (inner == 1 || stride == 1)) {
+        for (int64_t i = 0; i < n * inner; i += LANES) {
+            VEC best = {0};
+            MASK at = {0};
+            for (int64_t a = 0; a < k; a++) {
+                const REAL *const tap = v + i * stride + a * step;
+                const INTEGER *const tap_at = v_at + i * stride + a * step;
+                VEC b = NAME(load)(tap);
+                MASK b_at = INDICES(tap_at);
+                if (stride == 2) {
+                    b = NAME(every_second)(b, NAME(load)(tap + LANES), 0);
+                    b_at = (MASK)NAME(every_second)((VEC)b_at, (VEC)INDICES(tap_at + LANES), 0);
+                }
+                b_at += (INTEGER)(a * dilation);
+                if (a == 0) {
+                    best = b;
+                    at = b_at;
+                } else {
+                    NAME(pool_better)(&best, &at, b, b_at);
+                }
+            }
+            NAME(store)(y + i, best);
+            NAME(store)((REAL *)(y_at + i), (VEC)at);
+        }
+        return;
+    }
+    for (int64_t o = 0; o < n; o++, y += inner, y_at += inner) {
+        int64_t first = o * stride, taps = k;
+        if (p->adaptive) {
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, w0 + o);
+            first = t.first - from;
+            taps = t.n;
+        }
+        const REAL *const tap = v + first * inner;
+        const INTEGER *const tap_at = v_at + first * inner;
+        if (inner == 1) {
+            REAL best = tap[0];
+            INTEGER at = tap_at[0];
+            for (int64_t a = 1; a < taps; a++) {
+                const REAL b = tap[a * dilation];
+                const INTEGER b_at = tap_at[a * dilation] + (INTEGER)(a * dilation);
+                if (b > best || (b == best && b_at < at) || (b != b && (best == best || b_at > at))) {
+                    best = b;
+                    at = b_at;
+                }
+            }
+            *y = best;
+            *y_at = at;
+            continue;
+        }
+        for (int64_t c = 0; c < inner; c += LANES) { /* what is beyond `inner` the next column writes again */
+            VEC best = NAME(load)(tap + c);
+            MASK at = INDICES(tap_at + c);
+            for (int64_t a = 1; a < taps; a++)
+                NAME(pool_better)(&best, &at, NAME(load)(tap + c + a * step),
+                                  INDICES(tap_at + c + a * step) + (INTEGER)(a * dilation));
+            NAME(store)(y + c, best);
+            NAME(store)((REAL *)(y_at + c), (VEC)at);
+        }
+    }
+}
+
+#endif
+
+#if !PC_INTEGERS
+
+/* v[i], v_at[i]: the greatest of a column's elements, and its offset from the window's first row. */
+static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *x, pc_pool_taps d,
+                                                           pc_pool_taps h, int64_t n, const STORAGE *end, REAL *v,
+                                                           INTEGER *v_at) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        const int64_t left = n - i;
+        VEC best = NAME(pool_identity)(0);
+        MASK at = (MASK){0} + (INTEGER)PC_NO_INDEX;
+        for (int64_t a = 0; a < d.n; a++)
+            for (int64_t b = 0; b < h.n; b++) {
+                const STORAGE *const row = x + (d.first + a * d.step) * ld->d + (h.first + b * h.step) * ld->h;
+                const INTEGER offset = (INTEGER)((a * d.step * p->h.in + b * h.step) * p->w.in);
+                VEC value = {0};
+                if (left >= LANES || end - row >= i + LANES)
+                    value = STORED(load)(row + i);
+                else
+                    STORED(read)((REAL *)&value, row + i, left);
+                const MASK take = a + b == 0 ? ~(MASK){0} : (MASK)(value > best) | (MASK)(value != value);
+                best = NAME(select)(take, value, best);
+                at = (MASK)NAME(select)(take, (VEC)((MASK){0} + offset), (VEC)at);
+            }
+        if (left < LANES) {
+            best = NAME(pool_first)(best, left, NAME(pool_identity)(0));
+            at = (MASK)NAME(pool_first)((VEC)at, left, (VEC)((MASK){0} + (INTEGER)PC_NO_INDEX));
+        }
+        NAME(store)(v + i, best);
+        NAME(store)((REAL *)(v_at + i), (VEC)at);
+    }
+}
+
+/* indices of a row from offsets; where a window holds no element of x, the index of the nearest one. */
+static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_pool_taps d, pc_pool_taps h, int64_t w0, int64_t n,
+                                 int64_t *indices) {
+    const int64_t inner = p->inner, plane = (pc_min(d.first, p->d.in - 1) * p->h.in + pc_min(h.first, p->h.in - 1)) * p->w.in;
+    for (int64_t o = 0; o < n; o++) {
+        const int64_t first = p->adaptive ? pc_pool_taps_of(&p->w, 0, 1, w0 + o).first : (w0 + o) * p->w.stride - p->w.pad;
+        const int64_t nearest = plane + pc_max(0, pc_min(first, p->w.in - 1));
+        for (int64_t i = o * inner; i < (o + 1) * inner; i++)
+            indices[i] = y_at[i] >= PC_NO_INDEX ? nearest : plane + first + y_at[i];
+    }
+}
+
+/* One row of maxima in y and of their indices; ld is of the array that `plane` is in. */
+INLINE void STORED(pool_row_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *plane, const STORAGE *end,
+                                int64_t d_out, int64_t h_out, int64_t w0, int64_t n, REAL *v, REAL *y, int64_t *indices) {
+    INTEGER *const v_at = (INTEGER *)(v + p->v_elems), *const y_at = (INTEGER *)(y + p->y_elems);
+    const pc_columns columns = pc_columns_of(p, w0, n);
+    const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
+    const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, p->adaptive, d_out), h = pc_pool_taps_of(&p->h, 0, p->adaptive, h_out);
+    STORED(pool_rows_at)(p, ld, plane + first * p->inner, d, h, inside * p->inner, end, v + left * p->inner,
+                         v_at + left * p->inner);
+    NAME(pool_columns_at)(p, v, v_at, columns.first, w0, n, y, y_at);
+    STORED(pool_indices)(p, y_at, d, h, w0, n, indices);
+}
+
+/* The border of v and v_at, once for all rows of a tile. */
+INLINE void STORED(pool_border_at)(const pc_pool *p, REAL *v) {
+    NAME(pool_fill)(v, p->v_elems, NAME(pool_identity)(0));
+    NAME(pool_fill)(v + p->v_elems, p->v_elems, (VEC)((MASK){0} + (INTEGER)PC_NO_INDEX));
+}
+
+static void STORED(pool_indexed_task)(void *ctx, int64_t task, int worker) {
+    const STORED(pool_job) *job = ctx;
+    const pc_pool *p = job->p;
+    int64_t rest = task;
+    const int64_t w0 = rest % p->n_w_tiles * p->w_tile;
+    rest /= p->n_w_tiles;
+    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
+    rest /= p->n_h_tiles;
+    const int64_t d_out = rest % p->d.out;
+    rest /= p->d.out;
+    const int64_t c = rest % p->c, image = rest / p->c;
+    const int64_t h1 = pc_min(p->h.out, h0 + p->h_tile), n = pc_min(p->w_tile, p->w.out - w0);
+    const STORAGE *const x = (const STORAGE *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c;
+    const STORAGE *const end = (const STORAGE *)job->arrays->x + p->x_end;
+    REAL *const v = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes), *const y = v + 2 * p->v_elems;
+    STORED(pool_border_at)(p, v);
+    for (int64_t h_out = h0; h_out < h1; h_out++) {
+        STORAGE *const out = (STORAGE *)job->arrays->out + image * p->ld_out.n + c * p->ld_out.c + d_out * p->ld_out.d +
+                             h_out * p->ld_out.h + w0 * p->inner;
+        int64_t *const indices = job->arrays->indices + image * p->ld_idx.n + c * p->ld_idx.c + d_out * p->ld_idx.d +
+                                 h_out * p->ld_idx.h + w0 * p->inner;
+        STORED(pool_row_at)(p, &p->ld_x, x, end, d_out, h_out, w0, n, v, y, indices);
+        STORED(write)(out, y, n * p->inner);
+    }
+}
+
+static int STORED(pool_indexed_run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads) {
+    pc_set_last_kernel(PC_STRING(PC_PASTE(pool_indexed, DTYPE, PC_ISA)));
+    STORED(pool_job) job = {p, arrays};
+    pc_parallel(STORED(pool_indexed_task), &job, p->n_tasks, threads);
+    return PC_OK;
+}
+
+#else
+
+/* Integers have no NaN, and too narrow lanes for an offset: one output after the other. */
+static void NAME(pool_indexed_task)(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const NAME(pool_job) *job = ctx;
+    const pc_pool *p = job->p;
+    int64_t rest = task;
+    const int64_t w0 = rest % p->n_w_tiles * p->w_tile;
+    rest /= p->n_w_tiles;
+    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
+    rest /= p->n_h_tiles;
+    const int64_t d_out = rest % p->d.out;
+    rest /= p->d.out;
+    const int64_t c = rest % p->c, image = rest / p->c, inner = p->inner;
+    const int64_t h1 = pc_min(p->h.out, h0 + p->h_tile), w1 = pc_min(p->w_tile, p->w.out - w0) + w0;
+    const REAL *const x = (const REAL *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c;
+    const REAL least = NAME(pool_identity)(0)[0];
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, p->adaptive, d_out);
+    for (int64_t h_out = h0; h_out < h1; h_out++) {
+        REAL *const out = (REAL *)job->arrays->out + image * p->ld_out.n + c * p->ld_out.c + d_out * p->ld_out.d +
+                          h_out * p->ld_out.h;
+        int64_t *const indices = job->arrays->indices + image * p->ld_idx.n + c * p->ld_idx.c + d_out * p->ld_idx.d +
+                                 h_out * p->ld_idx.h;
+        const pc_pool_taps h = pc_pool_taps_of(&p->h, 0, p->adaptive, h_out);
+        for (int64_t o = w0; o < w1; o++) {
+            const pc_pool_taps w = pc_pool_taps_of(&p->w, 0, p->adaptive, o);
+            const int64_t nearest = (pc_min(d.first, p->d.in - 1) * p->h.in + pc_min(h.first, p->h.in - 1)) * p->w.in +
+                                    pc_min(w.first, p->w.in - 1);
+            for (int64_t j = 0; j < inner; j++) {
+                REAL best = least;
+                int64_t at = nearest;
+                for (int64_t a = 0; a < d.n; a++)
+                    for (int64_t b = 0; b < h.n; b++)
+                        for (int64_t e = 0; e < w.n; e++) {
+                            const int64_t z = d.first + a * d.step, y = h.first + b * h.step, i = w.first + e * w.step;
+                            const REAL value = x[z * p->ld_x.d + y * p->ld_x.h + i * inner + j];
+                            if (value > best) {
+                                best = value;
+                                at = (z * p->h.in + y) * p->w.in + i;
+                            }
+                        }
+                out[o * inner + j] = best;
+                indices[o * inner + j] = at;
+            }
+        }
+    }
+}
+
+static int NAME(pool_indexed_run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads) {
+    pc_set_last_kernel(PC_STRING(PC_PASTE(pool_indexed, DTYPE, PC_ISA)));
+    NAME(pool_job) job = {p, arrays};
+    pc_parallel(NAME(pool_indexed_task), &job, p->n_tasks, threads);
+    return PC_OK;
+}
+
+#endif
+
+/* A task of pool_scatter: one plane, or a block of the channels that are fastest in memory. */
+typedef struct STORED(scatter_place) {
+    int64_t image, c, j0, n; /* channels j0 .. j0 + n of the inner ones */
+} STORED(scatter_place);
+
+INLINE STORED(scatter_place) STORED(scatter_place_of)(const pc_pool *p, int64_t task) {
+    const int64_t blocks = pc_ceil_div(p->inner, p->inner_tile), j0 = task % blocks * p->inner_tile;
+    const int64_t c = task / blocks % p->c, image = task / blocks / p->c;
+    return (STORED(scatter_place)){image, c, j0, pc_min(p->inner_tile, p->inner - j0)};
+}
+
+/* Whether every index of a plane lies in the other array's plane. */
+static void STORED(pool_check_task)(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const STORED(pool_job) *job = ctx;
+    const pc_pool *p = job->p;
+    const STORED(scatter_place) s = STORED(scatter_place_of)(p, task);
+    const uint64_t plane = (uint64_t)(p->d.in * p->h.in * p->w.in);
+    int bad = 0;
+    for (int64_t d = 0; d < p->d.out; d++)
+        for (int64_t h = 0; h < p->h.out; h++) {
+            const int64_t *row = job->arrays->indices + s.image * p->ld_idx.n + s.c * p->ld_idx.c + d * p->ld_idx.d +
+                                 h * p->ld_idx.h + s.j0;
+            for (int64_t o = 0; o < p->w.out; o++)
+                for (int64_t j = 0; j < s.n; j++)
+                    bad |= (uint64_t)row[o * p->inner + j] >= plane;
+        }
+    if (bad)
+        __atomic_store_n(job->arrays->status, PC_BAD_INDEX, __ATOMIC_RELAXED);
+}
+
+/* x: the array of the larger planes, out: of the smaller ones. */
+static void STORED(pool_scatter_task)(void *ctx, int64_t task, int worker) {
+    const STORED(pool_job) *job = ctx;
+    const pc_pool *p = job->p;
+    const STORED(scatter_place) s = STORED(scatter_place_of)(p, task);
+    const int64_t inner = p->inner, columns = p->d.in * p->h.in * p->w.in;
+    STORAGE *const x = (STORAGE *)job->arrays->x + s.image * p->ld_x.n + s.c * p->ld_x.c + s.j0;
+    REAL *const scratch = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
+#if PC_WIDENED
+    /* sums are float32's: a plane of them */
+    REAL *const sums = scratch;
+    REAL *const rest = sums + pc_round_up(columns * s.n, LANES);
+    const int64_t pitch = s.n;
+#else
+    REAL *const sums = x;
+    REAL *const rest = scratch;
+    const int64_t pitch = inner;
+#endif
+    const int add = p->scatter == PC_SCATTER_ADD;
+    if (p->scatter != PC_SCATTER_GET) {
+        if (PC_WIDENED && !add) {
+            for (int64_t i = 0; i < columns; i++)
+                memset(x + i * inner, 0, (size_t)s.n * sizeof(STORAGE));
+        } else if (s.n == pitch) {
+            memset(sums, 0, (size_t)(columns * s.n) * sizeof(REAL));
+        } else {
+            for (int64_t i = 0; i < columns; i++)
+                memset(sums + i * pitch, 0, (size_t)s.n * sizeof(REAL));
+        }
+    }
+#if !PC_INTEGERS
+    REAL *const v = rest, *const y = v + 2 * p->v_elems;
+    int64_t *const own = (int64_t *)(y + 2 * p->y_elems);
+    if (!job->arrays->indices)
+        STORED(pool_border_at)(p, v);
+#else
+    (void)rest;
+#endif
+    for (int64_t d = 0; d < p->d.out; d++)
+        for (int64_t h = 0; h < p->h.out; h++) {
+            STORAGE *const small = (STORAGE *)job->arrays->out + s.image * p->ld_out.n + s.c * p->ld_out.c +
+                                   d * p->ld_out.d + h * p->ld_out.h + s.j0;
+            const int64_t *row;
+#if !PC_INTEGERS
+            if (!job->arrays->indices) {
+                const STORAGE *const forward = (const STORAGE *)job->arrays->forward;
+                STORED(pool_row_at)(p, &p->ld_forward, forward + s.image * p->ld_forward.n + s.c * p->ld_forward.c,
+                                    forward + p->forward_end, d, h, 0, p->w.out, v, y, own);
+                row = own;
+            } else
+#endif
+                row = job->arrays->indices + s.image * p->ld_idx.n + s.c * p->ld_idx.c + d * p->ld_idx.d +
+                      h * p->ld_idx.h + s.j0;
+            for (int64_t o = 0; o < p->w.out; o++, row += inner)
+                for (int64_t j = 0; j < s.n; j++) {
+                    STORAGE *const element = small + o * inner + j;
+                    if (p->scatter == PC_SCATTER_PUT)
+                        x[row[j] * inner + j] = *element;
+                    else if (p->scatter == PC_SCATTER_GET)
+                        *element = x[row[j] * inner + j];
+                    else
+                        sums[row[j] * pitch + j] += STORED(get)(element);
+                }
+        }
+#if PC_WIDENED
+    if (add) {
+        if (s.n == inner)
+            STORED(write)(x, sums, columns * s.n);
+        else
+            for (int64_t i = 0; i < columns; i++)
+                STORED(write)(x + i * inner, sums + i * pitch, s.n);
+    }
+#else
+    (void)add;
+#endif
+}
+
+static int STORED(pool_scatter_run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads) {
+    pc_set_last_kernel(PC_STRING(PC_PASTE(pool_scatter, DTYPE, PC_ISA)));
+    STORED(pool_job) job = {p, arrays};
+    if (arrays->indices) {
+        pc_parallel(STORED(pool_check_task), &job, p->n_tasks, threads);
+        if (*arrays->status != PC_OK)
+            return *arrays->status;
+    }
+    pc_parallel(STORED(pool_scatter_task), &job, p->n_tasks, threads);
+    return PC_OK;
+}

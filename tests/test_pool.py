@@ -1,0 +1,650 @@
+"""Pooling and un-pooling: every registered algorithm, by its name, against the definition, plain loops and torch."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from checker import compare, in_memory_order
+from guards import copy_between_guards, forget_last_kernel, guarded_scratch, last_kernel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyconv
+from pyconv import InvalidProblem, PoolProblem, UnpoolProblem, Unsupported, reference, registry
+from pyconv.algorithm import Algorithm, Call
+from pyconv.ops import call as call_module
+from pyconv.problem import DTYPES
+
+NUMPY = {word: np.dtype(name) for name, word in DTYPES.items()}
+pyconv.algorithms()
+POOLS = {id: registry.find(id) for id in pyconv.algorithms() if "pool" in id.split(".")[0]}
+#: operation, problem
+PROBLEMS = (
+    # both strides, ragged rows, whole vectors, borders, windows that hang over
+    *(
+        (f"{kind}_pool2d", text)
+        for kind in ("max", "avg")
+        for text in (
+            "n2c3h13w17-k2s2p0-f32",
+            "n1c5h40w83-k2s2p1-f32-ceil",
+            "n2c3h23w37-k3s2p1-f32",
+            "n1c2h9w200-k3s2p1-f64-ceil",
+            "n1c4h14w14-k3s1p1-f32",
+            "n1c2h9w131-k3s1p1-f32",
+            "n1c3h33w33-k3s2p0:1-f16",
+            "n1c3h13w13-k5s1p2-f32",
+            "n1c2h20w90-k5x4s1p2x1-f64",
+            "n1c2h31w30-k9s1p4-f32",
+            "n1c2h13w150-k13s1p6-f32",
+            "n1c2h50w31-k13x8s2x1p6x4-f32",
+            "n1c1h70w9-k20x3s3x2p10x1-f64",
+            "n1c3h17w19-k4s4p0-f32",
+            "n1c3h17w100-k3s3p1-f16-ceil",
+            "n1c2h11w10-k1s2p0-f32",
+            "n1c2h40w40-k16s16p0-f32",
+            "n2c20h9w11-k3s2p1-f32-channels_last",
+            "n1c5h9w300-k3s1p1-f32-channels_last",
+            "n1c70h14w15-k2s2p0-f64-channels_last-ceil",
+            "n1c17h30w12-k9s1p4-f16-channels_last",
+            "n0c3h8w8-k2s2p0-f32",
+            "n2c0h8w8-k2s2p0-f32",
+        )
+    ),
+    *((f"{kind}_pool1d", "n2c3w301-k3s2p1-f32") for kind in ("max", "avg")),
+    *((f"{kind}_pool1d", "n1c4w90-k11s1p5-f64-channels_last") for kind in ("max", "avg")),
+    *((f"{kind}_pool1d", "n1c3w5-k7s2p3-f16") for kind in ("max", "avg")),
+    *((f"{kind}_pool3d", "n1c3d5h9w18-k3s2p1-f32") for kind in ("max", "avg")),
+    *((f"{kind}_pool3d", "n2c2d4h5w20-k2x3x5s1x1x2p1x1x2-f64-ceil") for kind in ("max", "avg")),
+    *((f"{kind}_pool3d", "n1c18d3h4w5-k2s1p1-f16-channels_last") for kind in ("max", "avg")),
+    *((f"{kind}_pool3d", "n1c1d20h6w7-k40x1x1s2x1x1p20x0x0-f32") for kind in ("max", "avg")),
+    ("max_pool2d", "n1c3h25w41-k3s1p2d2-f32"),
+    ("max_pool2d", "n1c3h25w41-k3x2s2x3p2x1d3x2-f64-channels_last"),
+    ("max_pool2d", "n2c2h3w1-k2s1p2d4-f32"),  # windows wholly in the border
+    ("max_pool1d", "n1c2w1-k2s1p2d4-f16"),
+    ("max_pool3d", "n1c2d1h1w1-k2s1p2d4-f64"),
+    ("avg_pool2d", "n1c3h12w40-k3s2p1-f32-without_pad"),
+    ("avg_pool2d", "n1c3h12w14-k3s2p1-f64-ceil-without_pad"),
+    ("avg_pool2d", "n1c18h12w14-k5s2p2-f32-without_pad-channels_last"),
+    ("avg_pool2d", "n1c3h12w40-k3s2p1-f32-ceil-over7"),
+    ("avg_pool2d", "n1c3h12w40-k3s1p1-f32-without_pad-overminus4"),
+    ("avg_pool3d", "n1c2d5h6w7-k3s2p1-f16-without_pad"),
+    *(
+        (f"adaptive_{kind}_pool2d", text)
+        for kind in ("max", "avg")
+        for text in (
+            "n2c3h14w14-to7x7-f32",
+            "n1c5h13w40-to5x7-f32",
+            "n1c3h7w7-to1x1-f32",
+            "n1c2h64w70-to1x1-f16",
+            "n1c2h5w6-to9x13-f64",
+            "n1c20h13w11-to4x3-f32-channels_last",
+            "n1c20h7w7-to1x1-f64-channels_last",
+            "n1c3h8w60-to8x1-f32",
+            "n1c3h8w6-to0x2-f32",
+            "n0c3h8w6-to2x2-f32",
+        )
+    ),
+    *((f"adaptive_{kind}_pool1d", "n2c3w50-to7-f32") for kind in ("max", "avg")),
+    *((f"adaptive_{kind}_pool1d", "n2c3w500-to1-f16") for kind in ("max", "avg")),
+    *((f"adaptive_{kind}_pool1d", "n1c18w30-to8-f64-channels_last") for kind in ("max", "avg")),
+    *((f"adaptive_{kind}_pool3d", "n1c2d5h6w7-to3x2x5-f64") for kind in ("max", "avg")),
+    *((f"adaptive_{kind}_pool3d", "n1c2d5h6w20-to2x6x3-f16") for kind in ("max", "avg")),
+    *((f"adaptive_{kind}_pool3d", "n1c2d3h4w5-to1x1x1-f32") for kind in ("max", "avg")),
+    *(
+        (f"max_pool{rank}d", f"n2c3{sizes}-k3s2p1-{dtype}{order}")
+        for dtype in ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
+        for rank, sizes, order in ((1, "w77", ""), (2, "h11w70", ""), (2, "h11w7", "-channels_last"), (3, "d3h5w9", ""))
+    ),
+    *(
+        (f"adaptive_max_pool{rank}d", f"n1c3{sizes}-{dtype}")
+        for dtype in ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
+        for rank, sizes in ((1, "w77-to5"), (2, "h5w150-to1x1"), (3, "d3h5w9-to2x2x2"))
+    ),
+)
+
+
+def problems_of(op: str, text: str) -> list[PoolProblem]:
+    """The problem, with indices, and the gradients."""
+    problem = PoolProblem.parse(op, text)
+    found = [problem]
+    floats = problem.dtype.startswith("f")
+    if problem.kind == "max":
+        found.append(replace(problem, indices=True))
+        if floats:
+            found += [replace(problem, gradient=True), replace(problem, gradient=True, indices=True)]
+    elif floats:
+        found.append(replace(problem, gradient=True))
+    return found
+
+
+def draw(problem: Any, shape: tuple[int, ...], rng: np.random.Generator, integers: bool) -> np.ndarray:
+    if integers or not problem.dtype.startswith("f"):
+        low = -9 if problem.dtype[0] != "u" else 0
+        values = rng.integers(low, 10, shape)
+    else:
+        values = rng.standard_normal(shape)
+    return in_memory_order(values.astype(NUMPY[problem.dtype]), problem.channels_last)
+
+
+def arguments(problem: PoolProblem) -> dict[str, Any]:
+    """The arguments of the public function but for the arrays."""
+    if problem.adaptive is not None:
+        found: dict[str, Any] = {"output_size": problem.adaptive}
+    else:
+        found = {
+            "kernel_size": problem.kernel,
+            "stride": problem.stride,
+            "padding": problem.padding,
+            "ceil_mode": problem.ceil_mode,
+        }
+        if problem.kind == "max":
+            found["dilation"] = problem.dilation
+        else:
+            found |= {"count_include_pad": problem.count_include_pad, "divisor_override": problem.divisor}
+    if problem.indices and not problem.gradient:
+        found["return_indices"] = True
+    return found
+
+
+def call_of(problem: PoolProblem, arrays: dict[str, np.ndarray]) -> Any:
+    name = problem.op.removesuffix("-grad-x")
+    if not problem.gradient:
+        return partial(getattr(pyconv, name), arrays["x"], **arguments(problem))
+    more = {"indices": arrays["indices"]} if problem.indices else {}
+    return partial(getattr(pyconv.grad, name), arrays["grad_output"], arrays["x"], **arguments(problem), **more)
+
+
+def make(problem: PoolProblem, integers: bool, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    arrays = {"x": draw(problem, problem.x_shape, rng, integers)}
+    if problem.gradient:
+        arrays["grad_output"] = draw(problem, problem.out_shape, rng, integers)
+        if problem.indices:
+            found = reference.pool(replace(problem, gradient=False), arrays["x"])[1]
+            assert found is not None
+            arrays["indices"] = in_memory_order(found, problem.channels_last)
+    return arrays
+
+
+def expected_of(problem: PoolProblem, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    if not problem.gradient:
+        return [a for a in reference.pool(problem, arrays["x"]) if a is not None]
+    return [reference.pool_grad(problem, arrays["grad_output"], arrays["x"], arrays.get("indices"))]
+
+
+def allowed_of(problem: PoolProblem, arrays: dict[str, np.ndarray], algorithm: Algorithm, expected: np.ndarray) -> Any:
+    """The algorithm's bound times the same sum of magnitudes, and the rounding of the result."""
+    bound = algorithm.error_bound(problem)
+    if bound == 0:
+        return 0.0
+    sizes = {name: a if name == "indices" else np.abs(a) for name, a in arrays.items()}
+    if problem.gradient:
+        sizes["x"] = arrays["x"]  # where the maxima are
+    magnitude = expected_of(problem, sizes)[0]
+    if problem.divisor is not None:
+        magnitude = np.abs(magnitude)
+    epsilon = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}[problem.dtype]
+    smallest = 2.0**-25 if problem.dtype == "f16" else 0.0  # half of the least float16
+    return bound * magnitude + epsilon * np.abs(expected) + smallest
+
+
+def supporting(problem: Any) -> list[Algorithm]:
+    able = [a for a in POOLS.values() if a.op == problem.op and a.dtype == problem.dtype and a.supports(problem)]
+    call = Call.typical(problem, 2, 64 << 20)
+    return [a for a in able if a.workspace(call) is not None]
+
+
+def outputs_of(result: Any) -> list[np.ndarray]:
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def check(problem: PoolProblem, algorithm: Algorithm, integers: bool, seed: int = 0) -> None:
+    """Run into poisoned outputs, in guarded scratch; prove who ran; compare."""
+    arrays = make(problem, integers, seed)
+    expected = expected_of(problem, arrays)
+    copies = {name: a.copy() for name, a in arrays.items()}
+    poison = [
+        in_memory_order(
+            np.full(a.shape, np.nan if a.dtype.startswith("f") else 77).astype(NUMPY[a.dtype]), a.channels_last
+        )
+        for a in problem.outputs
+    ]
+    forget_last_kernel(algorithm)
+    call = call_of(problem, arrays)
+    with guarded_scratch(algorithm, fill=0xA5):
+        result = outputs_of(call(algorithm=algorithm.id, out=poison[0] if len(poison) == 1 else tuple(poison)))
+    for got, out in zip(result, poison, strict=True):
+        assert got is out
+    if algorithm.backend != "numpy" and result[0].size and arrays["x"].size and 0 not in problem.out_shape:
+        assert last_kernel(algorithm) == algorithm.kernel_name
+    allowed = allowed_of(problem, arrays, algorithm, expected[0])
+    if problem.dtype.startswith("f"):
+        compare(result[0], expected[0].astype(np.float64), allowed, NUMPY[problem.dtype])
+    else:
+        assert result[0].dtype == NUMPY[problem.dtype]
+        np.testing.assert_array_equal(result[0], expected[0])
+    if len(expected) == 2:
+        assert result[1].dtype == np.int64
+        np.testing.assert_array_equal(result[1], expected[1])
+    for name, array in arrays.items():
+        assert np.array_equal(array, copies[name]), "an input was changed"
+    with guarded_scratch(algorithm, fill=0xFF):
+        fresh = outputs_of(call(algorithm=algorithm.id))
+    for got, out in zip(fresh, poison, strict=True):
+        np.testing.assert_array_equal(got, out)
+    if problem.channels_last and problem.c > 1 and fresh[0].size and np.prod(problem.spatial) > 1:
+        assert np.moveaxis(fresh[0], 1, -1).flags.c_contiguous, "channels-last in, channels-last out"
+
+
+@pytest.mark.parametrize(("op", "text"), PROBLEMS)
+def test_every_algorithm_on_the_table(op: str, text: str) -> None:
+    for problem in problems_of(op, text):
+        asked = supporting(problem)
+        assert {a.backend for a in asked} >= {"numpy"} | ({"c"} if registry.why_missing("c") is None else set())
+        for algorithm in asked:
+            check(problem, algorithm, integers=True)
+            if algorithm.backend != "numpy":
+                check(problem, algorithm, integers=False)
+
+
+@pytest.mark.parametrize("id", POOLS)
+def test_every_algorithm_is_covered(id: str) -> None:
+    """An algorithm that no problem of the table reaches has not been tested."""
+    algorithm = POOLS[id]
+    if not getattr(algorithm, "runs_here", True):
+        pytest.skip("not on this processor")
+    if "unpool" in algorithm.op:
+        problems: list[Any] = list(UNPOOLS)
+    else:
+        problems = list(itertools.chain.from_iterable(itertools.starmap(problems_of, PROBLEMS)))
+    asked = [p for p in problems if p.op == algorithm.op and p.dtype == algorithm.dtype]
+    assert any(map(algorithm.supports, asked)), id
+
+
+@st.composite
+def drawn_problems(draw: st.DrawFn, kind: str) -> PoolProblem:
+    rank = draw(st.sampled_from((1, 2, 2, 2, 3)))
+    adaptive = draw(st.integers(0, 3)) == 0
+    axes = []
+    for _ in range(rank):
+        kernel = draw(st.integers(1, 15 if rank < 3 else 3))
+        dilation = draw(st.sampled_from((1, 1, 2, 3))) if kind == "max" else 1
+        stride = draw(st.sampled_from((1, 1, 2, 2, 3)))
+        reach = dilation * (kernel - 1) + 1
+        padding = (draw(st.integers(0, reach // 2)), draw(st.integers(0, reach // 2)))
+        size = max(1, reach - sum(padding)) + draw(st.integers(0, 50 if rank < 3 else 6))
+        axes.append((size, kernel, stride, padding, dilation))
+    spatial, kernel_, stride_, padding_, dilation_ = map(tuple, zip(*axes, strict=True))
+    if adaptive:
+        kernel_ = stride_ = dilation_ = (1,) * rank
+        padding_ = ((0, 0),) * rank
+    return PoolProblem(
+        kind=kind,
+        n=draw(st.integers(1, 2)),
+        c=draw(st.sampled_from((1, 2, 3, 17))),
+        spatial=spatial,
+        kernel=kernel_,
+        stride=stride_,
+        padding=padding_,
+        dilation=dilation_,
+        ceil_mode=draw(st.booleans()) and not adaptive,
+        adaptive=tuple(draw(st.integers(1, 9)) for _ in range(rank)) if adaptive else None,
+        count_include_pad=draw(st.booleans()) or kind == "max",
+        divisor=draw(st.sampled_from((None, None, 3))) if kind == "avg" and not adaptive else None,
+        dtype=draw(st.sampled_from(("f32", "f32", "f64", "f16"))),
+        channels_last=draw(st.booleans()),
+    )
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_drawn_problems(kind: str, data: st.DataObject) -> None:
+    problem = data.draw(drawn_problems(kind))
+    if problem.channels_last and (problem.c == 1 or np.prod(problem.spatial) == 1):
+        problem = replace(problem, channels_last=False)
+    for variant in problems_of(problem.op, str(problem)):
+        for algorithm in supporting(variant):
+            if algorithm.backend != "numpy":
+                check(variant, algorithm, integers=data.draw(st.booleans()))
+
+
+def special(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    """Small numbers among which are NaN, infinities of both signs and zeros of both, here and there in blocks."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-2, 3, shape).astype(NUMPY[dtype])
+    x[rng.random(shape) < 0.1] = -np.inf
+    x[rng.random(shape) < 0.05] = np.nan
+    x[rng.random(shape) < 0.05] = np.inf
+    x[rng.random(shape) < 0.05] = -0.0
+    x[..., : shape[-1] // 3] = -np.inf
+    x[..., :3, :] = -np.inf
+    return x
+
+
+@pytest.mark.parametrize(("op", "text"), [row for row in PROBLEMS if "n0" not in row[1] and "-f" in row[1]])
+def test_nan_and_infinities(op: str, text: str) -> None:
+    """Hazards 24 and 25: the same in the vectors' body and in the rest, an index inside x always."""
+    for problem in problems_of(op, text):
+        if problem.gradient or 0 in problem.out_shape or 0 in problem.x_shape:
+            continue
+        x = in_memory_order(special(problem.x_shape, problem.dtype, 3), problem.channels_last)
+        expected = reference.pool(problem, x)
+        for algorithm in supporting(problem):
+            result = outputs_of(call_of(problem, {"x": x})(algorithm=algorithm.id))
+            if problem.kind == "max":
+                np.testing.assert_array_equal(result[0], expected[0])
+                if problem.indices:
+                    np.testing.assert_array_equal(result[1], expected[1])
+                    assert result[1].min() >= 0
+                    assert result[1].max() < np.prod(problem.spatial)
+            else:
+                bound = (problem.window + 4) * 2.0 ** {"f16": -10, "f32": -23, "f64": -52}[problem.dtype]
+                compare(result[0], expected[0], bound * 2 * problem.window, NUMPY[problem.dtype])
+
+
+def test_a_large_element_does_not_reach_other_averages() -> None:
+    """Nothing is subtracted from a sum: 1e30 beside ones leaves the other windows exact."""
+    for order in (False, True):
+        for k in (3, 9, 13):
+            x = np.ones((1, 20, 40, 60), np.float32)
+            x[0, :, 20, 30] = 1e30
+            y = pyconv.avg_pool2d(in_memory_order(x, order), k, 1, k // 2, count_include_pad=False)
+            far = np.ones(y.shape[2:], bool)
+            far[20 - k // 2 : 21 + k // 2, 30 - k // 2 : 31 + k // 2] = False
+            assert (y[0, :, far] == 1).all()
+
+
+def test_float16_averages_are_summed_in_float32() -> None:
+    """Hazard 40."""
+    x = np.ones((1, 1, 64, 64), np.float16)
+    for algorithm in supporting(PoolProblem.parse("adaptive_avg_pool2d", "n1c1h64w64-to1x1-f16")):
+        assert pyconv.adaptive_avg_pool2d(x, 1, algorithm=algorithm.id).item() == 1.0
+
+
+#: torch has no float16 here, no uneven padding, no negative divisor, and padding of half a window without its dilation.
+NOT_TORCH = ("-f16", "-i", "-u", ":", "overminus", "k40x", "p2d2", "p2x1d3x2", "p2d4")
+TORCH = [row for row in PROBLEMS if not any(word in row[1] for word in NOT_TORCH)]
+
+
+@pytest.mark.parametrize(("op", "text"), TORCH)
+def test_torch_agrees(op: str, text: str) -> None:
+    """Values, indices and gradients, ceil_mode's dropped window and every divisor (hazards 26 to 28)."""
+    torch = pytest.importorskip("torch")
+    problem = PoolProblem.parse(op, text)
+    if 0 in problem.x_shape or 0 in problem.out_shape:
+        pytest.skip("torch refuses some of the empty ones")
+    x = make(problem, integers=True)["x"]
+    settings_ = {name: v for name, v in arguments(problem).items() if v is not None}
+    if "padding" in settings_:
+        settings_["padding"] = tuple(before for before, _ in settings_["padding"])
+    if problem.rank == 1:
+        settings_ = {n: v[0] if isinstance(v, tuple) else v for n, v in settings_.items()}
+        settings_.pop("divisor_override", None)
+    function = getattr(torch.nn.functional, op)
+    t = torch.from_numpy(np.ascontiguousarray(x)).requires_grad_()
+    theirs = function(t, **settings_)
+    np.testing.assert_allclose(getattr(pyconv, op)(x, **settings_), theirs.detach().numpy(), rtol=1e-6, atol=1e-6)
+    if problem.kind == "max":
+        values, indices = getattr(pyconv, op)(x, **settings_, return_indices=True)
+        other = function(t, **settings_, return_indices=True)
+        np.testing.assert_array_equal(values, other[0].detach().numpy())
+        np.testing.assert_array_equal(indices, other[1].numpy())
+    g = make(replace(problem, gradient=True), integers=True)["grad_output"]
+    theirs.backward(torch.from_numpy(np.ascontiguousarray(g)))
+    ours = getattr(pyconv.grad, op)(g, x, **settings_)[0]
+    np.testing.assert_allclose(ours, t.grad.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_torch_agrees_on_nan() -> None:
+    torch = pytest.importorskip("torch")
+    for seed in range(5):
+        x = special((2, 3, 19, 23), "f32", seed)
+        for k, s, p in ((2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 1, 2)):
+            theirs = torch.nn.functional.max_pool2d(torch.from_numpy(x), k, s, p, return_indices=True)
+            for ours, other in zip(pyconv.max_pool2d(x, k, s, p, return_indices=True), theirs, strict=True):
+                np.testing.assert_array_equal(ours, other.numpy())
+
+
+def plain_loops(problem: PoolProblem, x: np.ndarray) -> np.ndarray:
+    """Written once more without the definition's helpers, one image of two axes."""
+    out = np.full(problem.out_shape, -np.inf)
+    for n, c, p, q in np.ndindex(*problem.out_shape):
+        taken = []
+        for a, b in np.ndindex(*problem.kernel):
+            h = p * problem.stride[0] - problem.padding[0][0] + a * problem.dilation[0]
+            w = q * problem.stride[1] - problem.padding[1][0] + b * problem.dilation[1]
+            if 0 <= h < problem.spatial[0] and 0 <= w < problem.spatial[1]:
+                taken.append(float(x[n, c, h, w]))
+        out[n, c, p, q] = max(taken, default=-np.inf) if problem.kind == "max" else sum(taken) / np.prod(problem.kernel)
+    return out
+
+
+@pytest.mark.parametrize("text", ["n1c2h9w8-k3s2p1-f64", "n2c1h7w9-k4x3s1x2p2x1-f64", "n1c1h6w6-k2s2p0-f64"])
+def test_the_definition_is_the_plain_loops(text: str) -> None:
+    for kind in ("max", "avg"):
+        problem = PoolProblem.parse(f"{kind}_pool2d", text)
+        x = make(problem, integers=True)["x"]
+        np.testing.assert_allclose(reference.pool(problem, x)[0], plain_loops(problem, x), rtol=1e-15)
+
+
+@pytest.mark.parametrize(("op", "text"), [row for row in PROBLEMS if "-f64" in row[1] and "p2d4" not in row[1]])
+def test_the_definitions_gradient_is_the_slope(op: str, text: str) -> None:
+    """<grad(g), dx> = <g, pool(x + dx) - pool(x)>, exactly where pooling is linear between x and x + dx."""
+    problem = PoolProblem.parse(op, text)
+    rng = np.random.default_rng(4)
+    x = rng.permutation(int(np.prod(problem.x_shape))).reshape(problem.x_shape).astype(np.float64)
+    dx, g = rng.standard_normal(problem.x_shape) * 0.25, rng.standard_normal(problem.out_shape)
+    dx = np.clip(dx, -0.49, 0.49)  # no maximum moves to another element
+    grad = reference.pool_grad(replace(problem, gradient=True), g, x, None)
+    with np.errstate(invalid="ignore"):
+        change = np.nan_to_num(reference.pool(problem, x + dx)[0] - reference.pool(problem, x)[0])
+    np.testing.assert_allclose(np.vdot(grad, dx), np.vdot(g, change), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(("op", "text"), PROBLEMS)
+def test_same_bits_for_any_number_of_threads(op: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if registry.why_missing("c"):
+        pytest.skip("needs the C kernels")
+    monkeypatch.setattr("pyconv.backends.c_pool._BYTES_PER_THREAD", 1)
+    call_module.plan_for.cache_clear()
+    try:
+        for problem in problems_of(op, text):
+            arrays = make(problem, integers=False)
+            for algorithm in supporting(problem):
+                if algorithm.backend == "numpy":
+                    continue
+                results = set()
+                for threads in (1, 2, 3, 5, 8):
+                    with pyconv.options(threads=threads):
+                        result = outputs_of(call_of(problem, arrays)(algorithm=algorithm.id))
+                    results.add(b"".join(a.tobytes() for a in result))
+                assert len(results) == 1, algorithm.id
+    finally:
+        call_module.plan_for.cache_clear()
+
+
+LAYOUTS = {
+    "transposed": lambda a: np.ascontiguousarray(a.transpose()).transpose(),
+    "reversed": lambda a: np.flip(np.ascontiguousarray(np.flip(a))),
+    "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "offset rows": lambda a: np.pad(a, [(0, 0)] * (a.ndim - 1) + [(3, 5)])[..., 3:-5],
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder("S")),
+    "misaligned": lambda a: _misaligned(a),
+    "rows backwards": lambda a: np.ascontiguousarray(a[:, :, ::-1])[:, :, ::-1],
+}
+
+
+def _misaligned(a: np.ndarray) -> np.ndarray:
+    view = np.zeros(a.nbytes + 1, dtype=np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    view[...] = a
+    return view
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("op", "text"),
+    [
+        ("max_pool2d", "n2c3h9w21-k3s2p1-f32"),
+        ("max_pool2d", "n2c3h9w10-k3s1p1-i16"),
+        ("avg_pool2d", "n2c3h9w21-k3s1p1-f64"),
+        ("adaptive_avg_pool2d", "n2c3h9w10-to1x1-f32"),
+        ("max_pool2d", "n2c3h9w21-k2s2p0-f16"),
+    ],
+)
+def test_memory_layouts(op: str, text: str, layout: str) -> None:
+    """Hazards 32 to 36, of every array of a call."""
+    change = LAYOUTS[layout]
+    for problem in problems_of(op, text):
+        arrays = make(problem, integers=True)
+        for algorithm in supporting(problem):
+            straight = outputs_of(call_of(problem, arrays)(algorithm=algorithm.id))
+            moved = {name: change(a) for name, a in arrays.items()}
+            for got, wanted in zip(outputs_of(call_of(problem, moved)(algorithm=algorithm.id)), straight, strict=True):
+                np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), rtol=1e-3)
+            outs = tuple(change(np.zeros(a.shape, a.dtype)) for a in straight)
+            call_of(problem, arrays)(algorithm=algorithm.id, out=outs if len(outs) > 1 else outs[0])
+            for got, wanted in zip(outs, straight, strict=True):
+                np.testing.assert_array_equal(got.astype(wanted.dtype), wanted)
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+@pytest.mark.parametrize(("op", "text"), [row for row in PROBLEMS if "n0" not in row[1] and "c0" not in row[1]])
+def test_no_kernel_reads_or_writes_beside_its_arrays(op: str, text: str, at_end: bool) -> None:
+    """Hazard 37: arrays that end, or begin, where memory does."""
+    for problem in problems_of(op, text):
+        if problem.channels_last or 0 in problem.out_shape:
+            continue
+        arrays = {name: copy_between_guards(a, at_end) for name, a in make(problem, integers=True).items()}
+        outs = tuple(copy_between_guards(np.zeros(a.shape, NUMPY[a.dtype]), at_end) for a in problem.outputs)
+        for algorithm in supporting(problem):
+            if algorithm.backend != "numpy":
+                call_of(problem, arrays)(algorithm=algorithm.id, out=outs if len(outs) > 1 else outs[0])
+
+
+def test_out_may_overlap_the_input() -> None:
+    """Hazard 46."""
+    for algorithm in supporting(PoolProblem.parse("max_pool2d", "n1c3h8w8-k3s1p1-f32")):
+        for shift in (0, 5, -5):
+            memory = np.random.default_rng(0).standard_normal(300).astype(np.float32)
+            x = memory[50 : 50 + 192].reshape(1, 3, 8, 8)
+            expected = pyconv.max_pool2d(x.copy(), 3, 1, 1)
+            out = memory[50 + shift : 50 + shift + 192].reshape(1, 3, 8, 8)
+            assert pyconv.max_pool2d(x, 3, 1, 1, out=out, algorithm=algorithm.id) is out
+            np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_unbatched(rank: int) -> None:
+    x = np.random.default_rng(1).standard_normal((3, *(8,) * rank)).astype(np.float32)
+    pool, grad = getattr(pyconv, f"max_pool{rank}d"), getattr(pyconv.grad, f"max_pool{rank}d")
+    y, indices = pool(x[None], 2, return_indices=True)
+    for got, wanted in zip(pool(x, 2, return_indices=True), (y[0], indices[0]), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(grad(y[0], x, 2)[0], grad(y, x[None], 2)[0][0])
+    np.testing.assert_array_equal(grad(y[0], x, 2, indices=indices[0])[0], grad(y, x[None], 2)[0][0])
+    back = getattr(pyconv, f"max_unpool{rank}d")(y[0], indices[0], 2)
+    assert back.shape == x.shape
+    np.testing.assert_array_equal(back[back != 0], x[back != 0])
+
+
+UNPOOLS = [
+    UnpoolProblem(2, 3, spatial, small, gradient, dtype, last)
+    for spatial, small in (((38,), (9,)), ((13, 13), (4, 6)), ((9, 8, 10), (2, 2, 3)))
+    for dtype in NUMPY
+    for gradient in (False, True)
+    for last in (False, True)
+    if not (gradient and not dtype.startswith("f"))
+]
+
+
+@pytest.mark.parametrize("problem", UNPOOLS, ids=lambda p: f"{p.op}-{p}")
+def test_unpooling(problem: UnpoolProblem) -> None:
+    """Indices in any order, some more than once."""
+    rng = np.random.default_rng(2)
+    kernel = tuple(size // small for size, small in zip(problem.spatial, problem.out_spatial, strict=True))
+    indices = in_memory_order(rng.integers(0, np.prod(problem.spatial), problem.out_shape), problem.channels_last)
+    given = draw(problem, problem.x_shape if problem.gradient else problem.out_shape, rng, True)
+    more = (kernel, None, 0, problem.spatial)
+    name = problem.op.removesuffix("-grad-x")
+    for algorithm in supporting(problem):
+        forget_last_kernel(algorithm)
+        with guarded_scratch(algorithm, fill=0xA5):
+            if problem.gradient:
+                small = np.zeros(problem.out_shape, given.dtype)
+                result = getattr(pyconv.grad, name)(given, small, indices, *more, algorithm=algorithm.id)[0]
+                expected = reference.unpool_grad(given, indices)
+            else:
+                result = getattr(pyconv, name)(given, indices, *more, algorithm=algorithm.id)
+                expected = reference.unpool(given, indices, problem.spatial)
+        if algorithm.backend != "numpy":
+            assert last_kernel(algorithm) == algorithm.kernel_name
+        np.testing.assert_array_equal(result, expected)
+        assert result.dtype == given.dtype
+
+
+@pytest.mark.parametrize("bad", [-1, 64, 2**32 + 3, -(2**63)])
+def test_an_index_outside_is_refused(bad: int) -> None:
+    """Hazard 14: compared as 64-bit integers, and nothing is written."""
+    x, indices = np.ones((1, 2, 4, 4), np.float32), np.zeros((1, 2, 4, 4), np.int64)
+    indices[0, 1, 2, 3] = bad
+    for algorithm in ("reference", *(["scatter"] if registry.why_missing("c") is None else [])):
+        out = np.full((1, 2, 8, 8), 7, np.float32)
+        with pytest.raises(InvalidProblem, match="index lies outside"):
+            pyconv.max_unpool2d(x, indices, 2, out=out, algorithm=algorithm)
+        with pytest.raises(InvalidProblem, match="index lies outside"):
+            pyconv.grad.max_pool2d(x, out, 2, indices=indices, out=out, algorithm=algorithm)
+        with pytest.raises(InvalidProblem, match="index lies outside"):
+            pyconv.grad.max_unpool2d(out, x, indices, 2, algorithm=algorithm)
+        assert (out == 7).all()
+
+
+def test_unpooling_of_nothing() -> None:
+    """Hazard 15."""
+    empty = np.ones((1, 1, 0, 0), np.float32)
+    assert pyconv.max_unpool2d(empty, empty.astype(np.int64), 1).shape == (1, 1, 0, 0)
+    y, indices = pyconv.max_pool2d(np.ones((0, 2, 4, 4), np.float32), 2, return_indices=True)
+    assert pyconv.max_unpool2d(y, indices, 2).shape == (0, 2, 4, 4)
+
+
+def test_adaptive_size_zero_has_a_gradient_of_zeros() -> None:
+    """Hazard 30."""
+    x = np.ones((1, 2, 4, 4), np.float32)
+    for kind in ("avg", "max"):
+        g = np.ones((1, 2, 0, 3), np.float32)
+        assert not getattr(pyconv.grad, f"adaptive_{kind}_pool2d")(g, x, (0, 3))[0].any()
+
+
+def test_explain() -> None:
+    assert pyconv.explain(pyconv.max_pool2d, (1, 8, 32, 32), 2).problem.out_shape == (1, 8, 16, 16)
+    answer = pyconv.explain(pyconv.grad.avg_pool2d, (1, 8, 16, 16), (1, 8, 32, 32), 2)
+    assert answer.problem.op == "avg_pool2d-grad-x"
+    assert answer.algorithm.startswith("avg_pool2d-grad-x.")
+
+
+def test_a_forced_algorithm_never_falls_back() -> None:
+    if registry.why_missing("c"):
+        pytest.skip("needs the C kernels")
+    x = np.ones((1, 2, 4, 4), np.float32)
+    with pytest.raises(Unsupported, match="is for maxima with their indices"):
+        pyconv.max_pool2d(x, 2, algorithm="indexed")
+    with pytest.raises(Unsupported, match="finds no indices"):
+        pyconv.max_pool2d(x, 2, return_indices=True, algorithm="separable")
+
+
+def test_output_mask() -> None:
+    x = np.ones((1, 2, 4, 4), np.float32)
+    assert pyconv.grad.max_pool2d(x[..., ::2, ::2], x, 2, output_mask=(False,)) == (None,)
+    with pytest.raises(InvalidProblem, match="output_mask must have 1 entries"):
+        pyconv.grad.max_pool2d(x[..., ::2, ::2], x, 2, output_mask=(True, False))
+
+
+def test_problems_parse() -> None:
+    for op, text in PROBLEMS:
+        for problem in problems_of(op, text):
+            assert PoolProblem.parse(problem.op, str(problem)) == problem
