@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,24 @@ import pyconv
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 BACKENDS = {"c": "C", "numba": "Numba CPU", "numpy": "NumPy"}
+
+
+INTEGERS = {f"{sign}{bits}" for sign in "iu" for bits in (8, 16, 32, 64)}
+
+
+def _types(words: set[str]) -> str:
+    """Return "f32, f64, integers"."""
+    floats = sorted(words - INTEGERS)
+    return ", ".join([*floats, "integers"] if words >= INTEGERS else sorted(words)) or "-"
+
+
+def _ranks(ops: list[str]) -> str:
+    """Return "conv1d/2d/3d, ..." for conv1d, conv2d, conv3d."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for op in ops:
+        what, rank, rest = re.split(r"(\dd)", op, maxsplit=1)
+        found.setdefault((what, rest), []).append(rank)
+    return ", ".join(f"{what}{'/'.join(ranks)}{rest}" for (what, rest), ranks in found.items())
 
 
 def table() -> str:
@@ -21,11 +40,11 @@ def table() -> str:
         found.setdefault((op, family), {}).setdefault(where.split("-")[0], set()).add(dtype)
     rows: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (op, family), backends in sorted(found.items()):
-        cells = tuple(", ".join(sorted(backends.get(name, set()))) or "-" for name in BACKENDS)
+        cells = tuple(_types(backends.get(name, set())) for name in BACKENDS)
         rows.setdefault((family, cells), []).append(op)
     lines = [f"| operation | algorithm | {' | '.join(BACKENDS.values())} |", "|---|---|" + "---|" * len(BACKENDS)]
     for (family, cells), ops in sorted(rows.items(), key=lambda row: (row[1], row[0])):
-        lines.append(f"| {', '.join(ops)} | {family} | {' | '.join(cells)} |")
+        lines.append(f"| {_ranks(ops)} | {family} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
