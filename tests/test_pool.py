@@ -513,6 +513,34 @@ def test_memory_layouts(op: str, text: str, layout: str) -> None:
                 np.testing.assert_array_equal(got.astype(wanted.dtype), wanted)
 
 
+@pytest.mark.parametrize(
+    ("op", "text"),
+    [
+        ("max_pool1d", "n2c5w21-k3s2p1-f32"),
+        ("max_pool2d", "n2c20h9w21-k3s2p1-f32"),
+        ("avg_pool2d", "n2c20h9w21-k3s2p1-f32"),
+        ("avg_pool3d", "n1c5d4h6w7-k2s2p0-f64"),
+        ("adaptive_max_pool2d", "n2c5h9w10-to3x4-f32"),
+        ("adaptive_avg_pool2d", "n2c5h9w10-to3x4-f16"),
+    ],
+)
+def test_arrays_of_one_call_in_different_memory_orders(op: str, text: str) -> None:
+    for problem in problems_of(op, text):
+        arrays = make(problem, integers=True)
+        for algorithm in supporting(problem):
+            straight = outputs_of(call_of(problem, arrays)(algorithm=algorithm.id))
+            for orders in itertools.product((False, True), repeat=len(arrays) + 1):
+                *of_inputs, of_outs = orders
+                moved = {
+                    name: in_memory_order(a, last) for (name, a), last in zip(arrays.items(), of_inputs, strict=True)
+                }
+                outs = tuple(in_memory_order(np.full(a.shape, 77, a.dtype), of_outs) for a in straight)
+                call_of(problem, moved)(algorithm=algorithm.id, out=outs if len(outs) > 1 else outs[0])
+                for results in (outs, outputs_of(call_of(problem, moved)(algorithm=algorithm.id))):
+                    for got, wanted in zip(results, straight, strict=True):
+                        np.testing.assert_allclose(got.astype(np.float64), wanted.astype(np.float64), rtol=1e-3)
+
+
 @pytest.mark.parametrize("at_end", [True, False])
 @pytest.mark.parametrize(("op", "text"), [row for row in PROBLEMS if "n0" not in row[1] and "c0" not in row[1]])
 def test_no_kernel_reads_or_writes_beside_its_arrays(op: str, text: str, at_end: bool) -> None:

@@ -363,17 +363,32 @@ def perform(request: Request, outs: tuple[Array | None, ...], algorithm: str, op
     if not found.is_empty:
         packed = None if weights is None else weights.packed(found)
         if not found.run(packed, *inputs, *results):
-            # an address that is no multiple of the item size
-            weights, inputs = None if weights is None else weights.plain(), _plain_all(inputs)
+            # an address that is no multiple of the item size, or strides that the kernel has no form for
+            weights, inputs = None if weights is None else weights.plain(), _in_order(found.problem, operation, inputs)
             found = plan(inputs, weights, nothing)
             assert found is not None
             results = _allocate(found, nothing)
-            found.run(None if weights is None else weights.packed(found), *inputs, *results)
+            if not found.run(None if weights is None else weights.packed(found), *inputs, *results):
+                raise RuntimeError(
+                    f"{operation.name}: {found.algorithm.id} does not take fresh arrays; please report it"
+                )
     return tuple(map(_delivered, outs, results))
 
 
 def _plain_all(arrays: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
     return tuple(None if a is None else plain(a) for a in arrays)
+
+
+def _in_order(problem: Problem, operation: Operation, arrays: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
+    """Return copies in the memory order that the problem has for each: what every kernel takes."""
+    last = {operand.name for operand in problem.inputs if operand.channels_last}
+
+    def copy(name: str, array: Array | None) -> Array | None:
+        if array is None or name not in last:
+            return None if array is None else plain(array)
+        return np.moveaxis(plain(np.moveaxis(array, 1, -1)), -1, 1)
+
+    return tuple(copy(name, array) for name, array in zip(operation.inputs, arrays, strict=True))
 
 
 def _allocate(plan: CallPlan, targets: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
