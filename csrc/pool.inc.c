@@ -80,7 +80,7 @@ INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
     if (total)
         return a + b;
     /* lane by lane it becomes the processor's maximum, which is b where one of the two is NaN, and a blend */
-    VEC larger, r;
+    VEC larger = a, r = a; /* all lanes are written below, which gcc 12 does not always see */
     for (int l = 0; l < LANES; l++)
         larger[l] = a[l] > b[l] ? a[l] : b[l];
     for (int l = 0; l < LANES; l++)
