@@ -7,19 +7,17 @@ import sys
 from pathlib import Path
 
 import pyconv
+from pyconv.problem import INTEGERS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 BACKENDS = {"c": "C", "numba": "Numba CPU", "numpy": "NumPy"}
 
 
-INTEGERS = {f"{sign}{bits}" for sign in "iu" for bits in (8, 16, 32, 64)}
-
-
 def _types(words: set[str]) -> str:
     """Return "f32, f64, integers"."""
-    floats = sorted(words - INTEGERS)
-    return ", ".join([*floats, "integers"] if words >= INTEGERS else sorted(words)) or "-"
+    floats = sorted(words.difference(INTEGERS))
+    return ", ".join([*floats, "integers"] if words.issuperset(INTEGERS) else sorted(words)) or "-"
 
 
 def _ranks(ops: list[str]) -> str:

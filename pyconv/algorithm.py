@@ -22,7 +22,8 @@ Array = np.ndarray[Any, Any]
 Packed = Any
 #: run(packed, *inputs, *outputs): everything but the arrays is bound already; they come in the operation's order, None
 #: for one that is not there, and ``packed`` is None where the operation has no weights. Returns False, having done
-#: nothing, where an array's address does not suit the kernel (the caller then hands over a copy).
+#: nothing, where an array's address or strides do not suit the kernel; the caller then hands over copies, aligned and
+#: in the problem's own memory order, and those it takes.
 Runner = Callable[..., bool]
 
 

@@ -31,6 +31,10 @@ class Machine:
     cache_gbytes: float  # GB/s out of it, all cores
     memory_gbytes: float  # GB/s out of memory
 
+    def bandwidth(self, n_bytes: float) -> float:
+        """Return bytes a second of what so many of them are read again from."""
+        return 1e9 * (self.cache_gbytes if n_bytes <= self.cache_bytes else self.memory_gbytes)
+
     @classmethod
     def of_lanes(cls, lanes: int) -> Machine:
         """Return a typical processor of 3.5 GHz whose vectors hold so many float32 elements."""
@@ -133,7 +137,7 @@ def _work(problem: ConvProblem, machine: Machine) -> _Work:
         out_size=problem.c_out * pixels,
         peak=core * NOMINAL_THREADS,
         cycle=4.0 * lanes / core,
-        bandwidth=1e9 * (machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes),
+        bandwidth=machine.bandwidth(problem.bytes),
         channels_last=problem.channels_last,
         widened=problem.dtype == "f16",
         zeros=problem.padding_mode == "zeros",
@@ -288,20 +292,15 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
     transforms = work.groups * operations * work.cycle
     weights = points * work.groups * c_in * c_out * work.item
     # the weights pass once, or from memory once for each block of tiles; half of a passage hides behind the product
-    near = weights <= machine.cache_bytes
-    passages = 0.5 if near else max(1, -(-tiles // _WINOGRAD_TILES)) - 0.5
-    traffic = passages * weights / (1e9 * (machine.cache_gbytes if near else machine.memory_gbytes))
+    passages = 0.5 if weights <= machine.cache_bytes else max(1, -(-tiles // _WINOGRAD_TILES)) - 0.5
+    traffic = passages * weights / machine.bandwidth(weights)
     return product + transforms / NOMINAL_THREADS + traffic + 2 * _OVERHEAD
 
 
 def _is_small_square(work: _Work) -> bool:
     """Whether a depthwise kernel has register tiles of its own: rows of x where they lie, or two rows of taps."""
-    return (
-        work.h.k == work.w.k
-        and work.w.k in (3, 5, 7)
-        and work.h.stride == work.w.stride <= 2
-        and (work.w.dilation == 1)
-    )
+    h, w = work.h, work.w
+    return h.k == w.k and w.k in (3, 5, 7) and h.stride == w.stride <= 2 and w.dilation == 1
 
 
 def _depthwise_seconds(work: _Work) -> float:
@@ -354,5 +353,4 @@ def _depthwise_channels_seconds(work: _Work) -> float:
 
 def pool_seconds(problem: Problem, machine: Machine) -> float:
     """Seconds of a kernel that moves every array once (csrc/pool.inc.c)."""
-    bandwidth = machine.cache_gbytes if problem.bytes <= machine.cache_bytes else machine.memory_gbytes
-    return problem.bytes / (0.7 * bandwidth * 1e9) + _OVERHEAD
+    return problem.bytes / (0.7 * machine.bandwidth(problem.bytes)) + _OVERHEAD

@@ -48,8 +48,8 @@ def max_pool1d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.max_pool1d`; the parameters are those of :func:`max_pool2d`."""
-    requests = partial(pool.max_gradient, 1)(
-        grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
+    requests = pool.max_gradient(
+        1, grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
     )
     return gradients("grad.max_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
@@ -97,8 +97,8 @@ def max_pool2d(
     array([[[[0., 1., 0., 0.],
              [0., 0., 1., 0.]]]], dtype=float32)
     """
-    requests = partial(pool.max_gradient, 2)(
-        grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
+    requests = pool.max_gradient(
+        2, grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
     )
     return gradients("grad.max_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
@@ -119,8 +119,8 @@ def max_pool3d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.max_pool3d`; the parameters are those of :func:`max_pool2d`."""
-    requests = partial(pool.max_gradient, 3)(
-        grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
+    requests = pool.max_gradient(
+        3, grad_output, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices, indices=indices
     )
     return gradients("grad.max_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
@@ -140,8 +140,8 @@ def avg_pool1d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.avg_pool1d`; the parameters are those of :func:`avg_pool2d`."""
-    requests = partial(pool.avg_gradient, 1)(
-        grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    requests = pool.avg_gradient(
+        1, grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
     return gradients("grad.avg_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
@@ -185,8 +185,8 @@ def avg_pool2d(
     array([[[[0.25, 0.25, 0.25, 0.25],
              [0.25, 0.25, 0.25, 0.25]]]], dtype=float32)
     """
-    requests = partial(pool.avg_gradient, 2)(
-        grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    requests = pool.avg_gradient(
+        2, grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
     return gradients("grad.avg_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
@@ -206,8 +206,8 @@ def avg_pool3d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.avg_pool3d`; the parameters are those of :func:`avg_pool2d`."""
-    requests = partial(pool.avg_gradient, 3)(
-        grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    requests = pool.avg_gradient(
+        3, grad_output, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
     return gradients("grad.avg_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
@@ -222,7 +222,7 @@ def adaptive_avg_pool1d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.adaptive_avg_pool1d`, as :func:`adaptive_avg_pool2d` does."""
-    requests = partial(pool.adaptive_gradient, "avg", 1)(grad_output, x, output_size)
+    requests = pool.adaptive_gradient("avg", 1, grad_output, x, output_size)
     return gradients("grad.adaptive_avg_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -261,7 +261,7 @@ def adaptive_avg_pool2d(
     array([[[[0.125, 0.125, 0.125, 0.125],
              [0.125, 0.125, 0.125, 0.125]]]], dtype=float32)
     """
-    requests = partial(pool.adaptive_gradient, "avg", 2)(grad_output, x, output_size)
+    requests = pool.adaptive_gradient("avg", 2, grad_output, x, output_size)
     return gradients("grad.adaptive_avg_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -275,7 +275,7 @@ def adaptive_avg_pool3d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.adaptive_avg_pool3d`, as :func:`adaptive_avg_pool2d` does."""
-    requests = partial(pool.adaptive_gradient, "avg", 3)(grad_output, x, output_size)
+    requests = pool.adaptive_gradient("avg", 3, grad_output, x, output_size)
     return gradients("grad.adaptive_avg_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -291,7 +291,7 @@ def adaptive_max_pool1d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.adaptive_max_pool1d`, as :func:`adaptive_max_pool2d` does."""
-    requests = partial(pool.adaptive_gradient, "max", 1)(grad_output, x, output_size, return_indices, indices=indices)
+    requests = pool.adaptive_gradient("max", 1, grad_output, x, output_size, return_indices, indices=indices)
     return gradients("grad.adaptive_max_pool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -333,7 +333,7 @@ def adaptive_max_pool2d(
     array([[[[0., 0., 0., 0.],
              [0., 0., 1., 0.]]]], dtype=float32)
     """
-    requests = partial(pool.adaptive_gradient, "max", 2)(grad_output, x, output_size, return_indices, indices=indices)
+    requests = pool.adaptive_gradient("max", 2, grad_output, x, output_size, return_indices, indices=indices)
     return gradients("grad.adaptive_max_pool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -349,7 +349,7 @@ def adaptive_max_pool3d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.adaptive_max_pool3d`, as :func:`adaptive_max_pool2d` does."""
-    requests = partial(pool.adaptive_gradient, "max", 3)(grad_output, x, output_size, return_indices, indices=indices)
+    requests = pool.adaptive_gradient("max", 3, grad_output, x, output_size, return_indices, indices=indices)
     return gradients("grad.adaptive_max_pool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -367,7 +367,7 @@ def max_unpool1d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.max_unpool1d`; the parameters are those of :func:`max_unpool2d`."""
-    requests = partial(pool.unpool_gradient, 1)(grad_output, x, indices, kernel_size, stride, padding, output_size)
+    requests = pool.unpool_gradient(1, grad_output, x, indices, kernel_size, stride, padding, output_size)
     return gradients("grad.max_unpool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -409,7 +409,7 @@ def max_unpool2d(
     >>> pyconv.grad.max_unpool2d(np.arange(4, dtype=np.float32).reshape(1, 2, 2), x, indices, 2)[0]
     array([[[2.]]], dtype=float32)
     """
-    requests = partial(pool.unpool_gradient, 2)(grad_output, x, indices, kernel_size, stride, padding, output_size)
+    requests = pool.unpool_gradient(2, grad_output, x, indices, kernel_size, stride, padding, output_size)
     return gradients("grad.max_unpool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
@@ -427,7 +427,7 @@ def max_unpool3d(
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
     """Return the gradient of :func:`pyconv.max_unpool3d`; the parameters are those of :func:`max_unpool2d`."""
-    requests = partial(pool.unpool_gradient, 3)(grad_output, x, indices, kernel_size, stride, padding, output_size)
+    requests = pool.unpool_gradient(3, grad_output, x, indices, kernel_size, stride, padding, output_size)
     return gradients("grad.max_unpool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 

@@ -255,15 +255,13 @@ class ConvProblem:
             * self.c_in
             * math.prod(size + sum(padding) for size, padding in zip(self.spatial, self.padding, strict=True))
         )
-        for what, elements in (
+        _check_addressable(
             ("the padded input", padded_elements),
             ("the output", self.n * self.c_out * math.prod(self.out_spatial)),
             ("the weights", self.c_out * channels * math.prod(self.kernel)),
             ("the stride", max(self.stride)),
             ("the dilation", max(self.dilation)),
-        ):
-            if elements > MAX_ELEMENTS:
-                raise InvalidProblem(f"{what} would have {elements} elements; at most 2^60 can be addressed")
+        )
 
     @property
     def rank(self) -> int:
@@ -337,13 +335,7 @@ class ConvProblem:
         return elements * ITEM_BYTES[self.dtype]
 
     def __str__(self) -> str:
-        axes = AXES[self.rank]
-        sizes = "".join(f"{axis}{size}" for axis, size in zip(axes, self.spatial, strict=True))
-        pads = tuple(str(a) if a == b else f"{a}:{b}" for a, b in self.padding)
-        text = f"n{self.n}c{self.c_in}{sizes}-o{self.c_out}"
-        text += f"k{_join(self.kernel)}s{_join(self.stride)}p{_join(pads)}"
-        if any(d != 1 for d in self.dilation):
-            text += f"d{_join(self.dilation)}"
+        text = f"n{self.n}c{self.c_in}{_axes_text(self.spatial)}-o{self.c_out}{_window_text(self)}"
         if self.groups != 1:
             text += f"g{self.groups}"
         text += f"-{self.dtype}"
@@ -382,14 +374,6 @@ class ConvProblem:
         rank = len(axes)
         if "".join(axis for axis, _ in axes) != AXES[rank]:
             raise InvalidProblem(f"the axes of {text!r} must be w, hw or dhw in this order")
-
-        def spread(part: str) -> tuple[str, ...]:
-            pieces = tuple(part.split("x"))
-            return pieces * rank if len(pieces) == 1 else pieces
-
-        def ints(part: str) -> tuple[int, ...]:
-            return tuple(map(int, spread(part)))
-
         found: dict[str, Any] = {}
         for word in filter(None, words.split("-")):
             name, _, value = word.partition("=")
@@ -402,16 +386,15 @@ class ConvProblem:
                 found[name] = True
             else:
                 raise InvalidProblem(f"{word!r} in {text!r} is no padding mode, activation, bias or residual")
-        pairs = [pad.partition(":") for pad in spread(pads)]
         return cls(
             n=int(n),
             c_in=int(c_in),
             c_out=int(c_out),
             spatial=tuple(int(size) for _, size in axes),
-            kernel=ints(kernel),
-            stride=ints(stride),
-            padding=tuple((int(before), int(after or before)) for before, _, after in pairs),
-            dilation=ints(dilation) if dilation else (1,) * rank,
+            kernel=_ints(kernel, rank),
+            stride=_ints(stride, rank),
+            padding=_pads(pads, rank),
+            dilation=_ints(dilation, rank),
             groups=int(groups or 1),
             dtype=dtype,
             **found,
@@ -490,14 +473,12 @@ class PoolProblem:
         if self.divisor is not None and not 0 < abs(self.divisor) < 1 << 53:
             raise InvalidProblem(f"divisor_override must not be 0 and below 2^53, got {self.divisor}")
         padded = [size + sum(padding) for size, padding in zip(self.spatial, self.padding, strict=True)]
-        for what, elements in (
+        _check_addressable(
             ("the padded input", self.n * self.c * math.prod(padded)),
             ("the output", self.n * self.c * math.prod(self.out_spatial)),
             ("the stride", max(self.stride)),
             ("the window", math.prod(self.kernel)),
-        ):
-            if elements > MAX_ELEMENTS:
-                raise InvalidProblem(f"{what} would have {elements} elements; at most 2^60 can be addressed")
+        )
 
     def _check_windows(self) -> None:
         for name in ("kernel", "stride", "dilation"):
@@ -614,16 +595,8 @@ class PoolProblem:
         return sum(math.prod(a.shape) * ITEM_BYTES[a.dtype] for a in (*self.inputs, *self.outputs))
 
     def __str__(self) -> str:
-        sizes = "".join(f"{axis}{size}" for axis, size in zip(AXES[self.rank], self.spatial, strict=True))
-        text = f"n{self.n}c{self.c}{sizes}-"
-        if self.adaptive is not None:
-            text += f"to{'x'.join(map(str, self.adaptive))}"
-        else:
-            pads = tuple(str(a) if a == b else f"{a}:{b}" for a, b in self.padding)
-            text += f"k{_join(self.kernel)}s{_join(self.stride)}p{_join(pads)}"
-            if any(d != 1 for d in self.dilation):
-                text += f"d{_join(self.dilation)}"
-        text += f"-{self.dtype}"
+        window = _window_text(self) if self.adaptive is None else f"to{'x'.join(map(str, self.adaptive))}"
+        text = f"n{self.n}c{self.c}{_axes_text(self.spatial)}-{window}-{self.dtype}"
         words = (
             (self.ceil_mode, "ceil"),
             (not self.count_include_pad, "without_pad"),
@@ -664,23 +637,16 @@ class PoolProblem:
                 )
             else:
                 raise InvalidProblem(f"{word!r} in {text!r} is no word of a pooling problem")
-
-        def ints(part: str | None) -> tuple[int, ...]:
-            pieces = (part or "1").split("x")
-            return tuple(map(int, pieces * rank if len(pieces) == 1 else pieces))
-
-        pads = (match[7] or "0").split("x")
-        pairs = [pad.partition(":") for pad in (pads * rank if len(pads) == 1 else pads)]
         return cls(
             kind=name[2],
             n=int(match[1]),
             c=int(match[2]),
             spatial=tuple(int(size) for _, size in axes),
-            kernel=ints(match[5]),
-            stride=ints(match[6]),
-            padding=tuple((int(before), int(after or before)) for before, _, after in pairs),
-            dilation=ints(match[8]),
-            adaptive=ints(match[4]) if match[4] else None,
+            kernel=_ints(match[5], rank),
+            stride=_ints(match[6], rank),
+            padding=_pads(match[7], rank),
+            dilation=_ints(match[8], rank),
+            adaptive=_ints(match[4], rank) if match[4] else None,
             gradient=bool(name[4]),
             dtype=match[9],
             **found,
@@ -717,9 +683,7 @@ class UnpoolProblem:
             raise InvalidProblem(f"sizes must not be negative, got {self.out_spatial} -> {self.spatial}")
         if self.dtype not in (FLOATS if self.gradient else ITEM_BYTES):
             raise InvalidProblem(f"{self.op} does not take {self.dtype}")
-        elements = self.n * self.c * math.prod(self.spatial)
-        if elements > MAX_ELEMENTS:
-            raise InvalidProblem(f"the output would have {elements} elements; at most 2^60 can be addressed")
+        _check_addressable(("the output", self.n * self.c * math.prod(self.spatial)))
         if 0 in self.spatial and self.n * self.c * math.prod(self.out_spatial):
             raise InvalidProblem(f"no index lies inside planes of size {self.spatial}")
 
@@ -774,11 +738,39 @@ class UnpoolProblem:
         return sum(math.prod(a.shape) * ITEM_BYTES[a.dtype] for a in (*self.inputs, *self.outputs))
 
     def __str__(self) -> str:
-        small, large = (
-            "".join(f"{axis}{size}" for axis, size in zip(AXES[self.rank], sizes, strict=True))
-            for sizes in (self.out_spatial, self.spatial)
-        )
+        small, large = _axes_text(self.out_spatial), _axes_text(self.spatial)
         return f"n{self.n}c{self.c}{small}-to{large}-{self.dtype}{'-channels_last' if self.channels_last else ''}"
+
+
+def _axes_text(sizes: tuple[int, ...]) -> str:
+    return "".join(f"{axis}{size}" for axis, size in zip(AXES[len(sizes)], sizes, strict=True))
+
+
+def _window_text(problem: ConvProblem | PoolProblem) -> str:
+    pads = tuple(str(a) if a == b else f"{a}:{b}" for a, b in problem.padding)
+    text = f"k{_join(problem.kernel)}s{_join(problem.stride)}p{_join(pads)}"
+    return text + f"d{_join(problem.dilation)}" if any(d != 1 for d in problem.dilation) else text
+
+
+def _spread(part: str, rank: int) -> list[str]:
+    pieces = part.split("x")
+    return pieces * rank if len(pieces) == 1 else pieces
+
+
+def _ints(part: str | None, rank: int) -> tuple[int, ...]:
+    """Return one number an axis; 1 where the text leaves them out."""
+    return tuple(map(int, _spread(part or "1", rank)))
+
+
+def _pads(part: str | None, rank: int) -> Pads:
+    pairs = (pad.partition(":") for pad in _spread(part or "0", rank))
+    return tuple((int(before), int(after or before)) for before, _, after in pairs)
+
+
+def _check_addressable(*sizes: tuple[str, int]) -> None:
+    for what, elements in sizes:
+        if elements > MAX_ELEMENTS:
+            raise InvalidProblem(f"{what} would have {elements} elements; at most 2^60 can be addressed")
 
 
 def _join(values: tuple[Any, ...]) -> str:

@@ -129,10 +129,10 @@ def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
     return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
-def _is_contiguous(call: Call, name: str, shape: tuple[int, ...], item: int) -> bool:
+def _is_contiguous(call: Call, name: str, item: int) -> bool:
     strides = call.strides(name)
     assert strides is not None
-    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+    for size, stride in zip(reversed(call.shape(name)), reversed(strides), strict=True):
         if size != 1 and stride != item:
             return False
         item *= size
@@ -263,9 +263,9 @@ class CConv:
         threads = self._threads(call, p)
         size = int(p.scratch_bytes) * threads
         kernel, run_kernel, null, from_buffer = self.kernel, lib.pc_conv_run, ffi.NULL, ffi.from_buffer
-        problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-        point_x = from_buffer if _is_contiguous(call, "x", problem.x_shape, item) else address
-        point_out = from_buffer if _is_contiguous(call, "out", problem.out_shape, item) else address
+        item = ITEM_BYTES[call.problem.dtype]
+        point_x = from_buffer if _is_contiguous(call, "x", item) else address
+        point_out = from_buffer if _is_contiguous(call, "out", item) else address
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             status = run_kernel(

@@ -414,11 +414,12 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     operation, inputs, weights, settings = request
     if (
         weights is None
-        and all(out is None for out in outs)
         and (not operation.unbatched or inputs[0].ndim != operation.rank + 1)  # type: ignore[union-attr]
+        and all(out is None or is_plain_target(out, *inputs, *outs[:i]) for i, out in enumerate(outs))
     ):
         # the usual call, with nothing between it and the cached plan
-        plan = plan_for(operation, tuple(map(key_of, inputs)), (), outs, settings, algorithm, options)
+        keys = tuple(map(key_of, inputs)), (), tuple(map(key_of, outs))
+        plan = plan_for(operation, *keys, settings, algorithm, options)
         if plan is not None and not plan.is_empty:
             results = _allocate(plan, outs)
             if plan.run(None, *inputs, *results):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..algorithm import Array
 from ..errors import InvalidProblem
-from ..problem import DTYPES, FLOATS, Pads, PoolProblem, UnpoolProblem
+from ..problem import DTYPES, FLOATS, PoolProblem, UnpoolProblem
 from .arguments import as_array, numbers, padding_of
 from .call import (
     REQUESTS,
@@ -66,10 +66,6 @@ def _check_indices(arrays: Mapping[str, Key | None]) -> None:
         raise TypeError(f"indices must be int64, got {indices[2].name}")
 
 
-def _pads(value: Any, rank: int, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Pads:
-    return padding_of(value, rank, kernel, stride, dilation)
-
-
 def _sizes(value: Any, spatial: tuple[int, ...]) -> tuple[int, ...]:
     """Return an adaptive output size, None for the input's own."""
     rank = len(spatial)
@@ -121,7 +117,7 @@ def _problem_of(
                 raise InvalidProblem(f"{name} must be >= 1, got {values}")
         found = {"kernel": kernel, "stride": stride, "dilation": dilation, "ceil_mode": ceil_mode}
         found |= {"count_include_pad": count, "divisor": divisor}
-        found["padding"] = _pads(padding, rank, kernel, stride, dilation)
+        found["padding"] = padding_of(padding, rank, kernel, stride, dilation)
     if gradient:
         indices = arrays.get("indices") is not None
     problem = PoolProblem(
@@ -143,38 +139,26 @@ def _problem_of(
     return problem
 
 
-def _operations(kind: str, adaptive: bool) -> dict[int, Operation]:
-    name = f"{'adaptive_' if adaptive else ''}{kind}_pool"
+def _operations(kind: str, adaptive: bool, gradient: bool) -> dict[int, Operation]:
+    name = f"{'grad.' if gradient else ''}{'adaptive_' if adaptive else ''}{kind}_pool"
+    maxima = kind == "max"
     return {
         rank: Operation(
             name=f"{name}{rank}d",
             rank=rank,
-            inputs=("x",),
+            inputs=("grad_output", *(("x", "indices") if maxima else ())) if gradient else ("x",),
             weights=(),
-            outputs=("out", "indices") if kind == "max" else ("out",),
-            describe=partial(_problem_of, rank, kind, adaptive, False),
+            outputs=("out", "indices") if maxima and not gradient else ("out",),
+            describe=partial(_problem_of, rank, kind, adaptive, gradient),
         )
         for rank in (1, 2, 3)
     }
 
 
-def _gradients(kind: str, adaptive: bool) -> dict[int, Operation]:
-    name = f"grad.{'adaptive_' if adaptive else ''}{kind}_pool"
-    return {
-        rank: Operation(
-            name=f"{name}{rank}d",
-            rank=rank,
-            inputs=("grad_output", *(("x", "indices") if kind == "max" else ())),
-            weights=(),
-            outputs=("out",),
-            describe=partial(_problem_of, rank, kind, adaptive, True),
-        )
-        for rank in (1, 2, 3)
-    }
-
-
-_FORWARD = {(kind, adaptive): _operations(kind, adaptive) for kind in ("max", "avg") for adaptive in (False, True)}
-_GRADIENT = {(kind, adaptive): _gradients(kind, adaptive) for kind in ("max", "avg") for adaptive in (False, True)}
+_FORWARD, _GRADIENT = (
+    {(kind, adaptive): _operations(kind, adaptive, gradient) for kind in ("max", "avg") for adaptive in (False, True)}
+    for gradient in (False, True)
+)
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -188,7 +172,7 @@ def _max_settings(
 ) -> tuple[Any, ...]:
     return (
         exact(kernel_size),
-        None if stride is None else exact(stride),
+        _optional(stride),
         exact(padding),
         exact(dilation),
         _flag("ceil_mode", ceil_mode),
@@ -203,7 +187,7 @@ def _avg_settings(
 ) -> tuple[Any, ...]:
     return (
         exact(kernel_size),
-        None if stride is None else exact(stride),
+        _optional(stride),
         exact(padding),
         1,
         _flag("ceil_mode", ceil_mode),
@@ -211,6 +195,10 @@ def _avg_settings(
         None if divisor_override is None else numbers("divisor_override", divisor_override, 1)[0],
         False,
     )
+
+
+def _adaptive_settings(output_size: Any, return_indices: Any) -> tuple[Any, ...]:
+    return _optional(output_size), _flag("return_indices", return_indices)
 
 
 def _request(kind: str, adaptive: bool, rank: int, x: Any, settings: tuple[Any, ...]) -> Request:
@@ -258,7 +246,7 @@ def _avg_request(
 
 
 def _adaptive_request(kind: str, rank: int, x: Any, output_size: Any, return_indices: Any = False) -> Request:
-    settings = (_optional(output_size), _flag("return_indices", return_indices))
+    settings = _adaptive_settings(output_size, return_indices)
     return _request(kind, True, rank, x, settings)
 
 
@@ -285,7 +273,7 @@ def adaptive_gradient(
     indices: Any = None,
 ) -> tuple[Request]:  # fmt: skip
     """Return the request of an adaptive pooling's gradient."""
-    settings = (_optional(output_size), _flag("return_indices", return_indices))
+    settings = _adaptive_settings(output_size, return_indices)
     return (_gradient_request(kind, True, rank, grad_output, x, indices, settings),)
 
 
@@ -346,10 +334,14 @@ _UNPOOL = {
 }
 
 
+def _unpool_settings(kernel_size: Any, stride: Any, padding: Any, output_size: Any) -> tuple[Any, ...]:
+    return exact(kernel_size), _optional(stride), exact(padding), _optional(output_size)
+
+
 def _unpool_request(
     rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Request:
-    settings = (exact(kernel_size), None if stride is None else exact(stride), exact(padding), _optional(output_size))
+    settings = _unpool_settings(kernel_size, stride, padding, output_size)
     return Request(_UNPOOL[rank, False], (as_array("x", x), as_array("indices", indices)), None, (*settings, None))
 
 
@@ -359,7 +351,7 @@ def unpool_gradient(
 ) -> tuple[Request]:  # fmt: skip
     """Return the request of max_unpool's gradient."""
     x = as_array("x", x)
-    settings = (exact(kernel_size), None if stride is None else exact(stride), exact(padding), _optional(output_size))
+    settings = _unpool_settings(kernel_size, stride, padding, output_size)
     shape = x.shape if x.ndim == rank + 2 else (1, *x.shape)
     arrays = as_array("grad_output", grad_output), as_array("indices", indices)
     return (Request(_UNPOOL[rank, True], arrays, None, (*settings, shape)),)
