@@ -372,7 +372,8 @@ static cut try_implicit(const pc_conv *p, pc_tile_shape tile, int64_t h_tile, in
                                       n_pixels * (int64_t)sizeof(int64_t) + n_runs * (int64_t)sizeof(pc_run), 64);
     if (c.scratch_bytes > max_scratch_bytes)
         return c;
-    const double blocks = (double)pc_ceil_div(s.n_chunks, b->c_block), k_all = (double)(p->c_in * p->d.k * taps) * live_d * live_h * live_w;
+    const double blocks = (double)pc_ceil_div(s.n_chunks, b->c_block);
+    const double k_all = (double)(p->c_in * p->d.k * taps) * live_d * live_h * live_w;
     const double steps = (double)groups.tall * step_cycles(groups.rows, pc_min(tile.vectors, all_vectors)) +
                          (double)(groups.n - groups.tall) *
                              step_cycles(groups.rows - 1, pc_min(tile.vectors, all_vectors));
@@ -450,7 +451,8 @@ static cut try_winograd(const pc_conv *p, const pc_winograd *s, pc_tile_shape ti
     b->n_h_tiles = pc_ceil_div(s->h_tiles, h_tile);
     b->n_w_tiles = pc_ceil_div(s->w_tiles, w_tile);
     b->slices = slices;
-    const int64_t tiles = slices * h_tile * w_tile * s->step_w, in_columns = ((w_tile - 1) * s->m_w + s->a_w) * s->step_w;
+    const int64_t tiles = slices * h_tile * w_tile * s->step_w;
+    const int64_t in_columns = ((w_tile - 1) * s->m_w + s->a_w) * s->step_w;
     /* one line more, so that the points of a tile do not meet in one set of the cache */
     b->ld_v = tiles * s->c_lanes + 64 / tile.item_bytes;
     b->ld_m = tiles * s->m_lanes + 64 / tile.item_bytes;

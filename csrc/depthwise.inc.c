@@ -378,7 +378,7 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     const int direct_store = !PC_WIDENED && p->ld_out.w == 1 && !job->arrays->residual && activated;
 
     const REAL *weights = job->arrays->packed;
-    const int skip = p->padding_mode == PC_PAD_ZEROS && weights[p->groups * p->c_out * k_all] == 0;
+    const int skip = NAME(may_skip)(p, weights + p->groups * p->c_out * k_all);
     pc_axis reach = p->h; /* all input rows of a register tile as the taps of its first row */
     reach.k = kh + rows - 1;
 

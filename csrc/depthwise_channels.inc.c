@@ -206,14 +206,14 @@ static void STORED(conv_depthwise_channels_task)(void *ctx, int64_t task, int wo
 #else
     const int windows = 0;
 #endif
-    /* rows of taps that meet nothing but zeros are left out; those of several depths do not follow each other */
-    const REAL *finite = (const REAL *)job->arrays->packed + pc_ceil_div(p->groups, LANES) * p->c_out * k_all * LANES;
-    const int skip = p->d.k == 1 && p->padding_mode == PC_PAD_ZEROS && *finite == 0;
+    const REAL *packed = job->arrays->packed;
+    /* the taps of several depths do not follow each other, so that rows of them cannot be left out */
+    const int skip = p->d.k == 1 && NAME(may_skip)(p, packed + pc_round_up(p->groups, LANES) * p->c_out * k_all);
     const pc_panels runs = pc_panels_of(p->w.out, windows ? PC_PAIR_PIXELS : PC_MAX_PIXELS);
     for (int64_t o = 0; o < p->c_out; o++) {
         const int64_t m0 = g0 * p->c_out + o;
         const REAL *bias = job->arrays->bias;
-        const REAL *w = (const REAL *)job->arrays->packed + (block * p->c_out + o) * k_all * LANES;
+        const REAL *w = packed + (block * p->c_out + o) * k_all * LANES;
         NAME(pixel_run) run = {
             .step = p->w.stride * LANES, .ld_row = p->h.stride * b->w_tile * LANES, .ld_in = b->w_tile * LANES,
             .n_d = p->d.k, .ld_d = plane, .bias = (VEC){0}, .ld_y = p->w.out * LANES};

@@ -93,7 +93,8 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
     /* ReLU rides on the register tile; other activations, and any after a residual, go through the epilogue. */
     const int relu_in_tile = p->activation == PC_ACT_RELU && !residual;
     const int activated = p->activation == PC_ACT_NONE || relu_in_tile;
-    const int far = p->n * p->groups * p->c_out * p->d.out * p->h.out * p->w.out * (int64_t)sizeof(STORAGE) > PC_FAR_OUTPUT_BYTES;
+    const int64_t out_elems = p->n * p->groups * p->c_out * p->d.out * p->h.out * p->w.out;
+    const int far = out_elems * (int64_t)sizeof(STORAGE) > PC_FAR_OUTPUT_BYTES;
     _Alignas(64) REAL c_tile[PC_ROWS * PC_VECTORS > PC_WIDE_ROWS * PC_WIDE_VECTORS
                                  ? (PC_ROWS * PC_VECTORS + 1) * LANES
                                  : (PC_WIDE_ROWS * PC_WIDE_VECTORS + 1) * LANES];

@@ -96,7 +96,7 @@ static const NAME(tile_function) NAME(tiles)[8][6] = {
 #undef PC_TILES
 #undef PC_TILE_NAMES
 
-/* One vector of zeros if n weights are finite, of NaN if not: where it is zero, kernels leave out taps of padding. */
+/* One vector of zeros if n weights are finite, of NaN if not. */
 static void NAME(mark_finite)(const REAL *w, int64_t n, REAL *mark) {
     VEC sum = {0};
     int64_t i = 0;
@@ -108,6 +108,11 @@ static void NAME(mark_finite)(const REAL *w, int64_t n, REAL *mark) {
     for (int j = 0; j < LANES; j++)
         zero += sum[j];
     NAME(store)(mark, NAME(splat)(zero));
+}
+
+/* Whether taps that meet nothing but zeros may be left out: no weight times zero is NaN. */
+INLINE int NAME(may_skip)(const pc_conv *p, const REAL *mark) {
+    return p->padding_mode == PC_PAD_ZEROS && *mark == 0;
 }
 
 /* Weights (groups * c_out, k) -> [group][panel][k][row of the panel]. */

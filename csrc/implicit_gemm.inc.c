@@ -119,10 +119,8 @@ static void STORED(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker)
     const pc_panels panels = pc_panels_of(all_vectors, PC_VECTORS);
     const NAME(dense_task_box) box = NAME(dense_box)(p, task, panels.n);
     const int64_t n_pixels = box.h_tile * box.w_tile, taps = p->h.k * p->w.k;
-    /* taps that meet nothing but zeros are left out, unless a weight times zero may be NaN */
-    const REAL *all_finite =
-        (const REAL *)job->arrays->packed + p->groups * all_vectors * LANES * p->c_in * p->d.k * taps;
-    const int skip = p->padding_mode == PC_PAD_ZEROS && *all_finite == 0;
+    const REAL *packed = job->arrays->packed;
+    const int skip = NAME(may_skip)(p, packed + p->groups * all_vectors * LANES * p->c_in * p->d.k * taps);
     const pc_taps live_d = pc_live_taps(&p->d, box.d, 1, skip), live_h = pc_live_taps(&p->h, box.h0, box.h_tile, skip),
                   live_w = pc_live_taps(&p->w, box.w0, box.w_tile, skip);
     const pc_implicit s = pc_implicit_of(p, LANES, box.h_tile, box.w_tile, live_h.end - live_h.begin,
@@ -134,7 +132,7 @@ static void STORED(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker)
     int64_t *offsets = (int64_t *)(y + b->part_elems);
     pc_run *runs = (pc_run *)(offsets + b->h_tile * b->w_tile);
     const STORAGE *x = (const STORAGE *)job->arrays->x + box.n * p->ld_x.n + box.g * p->c_in * p->ld_x.c;
-    const REAL *w = (const REAL *)job->arrays->packed + box.g * all_vectors * LANES * p->c_in * p->d.k * taps;
+    const REAL *w = packed + box.g * all_vectors * LANES * p->c_in * p->d.k * taps;
     const int64_t m_first = box.g * p->c_out;
     const pc_window window = {box.h0 * p->h.stride - p->h.pad + live_h.begin * p->h.dilation,
                               box.w0 * p->w.stride - p->w.pad + live_w.begin * p->w.dilation, s.rows, s.cols, s.row_step};

@@ -45,6 +45,27 @@ static inline pc_pool_taps pc_pool_taps_of(const pc_axis *a, int64_t pad_after, 
     return (pc_pool_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
 }
 
+/* A task: rows h0 .. h1 and n columns from w0 on of the outputs of one plane. */
+typedef struct pc_pool_box {
+    int64_t image, c, d, h0, h1, w0, n;
+} pc_pool_box;
+
+static inline pc_pool_box pc_pool_box_of(const pc_pool *p, int64_t task) {
+    pc_pool_box box;
+    int64_t rest = task;
+    box.w0 = rest % p->n_w_tiles * p->w_tile;
+    rest /= p->n_w_tiles;
+    box.h0 = rest % p->n_h_tiles * p->h_tile;
+    rest /= p->n_h_tiles;
+    box.d = rest % p->d.out;
+    rest /= p->d.out;
+    box.c = rest % p->c;
+    box.image = rest / p->c;
+    box.h1 = pc_min(p->h.out, box.h0 + p->h_tile);
+    box.n = pc_min(p->w_tile, p->w.out - box.w0);
+    return box;
+}
+
 /* Columns of x that the outputs [w0, w0 + n) of a row read, from `first` on, which may lie before x. */
 typedef struct pc_columns {
     int64_t first, n;
@@ -512,15 +533,8 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
 
 INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, int64_t task, int worker,
                               const int total) {
-    int64_t rest = task;
-    const int64_t w0 = rest % p->n_w_tiles * p->w_tile;
-    rest /= p->n_w_tiles;
-    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    const int64_t d_out = rest % p->d.out;
-    rest /= p->d.out;
-    const int64_t c = rest % p->c, image = rest / p->c;
-    const int64_t h1 = pc_min(p->h.out, h0 + p->h_tile), n = pc_min(p->w_tile, p->w.out - w0);
+    const pc_pool_box box = pc_pool_box_of(p, task);
+    const int64_t image = box.image, c = box.c, d_out = box.d, h0 = box.h0, h1 = box.h1, w0 = box.w0, n = box.n;
 
     const pc_columns columns = pc_columns_of(p, w0, n);
     const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
@@ -532,7 +546,8 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
                    h0 * p->ld_out.h + w0 * p->inner;
 
     REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
-    REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems, *const suffix = level + p->n_levels * p->level_elems;
+    REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems;
+    REAL *const suffix = level + p->n_levels * p->level_elems;
     REAL *const prefix = suffix + p->h.k * p->herk_elems;
     const pc_pool_taps d = pc_pool_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
     if (p->plane_pitch) {

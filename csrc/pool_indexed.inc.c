@@ -101,9 +101,9 @@ static __attribute__((noinline)) void NAME(pool_columns_at)(const pc_pool *p, co
 #if !PC_INTEGERS
 
 /* v[i], v_at[i]: the greatest of a column's elements, and its offset from the window's first row. */
-static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *x, pc_pool_taps d,
-                                                           pc_pool_taps h, int64_t n, const STORAGE *end, REAL *v,
-                                                           INTEGER *v_at) {
+static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, const pc_ld *ld, const STORAGE *x,
+                                                           pc_pool_taps d, pc_pool_taps h, int64_t n,
+                                                           const STORAGE *end, REAL *v, INTEGER *v_at) {
     for (int64_t i = 0; i < n; i += LANES) {
         const int64_t left = n - i;
         VEC best = NAME(pool_identity)(0);
@@ -131,11 +131,13 @@ static __attribute__((noinline)) void STORED(pool_rows_at)(const pc_pool *p, con
 }
 
 /* indices of a row from offsets; where a window holds no element of x, the index of the nearest one. */
-static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_pool_taps d, pc_pool_taps h, int64_t w0, int64_t n,
-                                 int64_t *indices) {
-    const int64_t inner = p->inner, plane = (pc_min(d.first, p->d.in - 1) * p->h.in + pc_min(h.first, p->h.in - 1)) * p->w.in;
+static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_pool_taps d, pc_pool_taps h, int64_t w0,
+                                 int64_t n, int64_t *indices) {
+    const int64_t inner = p->inner;
+    const int64_t plane = (pc_min(d.first, p->d.in - 1) * p->h.in + pc_min(h.first, p->h.in - 1)) * p->w.in;
     for (int64_t o = 0; o < n; o++) {
-        const int64_t first = p->adaptive ? pc_pool_taps_of(&p->w, 0, 1, w0 + o).first : (w0 + o) * p->w.stride - p->w.pad;
+        const int64_t first =
+            p->adaptive ? pc_pool_taps_of(&p->w, 0, 1, w0 + o).first : (w0 + o) * p->w.stride - p->w.pad;
         const int64_t nearest = plane + pc_max(0, pc_min(first, p->w.in - 1));
         for (int64_t i = o * inner; i < (o + 1) * inner; i++)
             indices[i] = y_at[i] >= PC_NO_INDEX ? nearest : plane + first + y_at[i];
@@ -149,7 +151,8 @@ INLINE void STORED(pool_row_at)(const pc_pool *p, const pc_ld *ld, const STORAGE
     const pc_columns columns = pc_columns_of(p, w0, n);
     const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
     const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
-    const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, p->adaptive, d_out), h = pc_pool_taps_of(&p->h, 0, p->adaptive, h_out);
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, p->adaptive, d_out);
+    const pc_pool_taps h = pc_pool_taps_of(&p->h, 0, p->adaptive, h_out);
     STORED(pool_rows_at)(p, ld, plane + first * p->inner, d, h, inside * p->inner, end, v + left * p->inner,
                          v_at + left * p->inner);
     NAME(pool_columns_at)(p, v, v_at, columns.first, w0, n, y, y_at);
@@ -165,15 +168,8 @@ INLINE void STORED(pool_border_at)(const pc_pool *p, REAL *v) {
 static void STORED(pool_indexed_task)(void *ctx, int64_t task, int worker) {
     const STORED(pool_job) *job = ctx;
     const pc_pool *p = job->p;
-    int64_t rest = task;
-    const int64_t w0 = rest % p->n_w_tiles * p->w_tile;
-    rest /= p->n_w_tiles;
-    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    const int64_t d_out = rest % p->d.out;
-    rest /= p->d.out;
-    const int64_t c = rest % p->c, image = rest / p->c;
-    const int64_t h1 = pc_min(p->h.out, h0 + p->h_tile), n = pc_min(p->w_tile, p->w.out - w0);
+    const pc_pool_box box = pc_pool_box_of(p, task);
+    const int64_t image = box.image, c = box.c, d_out = box.d, h0 = box.h0, h1 = box.h1, w0 = box.w0, n = box.n;
     const STORAGE *const x = (const STORAGE *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c;
     const STORAGE *const end = (const STORAGE *)job->arrays->x + p->x_end;
     REAL *const v = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes), *const y = v + 2 * p->v_elems;
@@ -202,15 +198,9 @@ static void NAME(pool_indexed_task)(void *ctx, int64_t task, int worker) {
     (void)worker;
     const NAME(pool_job) *job = ctx;
     const pc_pool *p = job->p;
-    int64_t rest = task;
-    const int64_t w0 = rest % p->n_w_tiles * p->w_tile;
-    rest /= p->n_w_tiles;
-    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    const int64_t d_out = rest % p->d.out;
-    rest /= p->d.out;
-    const int64_t c = rest % p->c, image = rest / p->c, inner = p->inner;
-    const int64_t h1 = pc_min(p->h.out, h0 + p->h_tile), w1 = pc_min(p->w_tile, p->w.out - w0) + w0;
+    const pc_pool_box box = pc_pool_box_of(p, task);
+    const int64_t image = box.image, c = box.c, d_out = box.d, h0 = box.h0, h1 = box.h1, inner = p->inner;
+    const int64_t w0 = box.w0, w1 = box.w0 + box.n;
     const REAL *const x = (const REAL *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c;
     const REAL least = NAME(pool_identity)(0)[0];
     const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, p->adaptive, d_out);

@@ -100,7 +100,8 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
                                           lanes) + slack;
         const int64_t levels = p->h.k > DIRECT_TAPS || p->w.k > DIRECT_TAPS ? levels_of(pc_max(p->h.k, p->w.k)) : 0;
         if (!p->adaptive && p->inner == 1 && p->d.k == 1 && p->h.stride == 1 && p->w.stride == 1 && p->h.out > 1 &&
-            p->w.in < SHORT_ROW * lanes && plane * real <= PLANE_BYTES && (2 + levels) * plane * real <= max_scratch_bytes) {
+            p->w.in < SHORT_ROW * lanes && plane * real <= PLANE_BYTES &&
+            (2 + levels) * plane * real <= max_scratch_bytes) {
             p->plane_pitch = pitch;
             p->herk = 0;
             p->batch = 1;

@@ -178,8 +178,8 @@ void pc_set_last_kernel(const char *name);
 
 /* A block of weights larger than this does not stay in L2 beside the input tile: it had better be read only once. */
 #define PC_RESIDENT_WEIGHT_BYTES (384 * 1024)
-/* An output larger than this is written to memory: its lines are fetched ahead, which costs 2 to 8 % where the last cache
- * holds them. */
+/* An output larger than this is written to memory: its lines are fetched ahead, which costs 2 to 8 % where the last
+ * cache holds them. */
 #define PC_FAR_OUTPUT_BYTES (24 * 1024 * 1024)
 
 /* An IEEE binary16 in memory; a struct, so that nobody computes with its bits by mistake. */
@@ -201,7 +201,8 @@ int pc_plan_grouped_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch
 int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scratch_bytes);
 int pc_plan_implicit_gemm(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 
-/* The input tile of the implicit GEMM for kh x kw taps: rows x columns of pixels, in chunks of at most `lanes` channels. */
+/* The input tile of the implicit GEMM for kh x kw taps: rows x columns of pixels, in chunks of at most `lanes`
+ * channels. */
 typedef struct pc_implicit {
     int64_t rows, cols;
     int64_t row_step;             /* rows of x between rows of the tile: those that no tap reads are left out */

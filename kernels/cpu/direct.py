@@ -43,6 +43,7 @@ from .tile import (
     prefetch_out,
     segments_of,
     tap_offsets,
+    task_box,
     tile_loader,
 )
 
@@ -152,14 +153,8 @@ def conv_dense(
     off = advance(pointer(scratch + p.integers_bytes, 0), SEGMENT_INTEGERS)
     taps, n_channels = p.h.k * p.w.k, p.c_in * p.d.k
     for task in range(first, last):
-        rest, m_index = divmod(task, p.n_m_blocks)
-        rest, w_index = divmod(rest, p.n_w_tiles)
-        rest, h_index = divmod(rest, p.n_h_tiles)
-        rest, d_out = divmod(rest, p.d.out)
-        n, g = divmod(rest, p.groups)
-        h0, w0, m0 = h_index * p.h_tile, w_index * p.w_tile, g * p.c_out
-        h_tile, w_tile = min(p.h_tile, p.h.out - h0), min(p.w_tile, p.w.out - w0)
-        q0 = m_index * p.m_block
+        n, g, d_out, h0, w0, h_tile, w_tile, q0 = task_box(p, task)
+        m0 = g * p.c_out
         q1 = min(panels_of(p.c_out, p.rows).n, q0 + p.m_block)
         d = d_out * p.d.stride - p.d.pad
 

@@ -50,7 +50,7 @@ from .simd import (
     store_planes,
     zero,
 )
-from .tile import RELU, clear_over, cut_sizes, map_index, panel_rows, panel_start, panels_of
+from .tile import RELU, clear_over, cut_sizes, map_index, panel_rows, panel_start, panels_of, task_box
 
 __all__ = ["ROWS", "VECTORS", "chunks_alike", "conv_implicit_gemm", "input_tile", "link_implicit_gemm", "pack_chunks"]
 
@@ -165,14 +165,8 @@ def conv_implicit_gemm(
     panels = panels_of(all_vectors, VECTORS)
     rectify = int(p.activation == RELU and not p.residual)
     for task in range(first, last):
-        rest, m_index = divmod(task, p.n_m_blocks)
-        rest, w_index = divmod(rest, p.n_w_tiles)
-        rest, h_index = divmod(rest, p.n_h_tiles)
-        rest, d_out = divmod(rest, p.d.out)
-        n, g = divmod(rest, p.groups)
-        h0, w0, m0 = h_index * p.h_tile, w_index * p.w_tile, g * p.c_out
-        h_tile, w_tile = min(p.h_tile, p.h.out - h0), min(p.w_tile, p.w.out - w0)
-        q0 = m_index * p.m_block
+        n, g, d_out, h0, w0, h_tile, w_tile, q0 = task_box(p, task)
+        m0 = g * p.c_out
         q1 = min(panels.n, q0 + p.m_block)
         n_pixels, first_vector = h_tile * w_tile, panel_start(panels, q0)
         groups, ld_y = panels_of(n_pixels, ROWS), n_pixels * step

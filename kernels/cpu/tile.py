@@ -47,6 +47,7 @@ __all__ = [
     "GridAxis",
     "Panels",
     "Strides",
+    "TaskBox",
     "Winograd",
     "activation",
     "copy",
@@ -59,6 +60,7 @@ __all__ = [
     "prefetch_out",
     "segments_of",
     "tap_offsets",
+    "task_box",
     "tile_loader",
 ]
 
@@ -197,6 +199,33 @@ def grid_axis(axis: Any, taps: int, outputs: int) -> GridAxis:
     return GridAxis(
         axis.stride, axis.dilation, period, min(taps, period), outputs + (taps - 1) * axis.dilation // axis.stride
     )
+
+
+class TaskBox(NamedTuple):
+    """What one task of a dense kernel computes: a tile of output pixels of one image, group and output depth."""
+
+    n: int
+    g: int
+    d: int
+    h0: int
+    w0: int
+    h_tile: int
+    w_tile: int
+    #: the first panel of output channels
+    q0: int
+
+
+@word
+def task_box(p: Any, task: int) -> TaskBox:
+    """Return the task of this number."""
+    rest, m_index = divmod(task, p.n_m_blocks)
+    rest, w_index = divmod(rest, p.n_w_tiles)
+    rest, h_index = divmod(rest, p.n_h_tiles)
+    rest, d = divmod(rest, p.d.out)
+    n, g = divmod(rest, p.groups)
+    h0, w0 = h_index * p.h_tile, w_index * p.w_tile
+    h_tile, w_tile = min(p.h_tile, p.h.out - h0), min(p.w_tile, p.w.out - w0)
+    return TaskBox(n, g, d, h0, w0, h_tile, w_tile, m_index * p.m_block)
 
 
 @word
