@@ -493,3 +493,37 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
         }
     return take(p, best);
 }
+
+/* Pairs of tiles of one block: weights are read once for them. */
+#define FFT_PAIRS 4
+
+int pc_plan_fft(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
+    const pc_fft s = pc_fft_of(p, tile.lanes);
+    pc_blocking *b = &p->blk;
+    const int64_t longest = pc_max(s.n_d, pc_max(s.n_h, s.n_w)) * tile.lanes, ld_pair = 2 * (s.points + tile.lanes);
+    b->rows = pc_min(2, p->c_out);
+    b->slices = s.n_k * p->c_out == 1 ? 1 : pc_max(1, pc_min(FFT_PAIRS, s.pairs));
+    for (;; b->slices = pc_ceil_div(b->slices, 2)) {
+        const int64_t products = b->rows * b->slices;
+        const int64_t fixed = products * (2 * s.plane + 2 * s.n_w * tile.lanes) + 2 * (s.n_h * s.n_w + tile.lanes) +
+                              2 * longest;
+        const int64_t room = max_scratch_bytes / tile.item_bytes - fixed, each = b->slices * ld_pair;
+        b->c_block = s.n_k;
+        b->m_block = p->c_out;
+        if (room < s.n_k * each) { /* sums wait in memory between reduction blocks, half of what there is */
+            b->m_block = pc_min(p->c_out, pc_max(b->rows, room / 2 / each / b->rows * b->rows));
+            b->c_block = pc_min(s.n_k, (room - b->m_block * each) / each);
+        }
+        b->panel_elems = b->c_block * each;
+        b->part_elems = b->c_block < s.n_k ? b->m_block * each : 0;
+        if (room >= 0 && b->c_block > 0 && b->panel_elems + b->part_elems <= room) {
+            b->n_tasks = p->groups * pc_ceil_div(s.pairs, b->slices);
+            if (b->n_tasks < 2) /* stages are shared */
+                b->n_tasks = pc_max(s.n_k * b->slices, pc_ceil_div(p->c_out, b->rows));
+            p->scratch_bytes = pc_round_up((fixed + b->panel_elems + b->part_elems) * tile.item_bytes, 64);
+            return 1;
+        }
+        if (b->slices == 1)
+            return 0;
+    }
+}

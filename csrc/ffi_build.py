@@ -34,6 +34,6 @@ ffi.set_source(
     # an edited header or kernel body has to rebuild the extension
     depends=sorted(f"{_root}/{path.name}" for path in HERE.iterdir() if path.suffix in {".h", ".c"}),
     extra_compile_args=FLAGS + os.environ.get("PYCONV_CFLAGS", "").split(),
-    libraries=["pthread"],
+    libraries=["pthread", "m"],
     py_limited_api=True,
 )

@@ -2,6 +2,7 @@
  * including file says which (PC_ISA, PC_TARGET, PC_VEC_BYTES, and PC_F16C where it converts float16) and how large its
  * register tiles are: PC_ROWS output channels x PC_VECTORS vectors of pixels, or PC_WIDE_VECTORS of them where there
  * are at most PC_WIDE_ROWS channels; PC_TALL_ROWS rows where there are fewer vectors than PC_VECTORS. */
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 #if PC_F16C
@@ -144,6 +145,7 @@ static const pc_kernel PC_CONCAT(kernels_, PC_ISA)[] = {
 #endif
     PC_KERNELS(conv_winograd_f2x3), PC_KERNELS(conv_winograd_f4x3), PC_KERNELS(conv_winograd_f6x3),
     PC_KERNELS(conv_winograd_f2x5), PC_KERNELS(conv_winograd_f4x5), PC_KERNELS(conv_winograd_f2x7),
+    PC_KERNELS(conv_fft),
 };
 
 #define PC_POOL_KERNEL(name, role, dtype, real_dtype)                                                                  \

@@ -15,5 +15,6 @@
 #include "depthwise_channels.inc.c"
 #include "grouped_channels.inc.c"
 #include "winograd.inc.c"
+#include "fft.inc.c"
 #include "pool.inc.c"
 #include "pool_indexed.inc.c"

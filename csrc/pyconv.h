@@ -35,14 +35,23 @@ typedef struct pc_blocking {
     int64_t h_tile, w_tile;                     /* one task's output rows and columns */
     int64_t m_block;                            /* one task's output channels, in panels (depthwise: groups) */
     int64_t rows;                               /* depthwise: output rows in a register tile; Winograd: rows of tiles
-                                                 * transformed together */
-    int64_t slices;                             /* Winograd: images and output depths of one block */
+                                                 * transformed together; FFT: output channels of one product */
+    int64_t slices;                             /* Winograd: images and output depths of one block; FFT: pairs of
+                                                 * tiles */
     int64_t ld_v, ld_m;                         /* Winograd: elements of the transformed tiles at one point */
     int64_t n_h_tiles, n_w_tiles, n_m_blocks;
     int64_t n_tasks;
     int64_t in_place;                           /* the kernel reads x itself, no copied tile */
     int64_t tile_elems, panel_elems, part_elems; /* what the scratch of one worker holds */
 } pc_blocking;
+
+/* The tile of conv_fft: lengths of its transforms, and the taps of one part of the kernel, which is cut where it is too
+ * long for a tile. Chosen by the caller from the problem alone, since packed weights depend on it. */
+typedef struct pc_fft_tile {
+    int64_t d, h, w;
+    int64_t part_d, part_h, part_w;
+    int64_t line; /* a tile is h * w neighbours of one row */
+} pc_fft_tile;
 
 /* A convolution of any rank up to three (axes that do not exist have k = in = out = 1).
  * c_in and c_out are channels per group; out = activation(conv(x, w) + bias + residual). */
@@ -52,6 +61,7 @@ typedef struct pc_conv {
     pc_ld ld_x, ld_out, ld_res;
     int64_t padding_mode, activation;
     double slope;
+    pc_fft_tile fft;
     int64_t threads; /* that will run it; only a kernel whose every bit is the same for any cut may ask (blocking.c) */
     pc_blocking blk;
     int64_t scratch_bytes; /* of one worker, filled by plan() */
@@ -200,6 +210,7 @@ int pc_plan_depthwise_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scrat
 int pc_plan_grouped_channels(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scratch_bytes);
 int pc_plan_implicit_gemm(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
+int pc_plan_fft(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes);
 
 /* The input tile of the implicit GEMM for kh x kw taps: rows x columns of pixels, in chunks of at most `lanes`
  * channels. */
@@ -278,6 +289,96 @@ static inline int64_t pc_winograd_blocks(const pc_conv *p, const pc_winograd *s,
  * share the stages of one block after the other. */
 static inline int pc_winograd_whole_blocks(int64_t n_blocks, int64_t threads) {
     return 16 * ((n_blocks + threads - 1) / threads) * threads <= 17 * n_blocks;
+}
+
+/* One axis of conv_fft. Tap a of output o reads s (o + q) + r - pad, where a * dilation = s q + r: the taps of each
+ * residue r are a (sparse) kernel of stride 1 on every s-th element of x, and each part of such a kernel is one more
+ * input channel. A tile of n elements gives `step` outputs from the taps of one part. */
+typedef struct pc_fft_axis {
+    int64_t stride, dilation, period; /* taps `period` apart have the same residue */
+    int64_t part, segments, parts;    /* taps of a part; parts of a residue; of all residues */
+    int64_t n, step, tiles;
+} pc_fft_axis;
+
+static inline pc_fft_axis pc_fft_axis_of(const pc_axis *axis, int64_t n, int64_t part, int64_t lanes) {
+    int64_t a = axis->stride, b = axis->dilation;
+    while (b != 0) {
+        int64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    pc_fft_axis s = {.stride = axis->stride, .dilation = axis->dilation, .period = axis->stride / a, .part = part, .n = n};
+    const int64_t reach = (axis->k - 1) * axis->dilation / axis->stride + 1;
+    s.segments = (reach + part - 1) / part;
+    s.parts = s.segments * (axis->k < s.period ? axis->k : s.period);
+    s.step = n - part + 1;
+    /* rows of outputs that begin with a vector, where that costs little */
+    const int64_t whole = s.step / lanes * lanes;
+    if (16 * whole >= 15 * s.step)
+        s.step = whole;
+    s.tiles = (axis->out + s.step - 1) / s.step;
+    return s;
+}
+
+typedef struct pc_fft {
+    pc_fft_axis d, h, w;
+    int64_t line;
+    int64_t n_d, n_h, n_w, points; /* of the transforms; n_h and n_w are whole vectors */
+    int transform_d, transform_h, transform_w;
+    int64_t n_k;                   /* input channels and parts of the kernel */
+    int64_t tiles, pairs;          /* of a group, all images */
+    int64_t pitch, plane;          /* elements between rows, and of the real or imaginary half of a tile */
+} pc_fft;
+
+static inline pc_fft pc_fft_of(const pc_conv *p, int64_t lanes) {
+    const pc_fft_tile *t = &p->fft;
+    pc_fft s;
+    s.line = t->line;
+    s.n_d = t->d;
+    s.n_h = t->h;
+    s.n_w = t->w;
+    s.points = s.n_d * s.n_h * s.n_w;
+    s.d = pc_fft_axis_of(&p->d, t->d, t->part_d, 1);
+    s.h = pc_fft_axis_of(&p->h, t->line ? 1 : t->h, t->part_h, 1);
+    s.w = pc_fft_axis_of(&p->w, t->line ? t->h * t->w : t->w, t->part_w, lanes);
+    s.transform_d = t->part_d > 1;
+    s.transform_h = t->line || t->part_h > 1;
+    s.transform_w = t->line || t->part_w > 1;
+    s.n_k = p->c_in * s.d.parts * s.h.parts * s.w.parts;
+    s.tiles = p->n * s.d.tiles * s.h.tiles * s.w.tiles;
+    s.pairs = (s.tiles + 1) / 2;
+    /* an odd number of vectors, so that a column of them spreads over the sets of a cache */
+    s.pitch = (s.n_w / lanes | 1) * lanes;
+    s.plane = s.n_d * s.n_h * s.pitch;
+    return s;
+}
+
+/* Twiddles of a transform of n points, pass by pass, each pass's last residues apart. */
+#define PC_FFT_PASSES 8
+typedef struct pc_fft_passes {
+    int n_passes;
+    int radix[PC_FFT_PASSES];
+    int64_t blocks[PC_FFT_PASSES], m[PC_FFT_PASSES], twiddles[PC_FFT_PASSES]; /* where each pass's begin, in elements */
+    int64_t n_twiddles;
+} pc_fft_passes;
+
+/* n = 3^i 2^j, i <= 1: a pass of radix 3 first, then radix 8 and 4. */
+static inline pc_fft_passes pc_fft_passes_of(int64_t n) {
+    pc_fft_passes s = {0};
+    int64_t rest = n, blocks = 1;
+    while (rest > 1) {
+        /* two passes of radix 4 do what a radix 8 and a radix 2 would */
+        const int radix = rest % 3 == 0 ? 3 : rest == 4 || rest == 16 ? 4 : rest == 2 ? 2 : 8;
+        const int i = s.n_passes++;
+        rest /= radix;
+        s.radix[i] = radix;
+        s.blocks[i] = blocks;
+        s.m[i] = rest;
+        s.twiddles[i] = s.n_twiddles;
+        s.n_twiddles += rest > 1 ? 2 * rest * (radix - 1) : 0;
+        blocks *= radix;
+    }
+    return s;
 }
 
 /* One axis of an input tile, for one block of kernel taps. With stride s and dilation d, tap a of output r reads

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from .problem import ITEM_BYTES, ConvProblem, Problem
 
-__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "pool_seconds", "winograd_seconds"]
+__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "fft_seconds", "pool_seconds", "winograd_seconds"]
 
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
@@ -349,6 +349,12 @@ def _depthwise_channels_seconds(work: _Work) -> float:
         lane_use=work.groups / _whole(work.groups, lanes),
         fixed=_turning(work) + work.planes * -(-work.groups // lanes) * 50e-9,
     )
+
+
+def fft_seconds(problem: ConvProblem, machine: Machine, cycles: float) -> float:
+    """Seconds of csrc/fft.inc.c, whose cycles backends/fft.py counts for its tile."""
+    work = _work(problem, machine)
+    return cycles * work.cycle + 0.3 * work.bytes / work.bandwidth + _OVERHEAD + _converting(work)
 
 
 def pool_seconds(problem: Problem, machine: Machine) -> float:

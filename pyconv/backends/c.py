@@ -17,7 +17,7 @@ from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
-from . import summation, winograd
+from . import fft, summation, winograd
 
 __all__ = [
     "EPSILON",
@@ -177,10 +177,14 @@ class CConv:
             return Support(f"this processor does not have {self.isa}")
         if self.variant is not None:
             return winograd.supports(problem, self.variant)
+        if self.family == "fft":
+            return fft.supports(problem)
         return summation.supports(problem, self.family, self.lanes)
 
     def accuracy(self, problem: ConvProblem) -> str:
         """Return "strict" for direct sums."""
+        if self.family == "fft":
+            return "standard"
         return "strict" if self.variant is None else winograd.accuracy(problem, self.variant)
 
     def _blocked(self, call: Call) -> Any:
@@ -207,10 +211,20 @@ class CConv:
                 ld.n, ld.c = strides[0] // item, strides[1] // item
                 for axis, stride in zip(problem.kernel_axes, strides[2:], strict=True):
                     setattr(ld, axis, stride // item)
+        self._set_tile(p, problem)
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
         p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
         return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // WORKERS_IN_LIMIT) else None
+
+    def _tile(self, problem: ConvProblem) -> fft.Tile:
+        return fft.tile(problem, self.lanes, cost.NOMINAL_THREADS)
+
+    def _set_tile(self, p: Any, problem: ConvProblem) -> None:
+        if self.family == "fft":
+            tile = self._tile(problem)
+            for name, value in tile._asdict().items():
+                setattr(p.fft, name, value)
 
     @staticmethod
     def _threads(call: Call, p: Any) -> int:
@@ -227,22 +241,32 @@ class CConv:
         """Return seconds by :mod:`pyconv.cost`."""
         if self.variant is not None:
             return cost.winograd_seconds(problem, machine, self.variant.m, self.variant.r)
+        if self.family == "fft":
+            return cost.fft_seconds(
+                problem, machine, fft.cycles(problem, self._tile(problem), self.lanes, cost.NOMINAL_THREADS)
+            )
         return cost.conv_seconds(problem, machine, self.family)
 
     def error_bound(self, problem: ConvProblem) -> float:
         """(K + 2) eps for K products summed in one order, bias and residual, or Winograd's; and a result's rounding."""
         if self.variant is not None:
             return winograd.error_bound(problem, self.variant, EPSILON[self.dtype]) + ROUNDING[self.dtype]
+        if self.family == "fft":
+            return fft.error_bound(problem, self._tile(problem), EPSILON[self.dtype]) + ROUNDING[self.dtype]
         return (problem.reduction + 2) * EPSILON[self.dtype] + ROUNDING[self.dtype]
 
     def error_reach(self, problem: ConvProblem) -> int:
         """Return how far beyond an output's window the error bound looks for the largest |x|."""
+        if self.family == "fft":
+            return fft.error_reach(problem)
         return 0 if self.variant is None else winograd.error_reach(problem, self.variant)
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
         if self.family in ("direct", "im2col"):
             return f"panels{self.rows}"
+        if self.family == "fft":
+            return f"fft-lanes{self.lanes}-{self._tile(problem)}"
         return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self.lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
@@ -250,9 +274,12 @@ class CConv:
         w = _as_summed(w)
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
-        p.d.k = p.h.k = 1
-        for name, taps in zip(problem.kernel_axes, problem.kernel, strict=True):
-            getattr(p, name).k = taps
+        for name, axis in zip("dhw", (p.d, p.h, p.w), strict=True):
+            axis.k = axis.stride = axis.dilation = 1
+            if name in problem.kernel_axes:
+                i = problem.kernel_axes.index(name)
+                axis.k, axis.stride, axis.dilation = problem.kernel[i], problem.stride[i], problem.dilation[i]
+        self._set_tile(p, problem)
         packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
         return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))

@@ -1,0 +1,209 @@
+"""What every backend's FFT kernels have in common: which problems, by which tile, how exactly.
+
+A tile is chosen from the problem alone, since packed weights are made for it: neither memory limits nor the number of
+threads change it.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..algorithm import Support
+from ..problem import ConvProblem
+
+__all__ = ["Tile", "error_bound", "error_reach", "supports", "tile"]
+
+#: Lengths of transforms: 2^i and 3 2^i.
+_SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_DEPTHS = (1, 8, 12, *_SIZES[:5])
+#: Points of a tile are no more than this in float32: with spectra and what else a worker needs, within an eighth of
+#: the default scratch.
+_MAX_POINTS = 1 << 18
+_LINE_POINTS = 1 << 16
+#: Points that one worker's second-level cache holds twice, as a plane and as its spectrum.
+_NEAR_POINTS = 1 << 15
+
+
+class Tile(NamedTuple):
+    """Lengths of a tile's transforms, and the taps of one part of a kernel (csrc/pyconv.h, pc_fft_tile)."""
+
+    d: int
+    h: int
+    w: int
+    part_d: int
+    part_h: int
+    part_w: int
+    line: bool
+
+    @property
+    def points(self) -> int:
+        """Return the complex numbers of a transform."""
+        return self.d * self.h * self.w
+
+    def __str__(self) -> str:
+        lengths = f"{self.h}*{self.w}" if self.line else f"{self.d}x{self.h}x{self.w}"
+        return f"{lengths}-parts{self.part_d}x{self.part_h}x{self.part_w}"
+
+
+class _Axis(NamedTuple):
+    size: int
+    k: int
+    out: int
+    stride: int
+    dilation: int
+
+    @property
+    def reach(self) -> int:
+        """Elements of a kernel that is applied to every stride-th element of x."""
+        return (self.k - 1) * self.dilation // self.stride + 1
+
+    @property
+    def residues(self) -> int:
+        """Kernels that the taps make: as many inputs as there were channels."""
+        return min(self.k, self.stride // math.gcd(self.stride, self.dilation))
+
+    def parts(self, part: int) -> int:
+        return -(-self.reach // part) * self.residues
+
+
+def _axes(problem: ConvProblem) -> dict[str, _Axis]:
+    sizes = zip(
+        problem.kernel_axes,
+        problem.spatial,
+        problem.kernel,
+        problem.out_spatial,
+        problem.stride,
+        problem.dilation,
+        strict=True,
+    )
+    axes = {name: _Axis(*axis) for name, *axis in sizes}
+    return {name: axes.get(name, _Axis(1, 1, 1, 1, 1)) for name in "dhw"}
+
+
+def supports(problem: ConvProblem) -> Support:
+    """Whatever has something to sum and more than one tap."""
+    if problem.c_in == 0 or 0 in problem.out_shape:
+        return Support("needs something to sum")
+    if math.prod(problem.kernel) == 1:
+        return Support("needs a kernel of more than one tap")
+    return Support()
+
+
+def _lines() -> list[tuple[int, int]]:
+    """Rows and columns of tiles of one line, one pair for each product."""
+    found: dict[int, tuple[int, int]] = {}
+    for h in _SIZES:
+        for w in _SIZES:
+            if h <= w <= 4 * h and h * w <= _LINE_POINTS and (h * w not in found or w < found[h * w][1]):
+                found[h * w] = (h, w)
+    return [found[points] for points in sorted(found)]
+
+
+_LINES = _lines()
+
+
+def _part(reach: int, n: int) -> int | None:
+    """Taps of a part for transforms of n points: all, or the same number for each; None where n is too short."""
+    if reach == 1:
+        return 1
+    if reach <= n - n // 8:
+        return reach
+    segments = -(-reach // max(1, n // 2))
+    return -(-reach // segments)
+
+
+def _candidates(problem: ConvProblem, vector: int) -> list[Tile]:
+    axes = _axes(problem)
+    d, h, w = axes["d"], axes["h"], axes["w"]
+    if problem.rank == 1:
+        return [Tile(1, rows, columns, 1, 1, _part(w.reach, rows * columns) or 1, True) for rows, columns in _LINES]
+
+    def lengths(axis: _Axis, sizes: tuple[int, ...]) -> list[int]:
+        """Those that are not twice as long as what there is, but one at least."""
+        if axis.reach == 1:
+            return [size for size in sizes if size == max(1, vector)] if sizes is not _DEPTHS else [1]
+        needed = axis.out + axis.reach - 1
+        enough = next((size for size in sizes if size >= needed), sizes[-1])
+        least = min(axis.reach, sizes[-1] // 2)
+        return [size for size in sizes if least <= size <= enough and (size > 1 or axis.reach == 1)] or [enough]
+
+    limit = _MAX_POINTS // (2 if problem.dtype == "f64" else 1)
+    tiles = []
+    for n_d in [1, *lengths(d, _DEPTHS)] if d.reach > 1 else [1]:
+        for n_h in lengths(h, _SIZES):
+            for n_w in lengths(w, _SIZES):
+                if n_d * n_h * n_w <= limit:
+                    part_d = 1 if n_d == 1 else _part(d.reach, n_d)
+                    part_h, part_w = _part(h.reach, n_h), _part(w.reach, n_w)
+                    assert part_d and part_h and part_w
+                    tiles.append(Tile(n_d, n_h, n_w, part_d, part_h, part_w, False))
+    return tiles
+
+
+def terms(problem: ConvProblem, tile: Tile) -> int:
+    """Input channels of a group times the parts of a kernel."""
+    axes = _axes(problem)
+    parts = zip(axes.values(), (tile.part_d, tile.part_h, tile.part_w), strict=True)
+    return problem.c_in // problem.groups * math.prod(axis.parts(part) for axis, part in parts)
+
+
+def pairs(problem: ConvProblem, tile: Tile) -> int:
+    """Return the pairs of tiles of one group."""
+    axes = _axes(problem)
+    lengths = (1, 1, tile.points) if tile.line else (tile.d, tile.h, tile.w)
+    tiles = problem.n
+    for axis, n, part in zip(axes.values(), lengths, (tile.part_d, tile.part_h, tile.part_w), strict=True):
+        tiles *= -(-axis.out // (n - part + 1))
+    return (tiles + 1) // 2
+
+
+#: Vector operations for one point: a pass of a transform costs about three and a half for each factor of two, turning
+#: rows eight, loading and storing four each.
+_PER_HALVING, _PER_TURN, _PER_MOVE = 4.4, 10.0, 12.0
+
+
+def cycles(problem: ConvProblem, tile: Tile, lanes: int, threads: int) -> float:
+    """Estimate cycles of the slowest of so many threads."""
+    axes = _axes(problem)
+    c_out, n_k = problem.c_out // problem.groups, terms(problem, tile)
+    transformed = [1 if axis.reach == 1 else n for axis, n in zip(axes.values(), tile[:3], strict=True)]
+    if tile.line:
+        transformed = [1, tile.h, tile.w]
+    each = (
+        _PER_HALVING * sum(math.log2(n) for n in transformed) / 2 + _PER_TURN + _PER_MOVE + (6.0 if tile.line else 0.0)
+    )
+    n_pairs = pairs(problem, tile)
+    blocks = problem.groups * n_pairs
+    reuse = 1 if n_k * c_out == 1 else min(4, n_pairs)
+    # each weight is read once for a block, from farther away the more of them there are
+    weight_bytes = 8.0 * tile.points * n_k * problem.c_out
+    per_weight = 0.5 if weight_bytes < 1 << 19 else 1.5 if weight_bytes < 16 << 20 else 5.0
+    product = n_k * c_out * (2.0 + 2.0 * per_weight / reuse)
+    far = 1.0 if tile.points <= _NEAR_POINTS else 1.15 if tile.points <= 2 * _NEAR_POINTS else 1.4
+    pair = tile.points / lanes * ((n_k + c_out) * each * 0.5 * far + product)
+    waves = -(-blocks // threads) if n_k + c_out == 2 else blocks / threads
+    return pair * waves
+
+
+@lru_cache(maxsize=256)
+def tile(problem: ConvProblem, lanes: int, threads: int) -> Tile:
+    """Return the tile of a problem for vectors of so many elements, by the fewest cycles."""
+    return min(_candidates(problem, max(16, lanes)), key=lambda t: (cycles(problem, t, lanes, threads), t))
+
+
+def error_bound(problem: ConvProblem, tile: Tile, epsilon: float) -> float:
+    """Return the bound relative to sum |w| max |x|, the maximum over :func:`error_reach`.
+
+    A transform of N points has an error of at most 4 eps log2 N relative to its result's 2-norm (Higham 2002, theorem
+    24.2, with exact roots); three of them, the product and the sum over K terms make (12 log2 N + K + 4) eps. The norms
+    of two tiles of N values |x| <= X and of a kernel are at most sqrt(2 N) X and sum |w|.
+    """
+    steps = 12 * math.log2(tile.points) + terms(problem, tile) + 4
+    return steps * math.sqrt(2 * tile.points) * epsilon
+
+
+def error_reach(problem: ConvProblem) -> int:
+    """Return how far the other values of a tile and of its pair may be: everywhere."""
+    return max(size + sum(padding) for size, padding in zip(problem.spatial, problem.padding, strict=True))
