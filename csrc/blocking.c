@@ -495,14 +495,17 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
 }
 
 /* Pairs of tiles of one block: weights are read once for them. */
+#ifndef FFT_PAIRS
 #define FFT_PAIRS 4
+#endif
 
 int pc_plan_fft(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     const pc_fft s = pc_fft_of(p, tile.lanes);
     pc_blocking *b = &p->blk;
     const int64_t longest = pc_max(s.n_d, pc_max(s.n_h, s.n_w)) * tile.lanes, ld_pair = 2 * (s.points + tile.lanes);
     b->rows = pc_min(2, p->c_out);
-    b->slices = s.n_k * p->c_out == 1 ? 1 : pc_max(1, pc_min(FFT_PAIRS, s.pairs));
+    b->slices = s.n_k * p->c_out == 1 ? 1 : FFT_PAIRS;
+    b->slices = pc_ceil_div(s.pairs, pc_ceil_div(s.pairs, b->slices)); /* blocks of one size */
     for (;; b->slices = pc_ceil_div(b->slices, 2)) {
         const int64_t products = b->rows * b->slices;
         const int64_t fixed = products * (2 * s.plane + 2 * s.n_w * tile.lanes) + 2 * (s.n_h * s.n_w + tile.lanes) +

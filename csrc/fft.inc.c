@@ -12,7 +12,7 @@
  * the tile of h rows with twiddles between the two axes (Bailey 1990, "FFTs in external or hierarchical memory").
  *
  * A block is a few pairs of tiles, so that weights are read once for all of them. It goes through forward transforms,
- * product and inverse transforms on one worker; where there are fewer blocks than threads each stage is shared.
+ * product and inverse transforms on one worker; where fewer blocks than threads are left each stage is shared.
  *
  * flops of a pair: (n_k + c_out) 5 N log2 N + 8 N n_k c_out for N points and N - (k - 1) ... outputs of each tile.
  * The order of every sum is a function of the problem.
@@ -633,15 +633,15 @@ static void NAME(fft_output_task)(void *ctx, int64_t item, int worker) {
     NAME(fft_output)(job, &k, job->block, item);
 }
 
-/* Blocks in parallel where they keep every thread busy, else the stages of one block after the other. */
+/* As many blocks in parallel as keep every thread busy; then the stages of each of the rest, where these are enough
+ * for all threads. */
 static void NAME(fft_blocks)(NAME(fft_job) *job, int threads) {
     const pc_conv *p = job->p;
     const int64_t n_blocks = p->groups * pc_ceil_div(job->s.pairs, p->blk.slices);
-    if (pc_winograd_whole_blocks(n_blocks, threads)) {
-        pc_parallel(NAME(fft_task), job, n_blocks, threads);
-        return;
-    }
-    for (job->block = 0; job->block < n_blocks; job->block++) {
+    const int64_t shared = pc_ceil_div(p->c_out, p->blk.rows) < threads ? 0 : n_blocks % threads;
+    if (n_blocks > shared)
+        pc_parallel(NAME(fft_task), job, n_blocks - shared, threads);
+    for (job->block = n_blocks - shared; job->block < n_blocks; job->block++) {
         const int64_t n_pairs = NAME(fft_block_of)(job, job->block).n_pairs;
         for (job->m0 = 0; job->m0 < p->c_out; job->m0 = job->m1) {
             job->m1 = pc_min(p->c_out, job->m0 + p->blk.m_block);

@@ -154,8 +154,8 @@ def test_every_family_name_is_taken() -> None:
     x, w, bias = layer()
     expected = pyconv.conv2d(x, w, bias)
     for family in {a.family for a in supporting(LAYER)}:
-        # sums of integers are exact but in Winograd's transforms (tests/test_winograd.py)
-        tolerance = 1e-2 if family.startswith("winograd") else 0
+        # sums of integers are exact but in transforms (tests/test_winograd.py, tests/test_fft.py)
+        tolerance = 1e-2 if family.startswith(("winograd", "fft")) else 0
         np.testing.assert_allclose(pyconv.conv2d(x, w, bias, algorithm=family), expected, rtol=0, atol=tolerance)
 
 

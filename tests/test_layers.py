@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
+    "backends.fft": {"algorithm", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "cost", "errors", "kernels", "problem"},
     "__main__": {"cli"},

@@ -22,8 +22,6 @@ _DEPTHS = (1, 8, 12, *_SIZES[:5])
 #: the default scratch.
 _MAX_POINTS = 1 << 18
 _LINE_POINTS = 1 << 16
-#: Points that one worker's second-level cache holds twice, as a plane and as its spectrum.
-_NEAR_POINTS = 1 << 15
 
 
 class Tile(NamedTuple):
@@ -83,11 +81,9 @@ def _axes(problem: ConvProblem) -> dict[str, _Axis]:
 
 
 def supports(problem: ConvProblem) -> Support:
-    """Whatever has something to sum and more than one tap."""
+    """Whatever has something to sum."""
     if problem.c_in == 0 or 0 in problem.out_shape:
         return Support("needs something to sum")
-    if math.prod(problem.kernel) == 1:
-        return Support("needs a kernel of more than one tap")
     return Support()
 
 
@@ -137,7 +133,9 @@ def _candidates(problem: ConvProblem, vector: int) -> list[Tile]:
                 if n_d * n_h * n_w <= limit:
                     part_d = 1 if n_d == 1 else _part(d.reach, n_d)
                     part_h, part_w = _part(h.reach, n_h), _part(w.reach, n_w)
-                    assert part_d and part_h and part_w
+                    assert part_d
+                    assert part_h
+                    assert part_w
                     tiles.append(Tile(n_d, n_h, n_w, part_d, part_h, part_w, False))
     return tiles
 
@@ -159,32 +157,41 @@ def pairs(problem: ConvProblem, tile: Tile) -> int:
     return (tiles + 1) // 2
 
 
-#: Vector operations for one point: a pass of a transform costs about three and a half for each factor of two, turning
-#: rows eight, loading and storing four each.
-_PER_HALVING, _PER_TURN, _PER_MOVE = 4.4, 10.0, 12.0
+#: Cycles for a vector of points: a factor of two of a transform there or back, turning rows, loading or storing, the
+#: twiddles of a line; a complex product, and a weight from the second cache, the last one, memory. Measured on one
+#: machine (docs/performance-notes.md).
+_PER_HALVING, _PER_TURN, _PER_MOVE, _PER_LINE = 3.7, 8.0, 8.0, 5.0
+#: Cycles for each transform of a tile, and each of its rows.
+_PER_TILE, _PER_ROW = 1600.0, 30.0
+_PER_PRODUCT, _PER_WEIGHT = 2.6, (1.0, 4.0, 12.0)
+#: What a worker goes through is near up to so many bytes; beyond that transforms take so much longer.
+_NEAR = ((600 << 10, 1.0), (1200 << 10, 1.15), (math.inf, 1.5))
 
 
 def cycles(problem: ConvProblem, tile: Tile, lanes: int, threads: int) -> float:
-    """Estimate cycles of the slowest of so many threads."""
+    """Estimate the cycles of the slowest of so many threads."""
     axes = _axes(problem)
     c_out, n_k = problem.c_out // problem.groups, terms(problem, tile)
-    transformed = [1 if axis.reach == 1 else n for axis, n in zip(axes.values(), tile[:3], strict=True)]
-    if tile.line:
-        transformed = [1, tile.h, tile.w]
-    each = (
-        _PER_HALVING * sum(math.log2(n) for n in transformed) / 2 + _PER_TURN + _PER_MOVE + (6.0 if tile.line else 0.0)
+    lengths = (
+        [1, tile.h, tile.w]
+        if tile.line
+        else [1 if a.reach == 1 else n for a, n in zip(axes.values(), tile, strict=False)]
     )
+    each = _PER_HALVING * math.log2(math.prod(lengths)) + _PER_TURN + _PER_MOVE + tile.line * _PER_LINE
     n_pairs = pairs(problem, tile)
-    blocks = problem.groups * n_pairs
     reuse = 1 if n_k * c_out == 1 else min(4, n_pairs)
+    item = 8 if problem.dtype == "f64" else 4
     # each weight is read once for a block, from farther away the more of them there are
-    weight_bytes = 8.0 * tile.points * n_k * problem.c_out
-    per_weight = 0.5 if weight_bytes < 1 << 19 else 1.5 if weight_bytes < 16 << 20 else 5.0
-    product = n_k * c_out * (2.0 + 2.0 * per_weight / reuse)
-    far = 1.0 if tile.points <= _NEAR_POINTS else 1.15 if tile.points <= 2 * _NEAR_POINTS else 1.4
-    pair = tile.points / lanes * ((n_k + c_out) * each * 0.5 * far + product)
-    waves = -(-blocks // threads) if n_k + c_out == 2 else blocks / threads
-    return pair * waves
+    weight_bytes = 2 * item * tile.points * n_k * problem.c_out
+    weight = _PER_WEIGHT[(weight_bytes > 1 << 19) + (weight_bytes > 16 << 20)]
+    worked_on = 2 * item * tile.points * (1 + min(2, c_out) * reuse)
+    far = next(factor for limit, factor in _NEAR if worked_on <= limit)
+    vectors, transforms = tile.points / lanes, n_k + c_out
+    pair = vectors * (transforms * each * far + n_k * c_out * (_PER_PRODUCT + weight / reuse))
+    pair += transforms * (_PER_TILE + _PER_ROW * tile.d * tile.h)
+    blocks = problem.groups * n_pairs
+    # the stages of a block are shared only where they have something to share
+    return pair * (blocks / threads if c_out > 2 else -(-blocks // threads))
 
 
 @lru_cache(maxsize=256)
