@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import machine, peak, report, shapes
 from benchmarks.peers import OURS, PEERS
 from benchmarks.remote import Lost, Remote
-from benchmarks.shapes import Layer
+from benchmarks.shapes import FILTERS, Layer
 from benchmarks.worker import layer_to_json
 
 __all__ = ["Measured", "Result", "main"]
@@ -219,8 +219,8 @@ def measure(contest: Field, layer: Layer, settings: Settings) -> Result:
         "do": "prepare",
         "layer": layer_to_json(layer),
         "dtype": settings.dtype,
-        # An image filter has no bias, and filter2D and SciPy would pay a pass for it.
-        "bias": settings.bias and "filter" not in layer.tags,
+        # A filter has no bias, and filter2D and SciPy would pay a pass for it.
+        "bias": settings.bias and layer.bench_class not in FILTERS,
         "activation": settings.activation,
         "threads": settings.threads,
     }

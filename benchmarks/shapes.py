@@ -25,6 +25,7 @@ from dataclasses import dataclass
 __all__ = [
     "CLASSES",
     "DEFAULTS",
+    "FILTERS",
     "LAYERS",
     "QUICK_PER_CLASS",
     "TRANSPOSED",
@@ -42,11 +43,17 @@ CLASSES = (
     "grouped",
     "dilated",
     "filter",
+    "bank",
+    "fir",
+    "volume",
     "conv1d",
     "conv3d",
     "small",
     "pool",
 )
+
+#: Classes of large kernels, which come from signal and image processing.
+FILTERS = ("filter", "bank", "fir", "volume")
 
 DTYPES = {"float16": "f16", "float32": "f32", "float64": "f64"}
 
@@ -69,8 +76,8 @@ class Layer:
     spatial, kernel, stride, padding, dilation : tuple of int
         One entry a spatial axis, (d, h, w) order; padding is zeros on both sides.
     tags : tuple of str
-        Words to select by: ``"small"`` and ``"filter"`` also decide the class, and ``"max"`` or ``"avg"`` make it a
-        pooling layer (its groups are its channels, and it has no weights).
+        Words to select by: ``"small"``, ``"filter"``, ``"bank"``, ``"fir"`` and ``"volume"`` also decide the class, and
+        ``"max"`` or ``"avg"`` make it a pooling layer (its groups are its channels, and it has no weights).
     """
 
     name: str
@@ -161,8 +168,9 @@ class Layer:
             return "pool"
         if "small" in self.tags:
             return "small"
-        if "filter" in self.tags:
-            return "filter"
+        for word in FILTERS:
+            if word in self.tags:
+                return word
         if self.rank != 2:
             return f"conv{self.rank}d"
         if self.groups > 1:
@@ -614,17 +622,64 @@ def _conv3d() -> list[Layer]:
 
 
 def _filters() -> list[Layer]:
-    """Image filters: one plane of 1024x1024, a bank over three channels, and one kernel on each of three channels."""
+    """Image filters: one plane of 1024x1024, and of half a megapixel and four."""
     sides = (3, 5, 7, 9, 11, 15, 21, 31, 45, 63, 101, 127)
     return [
         *(_layer(f"filter.k{k}", 1, 1024, 1, k, tags="filter plane") for k in sides),
         _layer("filter.k3_256", 1, 256, 1, 3, tags="filter plane"),
+        _layer("filter.k31_724", 1, 724, 1, 31, tags="filter plane"),
+        _layer("filter.k15_2048", 1, 2048, 1, 15, tags="filter plane"),
+        _layer("filter.k63_2048", 1, 2048, 1, 63, tags="filter plane"),
         _layer("filter.k1x31", 1, 1024, 1, (1, 31), tags="filter plane"),
         _layer("filter.k31x1", 1, 1024, 1, (31, 1), tags="filter plane"),
-        _layer("filter.bank31", 3, 512, 8, 31, tags="filter"),
-        _layer("filter.bank9", 3, 512, 8, 9, tags="filter"),
-        _layer("filter.gabor15", 1, 512, 16, 15, tags="filter"),
-        _layer("filter.rgb15", 3, 512, 3, 15, groups=3, tags="filter"),
+    ]
+
+
+def _banks() -> list[Layer]:
+    """Large kernels over a few channels, dense and one by one."""
+    return [
+        _layer("bank.3to8_k15", 3, 512, 8, 15, tags="bank"),
+        _layer("bank.3to8_k31", 3, 512, 8, 31, tags="bank"),
+        _layer("bank.3to8_k63", 3, 512, 8, 63, tags="bank"),
+        _layer("bank.8to8_k15", 8, 256, 8, 15, tags="bank"),
+        _layer("bank.8to8_k31", 8, 256, 8, 31, tags="bank"),
+        _layer("bank.dw64_k15", 64, 128, 64, 15, groups=64, tags="bank"),
+        _layer("bank.dw64_k31", 64, 128, 64, 31, groups=64, tags="bank"),
+        _layer("bank.dw64_k63", 64, 128, 64, 63, groups=64, tags="bank"),
+        _layer("bank.3to8_k9", 3, 512, 8, 9, tags="bank"),
+        _layer("bank.gabor15", 1, 512, 16, 15, tags="bank"),
+        _layer("bank.rgb15", 3, 512, 3, 15, groups=3, tags="bank"),
+    ]
+
+
+def _impulse_responses() -> list[Layer]:
+    """Long filters of signals of one and more channels."""
+
+    def signal(name: str, channels: int, length: int, kernel: int, groups: int | None = None) -> Layer:
+        return _layer(
+            name, channels, length, channels, kernel, padding=0, groups=groups or channels, rank=1, tags="fir"
+        )
+
+    return [
+        signal("fir.k256_1e5", 1, 100_000, 256),
+        signal("fir.k1024_1e6", 1, 1_000_000, 1024),
+        signal("fir.k4096_1e6", 1, 1_000_000, 4096),
+        signal("fir.k16384_1e6", 1, 1_000_000, 16384),
+        signal("fir.k4096_1e5", 1, 100_000, 4096),
+        signal("fir.8ch_k512_1e5", 8, 100_000, 512),
+        signal("fir.64ch_k1024_1e5", 64, 100_000, 1024),
+        signal("fir.8to8_k256_1e5", 8, 100_000, 256, 1),
+    ]
+
+
+def _volumes() -> list[Layer]:
+    """Large kernels on volumes of 64 x 64 x 64."""
+    return [
+        _layer("volume.k7", 1, 64, 1, 7, rank=3, tags="volume"),
+        _layer("volume.k9", 1, 64, 1, 9, rank=3, tags="volume"),
+        _layer("volume.k11", 1, 64, 1, 11, rank=3, tags="volume"),
+        _layer("volume.k15", 1, 64, 1, 15, rank=3, tags="volume"),
+        _layer("volume.2to4_k7", 2, 64, 4, 7, rank=3, tags="volume"),
     ]
 
 
@@ -671,6 +726,9 @@ LAYERS: tuple[Layer, ...] = (
     *_conv1d(),
     *_conv3d(),
     *_filters(),
+    *_banks(),
+    *_impulse_responses(),
+    *_volumes(),
     *_small(),
     *_pools(),
 )
@@ -775,14 +833,21 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
         "filter.k3",
         "filter.k5",
         "filter.k7",
+        "filter.k9",
         "filter.k11",
+        "filter.k21",
         "filter.k31",
+        "filter.k45",
         "filter.k63",
+        "filter.k101",
         "filter.k127",
-        "filter.bank31",
-        "filter.gabor15",
-        "filter.rgb15",
+        "filter.k31_724",
+        "filter.k15_2048",
+        "filter.k63_2048",
     ),
+    "bank": tuple(layer.name for layer in _banks()[:8]),
+    "fir": tuple(layer.name for layer in _impulse_responses()),
+    "volume": tuple(layer.name for layer in _volumes()),
     "conv1d": (
         "whisper.conv1",
         "m5.conv1",

@@ -13,7 +13,7 @@ import pytest
 
 import pyconv
 from benchmarks import data
-from benchmarks.shapes import Layer, select
+from benchmarks.shapes import FILTERS, Layer, select
 
 pytest.importorskip("pytest_benchmark")
 
@@ -30,7 +30,7 @@ CASES = [
 @pytest.mark.parametrize(("layer", "algorithm"), CASES)
 def test_speed(benchmark: Any, layer: Layer, algorithm: str) -> None:
     """Time one layer with one algorithm, weights packed beforehand, after comparing its output with float64."""
-    arrays = data.make_arrays(layer, "float32", bias="filter" not in layer.tags)
+    arrays = data.make_arrays(layer, "float32", bias=layer.bench_class not in FILTERS)
     convolve = pyconv.prepare(
         getattr(pyconv, f"conv{layer.rank}d"),
         arrays.w,

@@ -495,9 +495,7 @@ int pc_plan_winograd(pc_conv *p, pc_tile_shape tile, int alpha, int64_t max_scra
 }
 
 /* Pairs of tiles of one block: weights are read once for them. */
-#ifndef FFT_PAIRS
 #define FFT_PAIRS 4
-#endif
 
 int pc_plan_fft(pc_conv *p, pc_tile_shape tile, int64_t max_scratch_bytes) {
     const pc_fft s = pc_fft_of(p, tile.lanes);

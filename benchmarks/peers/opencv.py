@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Array, Prepared, fastest, missing
-from benchmarks.shapes import Layer
+from benchmarks.shapes import FILTERS, Layer
 
 
 def available() -> str | None:
@@ -44,7 +44,7 @@ def _forms(
 ) -> Iterator[Prepared]:
     import cv2
 
-    if "filter" in layer.tags and _is_plane_filter(layer) and bias is None and activation is None:
+    if layer.bench_class in FILTERS and _is_plane_filter(layer) and bias is None and activation is None:
         out = np.empty(layer.out_shape, dtype=dtype)
         planes = [(x[i, c], w[c, 0], out[i, c]) for i in range(layer.n) for c in range(layer.c_in)]
 
