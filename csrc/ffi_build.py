@@ -14,6 +14,8 @@ SOURCES = ["dispatch.c", "threadpool.c", "blocking.c", "pool_plan.c", "isa_basel
 FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 # short loops over a few vectors stay loops: a call of memset or memcpy costs more than they do
 FLAGS += ["-fno-tree-loop-distribute-patterns"]
+# nothing here unwinds, and the tables for it would be a fortieth of the wheel
+FLAGS += ["-fno-asynchronous-unwind-tables"]
 
 
 def declarations() -> str:

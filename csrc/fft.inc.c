@@ -52,7 +52,7 @@ typedef struct NAME(fft_job) {
 
 /* Elements in front of the spectra: the twiddles of each axis, then those between the axes of a line: w^(f r) and
  * w^(f LANES c) for the frequencies f of LANES rows, r < LANES and each vector c of columns. */
-INLINE int64_t NAME(fft_tables)(const pc_fft *s, int64_t at[5]) {
+static __attribute__((noinline)) int64_t NAME(fft_tables)(const pc_fft *s, int64_t at[5]) {
     at[0] = 0;
     at[1] = at[0] + pc_fft_passes_of(s->n_d).n_twiddles;
     at[2] = at[1] + pc_fft_passes_of(s->n_h).n_twiddles;
@@ -65,7 +65,7 @@ INLINE int64_t NAME(fft_spectra)(const pc_conv *p, const pc_fft *s) {
     return p->groups * p->c_out * s->n_k * 2 * s->points;
 }
 
-INLINE NAME(fft_job) NAME(fft_job_of)(const pc_conv *p, const pc_arrays *arrays, NAME(fft_io) io, const REAL *packed) {
+static __attribute__((noinline)) NAME(fft_job) NAME(fft_job_of)(const pc_conv *p, const pc_arrays *arrays, NAME(fft_io) io, const REAL *packed) {
     NAME(fft_job) job = {.p = p, .arrays = arrays, .io = io, .s = pc_fft_of(p, LANES)};
     int64_t at[5];
     job.d = pc_fft_passes_of(job.s.n_d);
@@ -210,7 +210,7 @@ INLINE NAME(fft_points) NAME(fft_swapped)(NAME(fft_points) a) {
 
 /* All passes of LANES transforms. The first reads `from`, the last writes `to`, those between are in `local`, which is
  * in L1. The inverse is not divided by n, and is the forward transform with real and imaginary parts exchanged. */
-static void NAME(fft_lanes)(const pc_fft_passes *s, const REAL *twiddles, int inverse, NAME(fft_points) from,
+static __attribute__((noinline)) void NAME(fft_lanes)(const pc_fft_passes *s, const REAL *twiddles, int inverse, NAME(fft_points) from,
                             NAME(fft_points) to, NAME(fft_points) local) {
     if (inverse) {
         from = NAME(fft_swapped)(from);
@@ -259,7 +259,7 @@ INLINE NAME(fft_points) NAME(fft_plane)(const pc_fft *s, REAL *plane, int64_t at
 /* ---- forward ---- */
 
 /* Rows of a plane along w: LANES of them turned, transformed, and written vector by vector. */
-static void NAME(fft_rows)(const NAME(fft_job) *job, const NAME(fft_work) *k, REAL *plane, REAL *z) {
+static __attribute__((noinline)) void NAME(fft_rows)(const NAME(fft_job) *job, const NAME(fft_work) *k, REAL *plane, REAL *z) {
     const pc_fft *s = &job->s;
     const int64_t row_blocks = s->n_d * s->n_h / LANES, columns = s->n_w / LANES;
     for (int64_t rb = 0; rb < row_blocks; rb++, z += 2 * s->n_w * LANES) {
@@ -303,7 +303,7 @@ static void NAME(fft_rows)(const NAME(fft_job) *job, const NAME(fft_work) *k, RE
 
 /* The spectrum of one channel and part of the kernel, of one pair of tiles; `second` may be NULL. From `first` and
  * `second`, n_d planes of n_h rows that `fetch` would give. */
-static void NAME(fft_forward)(const NAME(fft_job) *job, const NAME(fft_work) *k, int64_t g, int64_t pair, int64_t channel,
+static __attribute__((noinline)) void NAME(fft_forward)(const NAME(fft_job) *job, const NAME(fft_work) *k, int64_t g, int64_t pair, int64_t channel,
                               REAL *z) {
     const pc_fft *s = &job->s;
     REAL *plane = k->planes;
@@ -407,7 +407,7 @@ static const NAME(fft_product) NAME(fft_products)[2][4] = {
 /* ---- inverse ---- */
 
 /* The rows of a plane back from LANES rows of frequencies. */
-static void NAME(fft_rows_back)(const NAME(fft_job) *job, const NAME(fft_work) *k, int64_t rb, REAL *sums, REAL *plane) {
+static __attribute__((noinline)) void NAME(fft_rows_back)(const NAME(fft_job) *job, const NAME(fft_work) *k, int64_t rb, REAL *sums, REAL *plane) {
     const pc_fft *s = &job->s;
     const int64_t columns = s->n_w / LANES;
     NAME(fft_points) from = {sums, sums + LANES, 2 * LANES, 2 * LANES};
@@ -449,7 +449,7 @@ typedef struct NAME(fft_box) {
     int64_t n, d, h, w, n_d, n_h, n_w; /* n_d is 0 where there is no such tile */
 } NAME(fft_box);
 
-INLINE NAME(fft_box) NAME(fft_box_of)(const pc_conv *p, const pc_fft *s, int64_t tile) {
+static __attribute__((noinline)) NAME(fft_box) NAME(fft_box_of)(const pc_conv *p, const pc_fft *s, int64_t tile) {
     NAME(fft_box) o = {0};
     if (tile >= s->tiles)
         return o;
@@ -471,7 +471,7 @@ INLINE int64_t NAME(fft_first)(const pc_axis *axis, const pc_fft_axis *s, int64_
 }
 
 /* One output by direct summation from the weights as they came. */
-static REAL NAME(fft_again)(const NAME(fft_job) *job, int64_t g, int64_t m, int64_t n, int64_t d, int64_t h, int64_t w) {
+static __attribute__((noinline)) REAL NAME(fft_again)(const NAME(fft_job) *job, int64_t g, int64_t m, int64_t n, int64_t d, int64_t h, int64_t w) {
     const pc_conv *p = job->p;
     const REAL *weights = job->weights + (g * p->c_out + m) * p->c_in * p->d.k * p->h.k * p->w.k;
     REAL sum = job->arrays->bias ? ((const REAL *)job->arrays->bias)[g * p->c_out + m] : 0;
@@ -494,7 +494,7 @@ static REAL NAME(fft_again)(const NAME(fft_job) *job, int64_t g, int64_t m, int6
 }
 
 /* Hands LANES columns of a tile's outputs of one depth on: rows of y, `columns` of them counted from column c. */
-static void NAME(fft_store)(const NAME(fft_job) *job, REAL *y, int64_t g, int64_t m, const NAME(fft_box) *o, int64_t d,
+static __attribute__((noinline)) void NAME(fft_store)(const NAME(fft_job) *job, REAL *y, int64_t g, int64_t m, const NAME(fft_box) *o, int64_t d,
                             int64_t c) {
     const pc_conv *p = job->p;
     const pc_fft *s = &job->s;
@@ -530,7 +530,7 @@ static void NAME(fft_store)(const NAME(fft_job) *job, REAL *y, int64_t g, int64_
 }
 
 /* Both tiles of a pair out of their plane. */
-static void NAME(fft_backward)(const NAME(fft_job) *job, const NAME(fft_work) *k, int64_t g, int64_t m, int64_t pair,
+static __attribute__((noinline)) void NAME(fft_backward)(const NAME(fft_job) *job, const NAME(fft_work) *k, int64_t g, int64_t m, int64_t pair,
                                REAL *plane) {
     const pc_fft *s = &job->s;
     const NAME(fft_box) o[2] = {NAME(fft_box_of)(job->p, s, 2 * pair), NAME(fft_box_of)(job->p, s, 2 * pair + 1)};
@@ -635,7 +635,7 @@ static void NAME(fft_output_task)(void *ctx, int64_t item, int worker) {
 
 /* As many blocks in parallel as keep every thread busy; then the stages of each of the rest, where these are enough
  * for all threads. */
-static void NAME(fft_blocks)(NAME(fft_job) *job, int threads) {
+static __attribute__((noinline)) void NAME(fft_blocks)(NAME(fft_job) *job, int threads) {
     const pc_conv *p = job->p;
     const int64_t n_blocks = p->groups * pc_ceil_div(job->s.pairs, p->blk.slices);
     const int64_t shared = pc_ceil_div(p->c_out, p->blk.rows) < threads ? 0 : n_blocks % threads;
@@ -658,7 +658,7 @@ static void NAME(fft_blocks)(NAME(fft_job) *job, int threads) {
 /* ---- weights ---- */
 
 /* exp(-2 pi i k / n), by one octant's sine and cosine, in more digits than REAL has. */
-static void NAME(fft_root)(int64_t k, int64_t n, REAL *re, REAL *im) {
+static __attribute__((noinline)) void NAME(fft_root)(int64_t k, int64_t n, REAL *re, REAL *im) {
     int64_t eighths = 8 * (k % n);
     const int64_t octant = eighths / n;
     eighths -= octant * n;
@@ -673,7 +673,7 @@ static void NAME(fft_root)(int64_t k, int64_t n, REAL *re, REAL *im) {
     *im = octant >= 4 ? b : -b;
 }
 
-static void NAME(fft_twiddles)(int64_t n, REAL *to) {
+static __attribute__((noinline)) void NAME(fft_twiddles)(int64_t n, REAL *to) {
     const pc_fft_passes s = pc_fft_passes_of(n);
     for (int i = 0; i < s.n_passes; i++)
         for (int64_t j = 0; s.m[i] > 1 && j < s.m[i]; j++)
@@ -682,7 +682,7 @@ static void NAME(fft_twiddles)(int64_t n, REAL *to) {
 }
 
 /* The frequency that stands at `position` behind a forward transform. */
-static int64_t NAME(fft_frequency)(const pc_fft_passes *s, int64_t position) {
+static __attribute__((noinline)) int64_t NAME(fft_frequency)(const pc_fft_passes *s, int64_t position) {
     int64_t frequency = 0;
     for (int i = 0; i < s->n_passes; i++) {
         frequency += position / s->m[i] * s->blocks[i];

@@ -300,26 +300,6 @@ typedef struct pc_fft_axis {
     int64_t n, step, tiles;
 } pc_fft_axis;
 
-static inline pc_fft_axis pc_fft_axis_of(const pc_axis *axis, int64_t n, int64_t part, int64_t lanes) {
-    int64_t a = axis->stride, b = axis->dilation;
-    while (b != 0) {
-        int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    pc_fft_axis s = {.stride = axis->stride, .dilation = axis->dilation, .period = axis->stride / a, .part = part, .n = n};
-    const int64_t reach = (axis->k - 1) * axis->dilation / axis->stride + 1;
-    s.segments = (reach + part - 1) / part;
-    s.parts = s.segments * (axis->k < s.period ? axis->k : s.period);
-    s.step = n - part + 1;
-    /* rows of outputs that begin with a vector, where that costs little */
-    const int64_t whole = s.step / lanes * lanes;
-    if (16 * whole >= 15 * s.step)
-        s.step = whole;
-    s.tiles = (axis->out + s.step - 1) / s.step;
-    return s;
-}
-
 typedef struct pc_fft {
     pc_fft_axis d, h, w;
     int64_t line;
@@ -330,28 +310,7 @@ typedef struct pc_fft {
     int64_t pitch, plane;          /* elements between rows, and of the real or imaginary half of a tile */
 } pc_fft;
 
-static inline pc_fft pc_fft_of(const pc_conv *p, int64_t lanes) {
-    const pc_fft_tile *t = &p->fft;
-    pc_fft s;
-    s.line = t->line;
-    s.n_d = t->d;
-    s.n_h = t->h;
-    s.n_w = t->w;
-    s.points = s.n_d * s.n_h * s.n_w;
-    s.d = pc_fft_axis_of(&p->d, t->d, t->part_d, 1);
-    s.h = pc_fft_axis_of(&p->h, t->line ? 1 : t->h, t->part_h, 1);
-    s.w = pc_fft_axis_of(&p->w, t->line ? t->h * t->w : t->w, t->part_w, lanes);
-    s.transform_d = t->part_d > 1;
-    s.transform_h = t->line || t->part_h > 1;
-    s.transform_w = t->line || t->part_w > 1;
-    s.n_k = p->c_in * s.d.parts * s.h.parts * s.w.parts;
-    s.tiles = p->n * s.d.tiles * s.h.tiles * s.w.tiles;
-    s.pairs = (s.tiles + 1) / 2;
-    /* an odd number of vectors, so that a column of them spreads over the sets of a cache */
-    s.pitch = (s.n_w / lanes | 1) * lanes;
-    s.plane = s.n_d * s.n_h * s.pitch;
-    return s;
-}
+pc_fft pc_fft_of(const pc_conv *p, int64_t lanes);
 
 /* Twiddles of a transform of n points, pass by pass, each pass's last residues apart. */
 #define PC_FFT_PASSES 8
@@ -363,23 +322,7 @@ typedef struct pc_fft_passes {
 } pc_fft_passes;
 
 /* n = 3^i 2^j, i <= 1: a pass of radix 3 first, then radix 8 and 4. */
-static inline pc_fft_passes pc_fft_passes_of(int64_t n) {
-    pc_fft_passes s = {0};
-    int64_t rest = n, blocks = 1;
-    while (rest > 1) {
-        /* two passes of radix 4 do what a radix 8 and a radix 2 would */
-        const int radix = rest % 3 == 0 ? 3 : rest == 4 || rest == 16 ? 4 : rest == 2 ? 2 : 8;
-        const int i = s.n_passes++;
-        rest /= radix;
-        s.radix[i] = radix;
-        s.blocks[i] = blocks;
-        s.m[i] = rest;
-        s.twiddles[i] = s.n_twiddles;
-        s.n_twiddles += rest > 1 ? 2 * rest * (radix - 1) : 0;
-        blocks *= radix;
-    }
-    return s;
-}
+pc_fft_passes pc_fft_passes_of(int64_t n);
 
 /* One axis of an input tile, for one block of kernel taps. With stride s and dilation d, tap a of output r reads
  * s * (r + a d / s) + (a d) % s: the tile keeps each residue ("phase") that a tap asks for as a plane of its own, so
