@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc kernels pyconv -type f \( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \)) \
            setup.py pyproject.toml MANIFEST.in README.md LICENSE
-# *.inc.c are parts of the others; the AVX files are for x86-64 only.
-C_FILES := $(filter-out %.inc.c $(if $(filter-out x86_64 amd64,$(shell uname -m)),csrc/isa_avx%),$(wildcard csrc/*.c))
+# *.inc.c are parts of the others.
+C_FILES := $(filter-out %.inc.c,$(wildcard csrc/*.c))
 
 .PHONY: demo test lint bench clean
 
@@ -22,9 +22,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	for file in $(C_FILES); do \
-	    gcc -std=gnu11 -O1 -Wall -Wextra -Wshadow -Werror -c $$file -o /dev/null || exit 1; \
-	done
+	printf '%s\n' $(C_FILES) | xargs -P $$(nproc) -I@ gcc -std=gnu11 -O1 -Wall -Wextra -Wshadow -Werror -c @ -o /dev/null
 
 # Against torch, onnxruntime, OpenVINO, ncnn, OpenCV and SciPy; about 2 GB of rivals.
 bench: $(VENV)/.bench
@@ -39,7 +37,6 @@ $(BIN)/python:
 $(VENV)/.%: $(BIN)/python $(SOURCES)
 	rm -rf build/lib* build/bdist* build/temp* *.egg-info
 	PYCONV_REQUIRE_C=1 $(BIN)/python -m pip install --quiet '.[$*]'
-	PYCONV_REQUIRE_C=1 $(BIN)/python -m pip install --quiet --no-deps --force-reinstall .
 	touch $@
 
 clean:

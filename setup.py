@@ -6,6 +6,8 @@ Without a compiler pyconv installs all the same and runs on Numba or NumPy (``py
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
@@ -23,7 +25,7 @@ class OptionalBuild(build_ext):
         super().run()
 
     def build_extensions(self) -> None:
-        """Leave out the one flag that clang refuses, where the compiler is clang."""
+        """Compile on all processors, and without the one flag that clang refuses where the compiler is clang."""
         compiler = getattr(self.compiler, "compiler_so", ["cc"])[0]
         try:
             version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
@@ -33,6 +35,14 @@ class OptionalBuild(build_ext):
             for extension in self.extensions:
                 flags = extension.extra_compile_args
                 extension.extra_compile_args = [f for f in flags if f != "-fno-tree-loop-distribute-patterns"]
+        compile_one_by_one = self.compiler.compile
+
+        def compile_side_by_side(sources: list[str], *args: Any, **kwargs: Any) -> list[str]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = list(pool.map(lambda source: compile_one_by_one([source], *args, **kwargs), sources))
+            return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_side_by_side
         super().build_extensions()
 
 

@@ -1,23 +1,34 @@
 /* Which instruction sets this build holds, which of them this processor runs, and the way into the kernels. */
 #include "pyconv.h"
 
-#include <stddef.h>
+#include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
-static const pc_isa *const isas[] = {
+typedef struct pc_isa {
+    const char *name;
+    const pc_conv_table *conv;
+    const pc_pool_table *pool;
+} pc_isa;
+
+/* Every family of kernels on every instruction set, best first. */
 #if defined(__x86_64__)
-    &pc_isa_avx512,
-    &pc_isa_avx2,
+#define PC_FOR_ISAS(entry) entry(avx512) entry(avx2) entry(baseline)
+#else
+#define PC_FOR_ISAS(entry) entry(baseline)
 #endif
-    &pc_isa_baseline,
-};
+#define PC_DECLARE(isa)                                                                                                \
+    extern const pc_conv_table pc_conv_##isa;                                                                          \
+    extern const pc_pool_table pc_pool_##isa;
+#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa},
+PC_FOR_ISAS(PC_DECLARE)
+static const pc_isa isas[] = {PC_FOR_ISAS(PC_ENTRY)};
 
 int pc_n_isas(void) { return (int)(sizeof isas / sizeof *isas); }
-const char *pc_isa_name(int isa) { return isas[isa]->name; }
-int pc_n_kernels(int isa) { return isas[isa]->n_kernels; }
-const pc_kernel *pc_kernel_at(int isa, int index) { return &isas[isa]->kernels[index]; }
+const char *pc_isa_name(int isa) { return isas[isa].name; }
+int pc_n_kernels(int isa) { return isas[isa].conv->n; }
+const pc_kernel *pc_kernel_at(int isa, int index) { return &isas[isa].conv->kernels[index]; }
 const char *pc_kernel_name(const pc_kernel *kernel) { return kernel->name; }
 
 #if defined(__x86_64__)
@@ -31,14 +42,15 @@ static int has_f16c(void) {
 int pc_isa_runs_here(int isa) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (isas[isa] == &pc_isa_avx512)
+    if (strcmp(isas[isa].name, "avx512") == 0)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("fma");
-    if (isas[isa] == &pc_isa_avx2)
+    if (strcmp(isas[isa].name, "avx2") == 0)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
-    return isas[isa] == &pc_isa_baseline;
+    (void)isa;
+    return 1;
 }
 
 void pc_kernel_tile(const pc_kernel *kernel, int64_t *lanes, int64_t *rows, int64_t *vectors) {
@@ -55,8 +67,8 @@ int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, v
     return kernel->pack(p, w, packed);
 }
 
-int pc_n_pool_kernels(int isa) { return isas[isa]->n_pool_kernels; }
-const pc_pool_kernel *pc_pool_kernel_at(int isa, int index) { return &isas[isa]->pool_kernels[index]; }
+int pc_n_pool_kernels(int isa) { return isas[isa].pool->n; }
+const pc_pool_kernel *pc_pool_kernel_at(int isa, int index) { return &isas[isa].pool->kernels[index]; }
 const char *pc_pool_kernel_name(const pc_pool_kernel *kernel) { return kernel->name; }
 int pc_pool_kernel_role(const pc_pool_kernel *kernel) { return kernel->role; }
 

@@ -7,7 +7,7 @@
  * is a direct convolution that reads its shifted operand from the input tile itself, so no element is copied kh * kw
  * times. The sum runs over k in order, in one accumulator per output: the order is a function of the problem alone.
  *
- * Registers: rows * vectors accumulators, the vectors of x, one broadcast (see isa_*.c). The loads of x are unaligned.
+ * Registers: rows * vectors accumulators, the vectors of x, one broadcast (see isa_*.h). The loads of x are unaligned.
  * Error: |c - exact| <= (K + 1) eps sum |a| |x|, eps half a unit in the last place (Higham 2002, eq. 3.3). */
 
 typedef struct NAME(tile_args) {

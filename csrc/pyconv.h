@@ -168,17 +168,15 @@ struct pc_pool_kernel {
     int (*run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads);
 };
 
-typedef struct pc_isa {
-    const char *name;
-    int n_kernels;
+/* The kernels of one family on one instruction set: pc_<family>_<isa>. */
+typedef struct pc_conv_table {
+    int n;
     const pc_kernel *kernels;
-    int n_pool_kernels;
-    const pc_pool_kernel *pool_kernels;
-} pc_isa;
-
-extern const pc_isa pc_isa_baseline;
-extern const pc_isa pc_isa_avx2;
-extern const pc_isa pc_isa_avx512;
+} pc_conv_table;
+typedef struct pc_pool_table {
+    int n;
+    const pc_pool_kernel *kernels;
+} pc_pool_table;
 
 /* Calls run(ctx, task, worker) once for each task in [0, n_tasks), worker in [0, threads). */
 typedef void (*pc_task)(void *ctx, int64_t task, int worker);

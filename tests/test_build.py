@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -133,18 +134,15 @@ def test_every_c_file_is_built(root: Path) -> None:
 
 
 def compile_all(root: Path, compiler: str, tmp_path: Path, *flags: str) -> None:
-    for source in sorted(path for path in (root / "csrc").glob("*.c") if not path.match("*.inc.c")):
+    def compile_one(source: Path) -> subprocess.CompletedProcess[str]:
         command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Werror", "-ffp-contract=fast"]
-        command += [
-            "-fno-math-errno",
-            *flags,
-            "-c",
-            str(source),
-            "-o",
-            str(tmp_path / f"{source.stem}.o"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr[:3000]
+        command += ["-fno-math-errno", *flags, "-c", str(source), "-o", str(tmp_path / f"{source.stem}.o")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+    sources = sorted(path for path in (root / "csrc").glob("*.c") if not path.match("*.inc.c"))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(compile_one, sources):
+            assert done.returncode == 0, done.stderr[:3000]
 
 
 def test_gcc_has_nothing_to_say(root: Path, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
             file = "pool" if what == "pool" else family.partition("_f")[0]
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
-            assert f"{what}_{family}" in (root / "csrc" / "isa.inc.h").read_text()
+            assert f"{what}_{family}" in (root / "csrc" / f"{what}_unit.inc.h").read_text()
 
 
 def test_c_sources_are_portable(root: Path) -> None:

@@ -18,6 +18,8 @@ from pyconv.problem import ConvProblem
 pytest.importorskip("numba")
 
 import numba
+
+from pyconv.backends import numba_cpu
 from pyconv.kernels.cpu import (
     depthwise,
     depthwise_channels,
@@ -29,8 +31,6 @@ from pyconv.kernels.cpu import (
     threads,
     winograd,
 )
-
-from pyconv.backends import numba_cpu
 
 CHECK = """
 import numpy as np, pyconv

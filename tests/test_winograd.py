@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checker import DTYPES, make_data
-from pyconv.kernels import winograd_matrices as winograd
 
 import pyconv
 from pyconv import ConvProblem, reference, registry
+from pyconv.kernels import winograd_matrices as winograd
 
 FUNCTIONS = {1: pyconv.conv1d, 2: pyconv.conv2d, 3: pyconv.conv3d}
 VARIANTS = list(winograd.VARIANTS.values())

@@ -1,6 +1,4 @@
 /* AVX-512 (F, VL, DQ, BW) with FMA: 32 registers of 64 bytes. */
-#include "pyconv.h"
-#if defined(__x86_64__)
 #define PC_TARGET "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"
 #define PC_ISA avx512
 #define PC_VEC_BYTES 64
@@ -18,5 +16,3 @@
 #define PC_DEPTHWISE_VECTORS 2
 /* Depthwise, channels in the lanes: the taps of two rows of 7 and 14 sums fit the registers. */
 #define PC_PIXEL_WINDOWS 1
-#include "isa.inc.h"
-#endif

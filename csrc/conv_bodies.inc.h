@@ -1,4 +1,4 @@
-/* Every kernel body, for one type of the arrays (STORAGE, DTYPE) and of the arithmetic (REAL, REAL_DTYPE) on one
+/* Every convolution kernel, for one type of the arrays (STORAGE, DTYPE) and of the arithmetic (REAL, REAL_DTYPE) on one
  * instruction set. */
 #if !PC_WIDENED
 #include "vec.h"
@@ -16,5 +16,3 @@
 #include "grouped_channels.inc.c"
 #include "winograd.inc.c"
 #include "fft.inc.c"
-#include "pool.inc.c"
-#include "pool_indexed.inc.c"

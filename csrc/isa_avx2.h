@@ -1,6 +1,4 @@
 /* AVX2 with FMA: 16 registers of 32 bytes. */
-#include "pyconv.h"
-#if defined(__x86_64__)
 #define PC_TARGET "avx2,fma,f16c"
 #define PC_ISA avx2
 #define PC_VEC_BYTES 32
@@ -14,5 +12,3 @@
 #define PC_DEPTHWISE_ROWS 4
 #define PC_DEPTHWISE_ROWS_2 4
 #define PC_DEPTHWISE_VECTORS 2
-#include "isa.inc.h"
-#endif

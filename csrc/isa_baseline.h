@@ -1,5 +1,4 @@
 /* What every processor of the family has: SSE2 on x86-64, NEON on aarch64. Vectors of 16 bytes. */
-#include "pyconv.h"
 #define PC_ISA baseline
 #define PC_VEC_BYTES 16
 #define PC_F16C 0
@@ -23,4 +22,3 @@
 #define PC_DEPTHWISE_ROWS_2 4
 #define PC_DEPTHWISE_VECTORS 2
 #endif
-#include "isa.inc.h"

@@ -1,0 +1,8 @@
+/* Every pooling kernel, for one type of the arrays (STORAGE, DTYPE) and of the arithmetic (REAL, REAL_DTYPE) on one
+ * instruction set. */
+#if !PC_WIDENED
+#include "vec.h"
+#endif
+#include "storage.h"
+#include "pool.inc.c"
+#include "pool_indexed.inc.c"
