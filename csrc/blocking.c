@@ -72,6 +72,8 @@ static int64_t grid_elems(pc_grid_axis gh, pc_grid_axis gw) { return gh.phases *
 
 /* 1 x 1, stride 1, no padding, rows that follow each other in every array: the image is one long row. */
 static int fold_rows(pc_conv *p, int with_residual) {
+    if (p->phases.count) /* its rows lie apart */
+        return 0;
     const pc_axis *axes[] = {&p->h, &p->w};
     for (int i = 0; i < 2; i++)
         if (axes[i]->k != 1 || axes[i]->stride != 1 || axes[i]->pad != 0 || axes[i]->out != axes[i]->in)

@@ -179,17 +179,119 @@ static __attribute__((noinline)) void STORED(turn_out)(const pc_conv *p, const R
     }
 }
 
-/* y[row][col][lane] through the epilogue and out: lane i is channel i * ld_m of out and residual, which point at
- * channel 0, row 0, column 0. */
-static __attribute__((noinline)) void STORED(store_channels)(const pc_conv *p, REAL *y, int64_t n_lanes, int64_t ld_m,
-                                                             pc_window box, STORAGE *out, const STORAGE *residual) {
+/* Lanes of a vector whose elements are neighbours in the output array: phases of one row, or channels of one phase. */
+#ifndef PC_LANE_RUN
+#define PC_LANE_RUN
+typedef struct pc_lane_run {
+    int64_t lane, n;
+    int channels; /* all of them exist, or none does */
+    pc_phase phase;
+} pc_lane_run;
+
+static __attribute__((noinline)) int pc_lane_runs(const pc_conv *p, int64_t m, int64_t n_lanes, int64_t ld_m,
+                                                  pc_lane_run *runs) {
+    int n_runs = 0;
+    pc_phase phase = pc_phase_of(p, m);
+    for (int64_t i = 0; i < n_lanes; i++, phase = pc_phase_next(p, phase, ld_m)) {
+        pc_lane_run *last = runs + n_runs - 1;
+        if (n_runs > 0) {
+            const int same_rows = phase.a_d == last->phase.a_d && phase.a_h == last->phase.a_h;
+            if (same_rows && phase.a_w == last->phase.a_w && phase.channel == last->phase.channel + last->n &&
+                p->ld_out.c == 1 && (last->channels || last->n == 1)) {
+                last->channels = 1;
+                last->n++;
+                continue;
+            }
+            if (same_rows && phase.a_w == last->phase.a_w + last->n && phase.channel == last->phase.channel &&
+                p->ld_out.w == 1 && p->phases.w.step == 1 && !last->channels) {
+                last->n++;
+                continue;
+            }
+        }
+        runs[n_runs++] = (pc_lane_run){i, 1, 0, phase};
+    }
+    return n_runs;
+}
+#endif
+
+/* y[pixel][lane] of one row to the phases of a transposed convolution's output, run by run. */
+static __attribute__((noinline)) void STORED(store_runs)(const pc_conv *p, const REAL *y, const pc_lane_run *runs,
+                                                         int n_runs, int64_t pixels, pc_place at, STORAGE *out) {
+    const pc_phase_axis *const w = &p->phases.w;
+    const int64_t step = w->stride * p->ld_out.w;
+    for (int r = 0; r < n_runs; r++) {
+        const pc_lane_run *run = runs + r;
+        const int64_t row = pc_phase_row(p, &run->phase, at), more = run->channels ? 0 : run->n - 1;
+        if (row < 0)
+            continue;
+        const int64_t first = w->first + run->phase.a_w * w->step + at.w * w->stride;
+        const REAL *from = y + run->lane;
+        STORAGE *to = out + row + first * p->ld_out.w;
+        const pc_range left = pc_phase_range(w, run->phase.a_w, at.w, pixels);
+        const pc_range right = pc_phase_range(w, run->phase.a_w + more, at.w, pixels);
+        /* pixels whose phases all exist; before and behind them some do, at the ends of the row */
+        const int64_t begin = pc_max(left.begin, right.begin), end = pc_max(begin, pc_min(left.end, right.end));
+        if (run->n == LANES)
+            for (int64_t e = begin; e < end; e++)
+                STORED(store)(to + e * step, *(const VEC *)(from + e * LANES));
+        else
+            for (int64_t e = begin; e < end; e++)
+                STORED(write)(to + e * step, from + e * LANES, run->n);
+        for (int64_t a = 0; a <= more; a++) {
+            const pc_range own = pc_phase_range(w, run->phase.a_w + a, at.w, pixels);
+            for (int64_t e = own.begin; e < pc_min(begin, own.end); e++)
+                STORED(put)(to + e * step + a, from[e * LANES + a]);
+            for (int64_t e = pc_max(end, own.begin); e < own.end; e++)
+                STORED(put)(to + e * step + a, from[e * LANES + a]);
+        }
+    }
+}
+
+/* y[row][col][lane] of a box, residual and activation done, to the phases of a transposed convolution's output. */
+static __attribute__((noinline)) void STORED(store_box)(const pc_conv *p, const REAL *y, int64_t n_lanes, int64_t ld_m,
+                                                        pc_window box, pc_place at, STORAGE *out) {
+    pc_lane_run runs[LANES];
+    /* a few phases of a row are better interleaved than stored one by one */
+    const int in_rows = p->phases.w.n <= 2 && p->ld_out.c != 1;
+    const int n_runs = in_rows ? 0 : pc_lane_runs(p, at.m, n_lanes, ld_m, runs);
+    for (int64_t r = 0; r < box.rows; r++, at.h += box.step, y += box.cols * LANES) {
+        if (!in_rows) {
+            STORED(store_runs)(p, y, runs, n_runs, box.cols, at, out);
+            continue;
+        }
+        pc_place from = at;
+        for (int64_t first = 0; first < box.cols; first += LANES, from.w += LANES) {
+            VEC v[LANES];
+#pragma GCC unroll 16
+            for (int i = 0; i < LANES; i++)
+                v[i] = *(const VEC *)(y + pc_min(first + i, box.cols - 1) * LANES);
+            NAME(transpose)(v);
+            STORED(store_phases)(p, (const REAL *)v, LANES, n_lanes, ld_m, pc_min(LANES, box.cols - first), from, out);
+        }
+    }
+}
+
+/* y[row][col][lane] through the epilogue and out: lane i is channel at.m + i * ld_m, and the box lies in rows and columns
+ * of the output from at.h and at.w on. */
+static __attribute__((noinline)) void STORED(store_channels)(const pc_conv *p, const pc_arrays *arrays, REAL *y,
+                                                             int64_t n_lanes, int64_t ld_m, pc_window box, pc_place at) {
     const pc_ld *lo = &p->ld_out, *lr = &p->ld_res;
     const int64_t lo_h = lo->h * box.step, lr_h = lr->h * box.step;
     const int64_t pixels = box.rows * box.cols, ld_c = lo->c * ld_m, ld_r = lr->c * ld_m;
     int64_t activation = p->activation;
-    out += box.h * lo->h + box.w * lo->w;
+    at.h += box.h;
+    at.w += box.w;
+    STORAGE *out = arrays->out;
+    const STORAGE *residual = arrays->residual;
+    if (p->phases.count) {
+        if (activation != PC_ACT_NONE)
+            NAME(activate)(y, pixels * LANES, activation, (REAL)p->slope);
+        STORED(store_box)(p, y, n_lanes, ld_m, box, at, out);
+        return;
+    }
+    out += pc_at(lo, at);
     if (residual)
-        residual += box.h * lr->h + box.w * lr->w;
+        residual += pc_at(lr, at);
     const int in_rows = lo->w == 1 && (!residual || lr->w == 1);
     if (activation != PC_ACT_NONE && (!in_rows || activation != PC_ACT_RELU) && !residual) {
         NAME(activate)(y, pixels * LANES, activation, (REAL)p->slope);

@@ -318,8 +318,8 @@ static void STORED(dense_rows)(const pc_conv *p, const STORED(tile_origin) *o, i
 }
 
 /* One output row of a channel, out of its tile. */
-static void STORED(depthwise_row)(const pc_conv *p, NAME(strip) s, const REAL *tile, int64_t w_tile, int direct_store,
-                                  int activated, STORAGE *out, const STORAGE *residual) {
+static void STORED(depthwise_row)(const pc_conv *p, const pc_arrays *arrays, NAME(strip) s, const REAL *tile,
+                                  int64_t w_tile, int direct_store, int activated, pc_place at) {
     const int64_t width = 2 * LANES, all = PC_DEPTHWISE_ROWS * width, kw = p->w.k;
     _Alignas(64) REAL c_tile[(8 * 2 + 1) * LANES];
     const int tall = p->w.stride == 1 && p->w.dilation == 1 && kw >= all;
@@ -332,11 +332,11 @@ static void STORED(depthwise_row)(const pc_conv *p, NAME(strip) s, const REAL *t
         const int whole = direct_store && w_tile >= all;
         const int64_t col = whole ? pc_min(base, w_tile - all) : base;
         s.x = tile + col;
-        s.c = whole ? (REAL *)(out + col) : c_tile;
+        s.c = whole ? (REAL *)((STORAGE *)arrays->out + pc_at(&p->ld_out, at) + col) : c_tile;
         NAME(strip_rowx2)(&s);
         if (!whole) {
             const pc_segment segment = {0, pc_min(all, w_tile - col), 0, col};
-            STORED(finish)(p, c_tile, all, 1, &segment, 1, out, residual, activated);
+            STORED(finish)(p, arrays, c_tile, all, 1, &segment, 1, at, activated);
         }
     }
 }
@@ -375,7 +375,8 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
     const pc_panels strips = pc_panels_of(pc_ceil_div(w_tile, LANES), PC_DEPTHWISE_VECTORS);
     /* Register tiles that would hang over the lower or the right edge move inwards and compute a few outputs twice, to
      * the same bits, where these go straight to memory. */
-    const int direct_store = !PC_WIDENED && p->ld_out.w == 1 && !job->arrays->residual && activated;
+    const int direct_store = !PC_WIDENED && p->ld_out.w == 1 && !job->arrays->residual && activated &&
+                             !p->phases.count;
 
     const REAL *weights = job->arrays->packed;
     const int skip = NAME(may_skip)(p, weights + p->groups * p->c_out * k_all);
@@ -409,11 +410,8 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
         else
             STORED(load_tile)(p, &origin, gh, gw, tile);
         for (int64_t m = g * p->c_out; m < (g + 1) * p->c_out; m++) {
-            STORAGE *out = (STORAGE *)job->arrays->out + n * p->ld_out.n + m * p->ld_out.c + d_out * p->ld_out.d +
-                           h0 * p->ld_out.h + w0 * p->ld_out.w;
-            const STORAGE *residual = job->arrays->residual;
-            if (residual)
-                residual += n * p->ld_res.n + m * p->ld_res.c + d_out * p->ld_res.d + h0 * p->ld_res.h + w0 * p->ld_res.w;
+            const pc_place at = {n, m, d_out, h0, w0};
+            STORAGE *const out = (STORAGE *)job->arrays->out + pc_at(&p->ld_out, at);
             NAME(strip) s = {.n_c = p->d.k,
                              .ld_c = dense ? s_dense.rows : gh.phases * gw.phases * gh.length * gw.length,
                              .ld_row = dense ? step : step * gw.length, .off = off, .kh = kh, .kw = kw,
@@ -421,7 +419,7 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                              .bias = job->arrays->bias ? ((const REAL *)job->arrays->bias)[m] : 0,
                              .relu = relu_in_tile};
             if (single) {
-                STORED(depthwise_row)(p, s, tile, w_tile, direct_store, activated, out, residual);
+                STORED(depthwise_row)(p, job->arrays, s, tile, w_tile, direct_store, activated, at);
                 continue;
             }
             for (int64_t base = 0; base < h_tile; base += rows * step)
@@ -450,7 +448,7 @@ static void STORED(conv_depthwise_task)(void *ctx, int64_t task, int worker) {
                             pc_segment segments[8];
                             for (int64_t r = 0; r < n_rows; r++)
                                 segments[r] = (pc_segment){r * vectors * LANES, lanes, r0 + r * step, col};
-                            STORED(finish)(p, c_tile, rows * vectors * LANES, 1, segments, (int)n_rows, out, residual,
+                            STORED(finish)(p, job->arrays, c_tile, rows * vectors * LANES, 1, segments, (int)n_rows, at,
                                            activated);
                         }
                     }

@@ -241,12 +241,8 @@ static void STORED(conv_depthwise_channels_task)(void *ctx, int64_t task, int wo
             }
             h += pair ? 2 : 1;
         }
-        const STORAGE *residual = job->arrays->residual;
-        if (residual)
-            residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d;
-        STORED(store_channels)(p, y, n_lanes, p->c_out, (pc_window){0, 0, p->h.out, p->w.out, 1},
-                               (STORAGE *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d,
-                               residual);
+        STORED(store_channels)(p, job->arrays, y, n_lanes, p->c_out, (pc_window){0, 0, p->h.out, p->w.out, 1},
+                               (pc_place){n, m0, d_out, 0, 0});
     }
 }
 

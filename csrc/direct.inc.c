@@ -86,15 +86,13 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
     const int64_t m0 = g * p->c_out;
     STORAGE *out = (STORAGE *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d +
                    h0 * p->ld_out.h + w0 * p->ld_out.w;
-    const STORAGE *residual = job->arrays->residual;
-    if (residual)
-        residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d + h0 * p->ld_res.h + w0 * p->ld_res.w;
+    const int residual = job->arrays->residual != NULL;
 
     /* ReLU rides on the register tile; other activations, and any after a residual, go through the epilogue. */
     const int relu_in_tile = p->activation == PC_ACT_RELU && !residual;
     const int activated = p->activation == PC_ACT_NONE || relu_in_tile;
     const int64_t out_elems = p->n * p->groups * p->c_out * p->d.out * p->h.out * p->w.out;
-    const int far = out_elems * (int64_t)sizeof(STORAGE) > PC_FAR_OUTPUT_BYTES;
+    const int far = !p->phases.count && out_elems * (int64_t)sizeof(STORAGE) > PC_FAR_OUTPUT_BYTES;
     _Alignas(64) REAL c_tile[PC_ROWS * PC_VECTORS > PC_WIDE_ROWS * PC_WIDE_VECTORS
                                  ? (PC_ROWS * PC_VECTORS + 1) * LANES
                                  : (PC_WIDE_ROWS * PC_WIDE_VECTORS + 1) * LANES];
@@ -179,7 +177,7 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
                         t.relu = last && relu_in_tile;
                         const int whole = !PC_WIDENED && last && n_segments == 1 &&
                                           segments[0].length == vectors * LANES && p->ld_out.w == 1 && !residual &&
-                                          activated;
+                                          activated && !p->phases.count;
                         if (whole) {
                             t.c = (REAL *)(out + m * p->ld_out.c + segments[0].h * p->ld_out.h + segments[0].w);
                             t.ld_c = p->ld_out.c;
@@ -191,8 +189,8 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
                             STORED(prefetch_out)(p, out + m * p->ld_out.c, rows, segments, n_segments);
                         NAME(tiles)[rows - 1][vectors - 1](&t);
                         if (last && !whole)
-                            STORED(finish)(p, c_tile, width, rows, segments, n_segments, out + m * p->ld_out.c,
-                                           residual ? residual + m * p->ld_res.c : NULL, activated);
+                            STORED(finish)(p, job->arrays, c_tile, width, rows, segments, n_segments,
+                                           (pc_place){n, m0 + m, d_out, h0, w0}, activated);
                     }
             }
         }

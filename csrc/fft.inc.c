@@ -35,8 +35,8 @@ typedef struct NAME(fft_io) {
     const REAL *(*fetch)(const pc_conv *p, const pc_fft *s, const void *x, int64_t k, int64_t tile, int64_t g,
                          int64_t d, REAL *pad, int64_t *ld);
     REAL (*get)(const pc_arrays *arrays, int64_t at);
-    void (*finish)(const pc_conv *p, const pc_arrays *arrays, REAL *y, const pc_segment *segments, int n_segments,
-                   int64_t at, int64_t residual_at);
+    void (*finish)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t ld_y, int64_t rows,
+                   const pc_segment *segments, int n_segments, pc_place at, int activated);
 } NAME(fft_io);
 
 typedef struct NAME(fft_job) {
@@ -500,8 +500,6 @@ static __attribute__((noinline)) void NAME(fft_store)(const NAME(fft_job) *job, 
     const pc_fft *s = &job->s;
     const int64_t rows = s->line ? pc_ceil_div(o->n_w - c, s->n_w) : o->n_h, m_all = g * p->c_out + m;
     const VEC bias = NAME(splat)(job->arrays->bias ? ((const REAL *)job->arrays->bias)[m_all] : 0);
-    const int64_t at = o->n * p->ld_out.n + m_all * p->ld_out.c + (o->d + d) * p->ld_out.d;
-    const int64_t residual_at = o->n * p->ld_res.n + m_all * p->ld_res.c + (o->d + d) * p->ld_res.d;
     enum { CHUNK = 64 };
     pc_segment segments[CHUNK];
     for (int64_t first = 0; first < rows; first += CHUNK, y += CHUNK * LANES) {
@@ -525,7 +523,7 @@ static __attribute__((noinline)) void NAME(fft_store)(const NAME(fft_job) *job, 
                     if (*v - *v != 0)
                         *v = NAME(fft_again)(job, g, m, o->n, o->d + d, segments[r].h, segments[r].w + e);
                 }
-        job->io.finish(p, job->arrays, y, segments, n, at, residual_at);
+        job->io.finish(p, job->arrays, y, n * LANES, 1, segments, n, (pc_place){o->n, m_all, o->d + d, 0, 0}, 0);
     }
 }
 
@@ -829,16 +827,9 @@ static const REAL *STORED(fft_fetch)(const pc_conv *p, const pc_fft *s, const vo
 
 static REAL STORED(fft_get)(const pc_arrays *arrays, int64_t at) { return STORED(get)((const STORAGE *)arrays->x + at); }
 
-static void STORED(fft_finish)(const pc_conv *p, const pc_arrays *arrays, REAL *y, const pc_segment *segments,
-                               int n_segments, int64_t at, int64_t residual_at) {
-    const STORAGE *residual = arrays->residual;
-    STORED(finish)(p, y, n_segments * LANES, 1, segments, n_segments, (STORAGE *)arrays->out + at,
-                   residual ? residual + residual_at : NULL, 0);
-}
-
 static void STORED(conv_fft_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_fft, DTYPE, PC_ISA)));
-    const NAME(fft_io) io = {STORED(fft_fetch), STORED(fft_get), STORED(fft_finish)};
+    const NAME(fft_io) io = {STORED(fft_fetch), STORED(fft_get), STORED(finish)};
     NAME(fft_job) job = NAME(fft_job_of)(p, arrays, io, arrays->packed);
     NAME(fft_blocks)(&job, threads);
 }

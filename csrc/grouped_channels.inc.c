@@ -40,12 +40,8 @@ static void STORED(conv_grouped_channels_task)(void *ctx, int64_t task, int work
             NAME(grouped_windows)[(p->h.k - 3) / 2][p->h.stride - 1][pc_panel_rows(runs, v) - 4](&run);
         }
     }
-    const STORAGE *residual = job->arrays->residual;
-    if (residual)
-        residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d;
-    STORED(store_channels)(p, y, n_lanes, 1, (pc_window){0, 0, p->h.out, p->w.out, 1},
-                           (STORAGE *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d,
-                           residual);
+    STORED(store_channels)(p, job->arrays, y, n_lanes, 1, (pc_window){0, 0, p->h.out, p->w.out, 1},
+                           (pc_place){n, m0, d_out, 0, 0});
 }
 
 static void STORED(conv_grouped_channels_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {

@@ -187,13 +187,8 @@ static void STORED(conv_implicit_gemm_task)(void *ctx, int64_t task, int worker)
     const int64_t end_vector = pc_panel_start(panels, box.q1 - 1) + pc_panel_rows(panels, box.q1 - 1);
     const pc_window out_box = {box.h0, box.w0, box.h_tile, box.w_tile, 1};
     for (int64_t v = first_vector; v < end_vector; v++) {
-        const int64_t m = m_first + v * LANES;
-        const STORAGE *residual = job->arrays->residual;
-        if (residual)
-            residual += box.n * p->ld_res.n + m * p->ld_res.c + box.d * p->ld_res.d;
-        STORAGE *out = (STORAGE *)job->arrays->out + box.n * p->ld_out.n + m * p->ld_out.c + box.d * p->ld_out.d;
-        STORED(store_channels)(p, y + (v - first_vector) * ld_y, pc_min(LANES, p->c_out - v * LANES), 1, out_box, out,
-                             residual);
+        STORED(store_channels)(p, job->arrays, y + (v - first_vector) * ld_y, pc_min(LANES, p->c_out - v * LANES), 1,
+                               out_box, (pc_place){box.n, m_first + v * LANES, box.d, 0, 0});
     }
 }
 

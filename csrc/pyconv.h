@@ -53,6 +53,19 @@ typedef struct pc_fft_tile {
     int64_t line; /* a tile is h * w neighbours of one row */
 } pc_fft_tile;
 
+/* Where a transposed convolution's results go: it is a convolution of stride 1 that has `count` output channels, its
+ * phases, for each channel of the output array (pyconv/problem.py, TransposedProblem). Phase (a_d, a_h, a_w) of result u
+ * is element first + stride u + step a of the array along each axis, where there is one. Phases of a channel are
+ * neighbours among the c_out channels of a group, a_w fastest; with channels_inner, channels of a phase are. */
+typedef struct pc_phase_axis {
+    int64_t n, stride, step, first, size;
+} pc_phase_axis;
+typedef struct pc_phases {
+    int64_t count; /* 0: an ordinary convolution, whose results are the output array's elements */
+    int64_t channels_inner;
+    pc_phase_axis d, h, w;
+} pc_phases;
+
 /* A convolution of any rank up to three (axes that do not exist have k = in = out = 1).
  * c_in and c_out are channels per group; out = activation(conv(x, w) + bias + residual). */
 typedef struct pc_conv {
@@ -62,6 +75,7 @@ typedef struct pc_conv {
     int64_t padding_mode, activation;
     double slope;
     pc_fft_tile fft;
+    pc_phases phases;
     int64_t threads; /* that will run it; only a kernel whose every bit is the same for any cut may ask (blocking.c) */
     pc_blocking blk;
     int64_t scratch_bytes; /* of one worker, filled by plan() */
@@ -88,6 +102,14 @@ int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, v
  * may be NULL. */
 int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const void *packed, const void *bias,
                 const void *residual, void *out, void *scratch, int threads);
+
+/* The weights of one part of a transposed convolution, from (groups * c_in, c_out, k) to (groups * c_out * count, c_in,
+ * taps): tap j of phase a is tap first + a + step (taps - 1 - j) of the kernel. Axes are d, h, w. */
+typedef struct pc_part {
+    int64_t groups, c_in, c_out, channels_inner; /* channels of a group */
+    int64_t k[3], n[3], taps[3], first[3], step[3];
+} pc_part;
+void pc_part_weights(const pc_part *part, int64_t item_bytes, const void *w, void *to, int threads);
 
 enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG };
 /* What a kernel of the pooling family computes. */
@@ -400,6 +422,40 @@ static inline int64_t pc_panel_start(pc_panels panels, int64_t q) {
 typedef struct pc_window {
     int64_t h, w, rows, cols, step;
 } pc_window;
+
+/* The image, channel (of all groups), depth, row and column of a result. */
+typedef struct pc_place {
+    int64_t n, m, d, h, w;
+} pc_place;
+
+static inline int64_t pc_at(const pc_ld *ld, pc_place at) {
+    return at.n * ld->n + at.m * ld->c + at.d * ld->d + at.h * ld->h + at.w * ld->w;
+}
+
+/* The phase that result channel m (of all groups) is, and the channel of the output array it belongs to. */
+typedef struct pc_phase {
+    int64_t m, a_d, a_h, a_w, channel;
+} pc_phase;
+
+pc_phase pc_phase_of(const pc_conv *p, int64_t m);
+/* That of channel m + step. */
+pc_phase pc_phase_next(const pc_conv *p, pc_phase phase, int64_t step);
+/* The element of the output array that column 0 of a phase's row stands at; -1 where there is no such row. */
+int64_t pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at);
+
+/* Results [begin, end) of a run of n from column w on have an element for phase column a. */
+typedef struct pc_range {
+    int64_t begin, end;
+} pc_range;
+
+static inline pc_range pc_phase_range(const pc_phase_axis *axis, int64_t a, int64_t w, int64_t n) {
+    const int64_t at = axis->first + axis->step * a + axis->stride * w, left = axis->size - at;
+    pc_range r = {at < 0 ? (-at + axis->stride - 1) / axis->stride : 0,
+                  left > 0 ? (left + axis->stride - 1) / axis->stride : 0};
+    r.end = r.end < n ? r.end : n;
+    r.begin = r.begin < r.end ? r.begin : r.end;
+    return r;
+}
 
 /* A run of lanes of a register tile that are neighbours in one output row. */
 typedef struct pc_segment {

@@ -170,13 +170,76 @@ INLINE void STORED(prefetch_out)(const pc_conv *p, const STORAGE *out, int64_t r
     }
 }
 
+/* Row i of c[rows][ld_c] is n results of channel at.m + i * ld_m from column at.w on; they go to their phase of a
+ * transposed convolution's output. Two phases that are neighbours in memory are interleaved in registers. */
+static __attribute__((noinline)) void STORED(store_phases)(const pc_conv *p, const REAL *c, int64_t ld_c, int64_t rows,
+                                                           int64_t ld_m, int64_t n, pc_place at, STORAGE *out) {
+    const pc_phase_axis *const w = &p->phases.w;
+    const int64_t step = w->stride * p->ld_out.w;
+    const int pairs = w->n == 2 && w->stride == 2 && w->step == 1 && p->ld_out.w == 1 && ld_m == 1 &&
+                      !p->phases.channels_inner;
+    pc_phase phase = pc_phase_of(p, at.m);
+    for (int64_t i = 0; i < rows; i++, c += ld_c, phase = pc_phase_next(p, phase, ld_m)) {
+        const int64_t row = pc_phase_row(p, &phase, at);
+        if (row < 0)
+            continue;
+        const int64_t first = w->first + phase.a_w * w->step + at.w * w->stride;
+        const pc_range run = pc_phase_range(w, phase.a_w, at.w, n);
+        STORAGE *const to = out + row + first * p->ld_out.w;
+        int64_t e = run.begin;
+        if (pairs && phase.a_w == 0 && i + 1 < rows) {
+            /* the ends of a row, where one of a pair may be missing, are left to the loop below, and to the odd phase */
+            const pc_range odd = pc_phase_range(w, 1, at.w, n);
+            int64_t from = pc_max(run.begin, odd.begin);
+            const int64_t end = pc_min(run.end, odd.end);
+            for (; e < pc_min(from, run.end); e++)
+                STORED(put)(to + 2 * e, c[e]);
+            for (int64_t o = odd.begin; o < pc_min(from, odd.end); o++)
+                STORED(put)(to + 2 * o + 1, c[ld_c + o]);
+            for (; from + LANES <= end; from += LANES) {
+                VEC v[2];
+                NAME(zip)(NAME(load)(c + from), NAME(load)(c + ld_c + from), v);
+                STORED(store)(to + 2 * from, v[0]);
+                STORED(store)(to + 2 * from + LANES, v[1]);
+            }
+            for (int64_t o = from; o < odd.end; o++)
+                STORED(put)(to + 2 * o + 1, c[ld_c + o]);
+            for (e = from; e < run.end; e++)
+                STORED(put)(to + 2 * e, c[e]);
+            i++;
+            c += ld_c;
+            phase = pc_phase_next(p, phase, ld_m);
+        } else if (step == 1) {
+            STORED(write)(to + e, c + e, run.end - e);
+        } else {
+            for (; e < run.end; e++)
+                STORED(put)(to + e * step, c[e]);
+        }
+    }
+}
+
 /* The epilogue of one register tile in memory, c[rows][ld_c]: adds the residual, applies the activation, and hands
- * each segment to the output. c has LANES elements to spare; out and residual point at the tile's first channel, row
- * and column. */
-static __attribute__((noinline)) void STORED(finish)(const pc_conv *p, REAL *c, int64_t ld_c, int64_t rows,
-                                                     const pc_segment *segments, int n_segments, STORAGE *out,
-                                                     const STORAGE *residual, int activated) {
+ * each segment to the output. c has LANES elements to spare; segments count from `at`, the tile's first result. */
+static __attribute__((noinline)) void STORED(finish)(const pc_conv *p, const pc_arrays *arrays, REAL *c, int64_t ld_c,
+                                                     int64_t rows, const pc_segment *segments, int n_segments,
+                                                     pc_place at, int activated) {
     const pc_ld *lo = &p->ld_out, *lr = &p->ld_res;
+    STORAGE *out = arrays->out;
+    const STORAGE *residual = arrays->residual;
+    if (p->phases.count) {
+        if (!activated && p->activation != PC_ACT_NONE)
+            NAME(activate)(c, rows * ld_c, p->activation, (REAL)p->slope);
+        for (int s = 0; s < n_segments; s++) {
+            pc_place from = at;
+            from.h += segments[s].h;
+            from.w += segments[s].w;
+            STORED(store_phases)(p, c + segments[s].lane, ld_c, rows, 1, segments[s].length, from, out);
+        }
+        return;
+    }
+    out += pc_at(lo, at);
+    if (residual)
+        residual += pc_at(lr, at);
     if (residual) {
         for (int64_t i = 0; i < rows; i++)
             for (int s = 0; s < n_segments; s++) {

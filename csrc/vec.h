@@ -102,6 +102,17 @@ INLINE VEC NAME(shifted)(VEC a, VEC b, const int k) {
     return r;
 }
 
+/* to = a[0] b[0] a[1] b[1] ... */
+INLINE void NAME(zip)(VEC a, VEC b, VEC to[2]) {
+    MASK low, high;
+    for (int i = 0; i < LANES; i++) {
+        low[i] = i / 2 + i % 2 * LANES;
+        high[i] = low[i] + LANES / 2;
+    }
+    PC_SHUFFLE(to[0], a, b, low);
+    PC_SHUFFLE(to[1], a, b, high);
+}
+
 /* Pieces of 16 bytes are what x86 shuffles in one cheap instruction. */
 #define PC_PIECE (16 / (int)sizeof(REAL))
 

@@ -23,13 +23,14 @@
 
 #if !PC_WIDENED
 
-/* What knows the type of the arrays; `at` and `residual_at` count elements from their starts. */
+/* What knows the type of the arrays; an int64_t `at` counts elements of x from its start. */
 typedef struct NAME(winograd_io) {
-    void (*expect)(const pc_conv *p, const pc_arrays *arrays, int of_out, int64_t at, int64_t n_lanes, pc_window box);
+    void (*expect)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes, pc_window box);
+    void (*expect_out)(const pc_conv *p, const pc_arrays *arrays, int64_t n_lanes, pc_window box, pc_place at);
     void (*load)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes, pc_window box, REAL *tile);
     REAL (*get)(const pc_arrays *arrays, int64_t at);
-    void (*store)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t n_lanes, pc_window box, int64_t at,
-                  int64_t residual_at);
+    void (*store)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t n_lanes, int64_t ld_m, pc_window box,
+                  pc_place at);
 } NAME(winograd_io);
 
 typedef struct NAME(winograd_job) {
@@ -160,7 +161,7 @@ INLINE void NAME(winograd_input)(const int ah, const int aw, const NAME(winograd
                            ((k->n_cols - 1) * s->m_w + aw) * s->step_w, s->step_h};
     const int64_t at = n * p->ld_x.n + d * p->ld_x.d + (k->g * p->c_in + chunk * LANES) * p->ld_x.c;
     if (chunk + 1 < chunks)
-        job->io.expect(p, job->arrays, 0, at + LANES * p->ld_x.c, pc_min(LANES, p->c_in - (chunk + 1) * LANES), box);
+        job->io.expect(p, job->arrays, at + LANES * p->ld_x.c, pc_min(LANES, p->c_in - (chunk + 1) * LANES), box);
     job->io.load(p, job->arrays, at, pc_min(LANES, p->c_in - chunk * LANES), box, local);
     REAL *const turned = local + box.rows * box.cols * LANES;
     for (int64_t r = 0; r < n_rows; r++) {
@@ -351,8 +352,8 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
     if (box.rows <= 0) /* a phase with fewer rows than the others */
         return;
 
-    const int64_t at = n * p->ld_out.n + m_all * p->ld_out.c + d_out * p->ld_out.d;
-    job->io.expect(p, job->arrays, 1, at, n_lanes, box);
+    const pc_place at = {n, m_all, d_out, 0, 0};
+    job->io.expect_out(p, job->arrays, n_lanes, box, at);
     VEC bias = {0};
     if (job->arrays->bias)
         for (int64_t i = 0; i < n_lanes; i++)
@@ -403,8 +404,7 @@ INLINE void NAME(winograd_output)(const int ah, const int mh, const int aw, cons
             NAME(winograd_mend)(job, k->g, k->slice + slice, m0, n_lanes, box, y);
             break;
         }
-    const int64_t residual_at = n * p->ld_res.n + m_all * p->ld_res.c + d_out * p->ld_res.d;
-    job->io.store(p, job->arrays, y, n_lanes, box, at, residual_at);
+    job->io.store(p, job->arrays, y, n_lanes, 1, box, at);
 }
 
 /* ---- the three stages of one variant ---- */
@@ -573,12 +573,15 @@ PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)
 
 #endif
 
-static void STORED(winograd_expect)(const pc_conv *p, const pc_arrays *arrays, int of_out, int64_t at,
-                                    int64_t n_lanes, pc_window box) {
-    if (of_out)
-        STORED(prefetch_window)((const STORAGE *)arrays->out + at, n_lanes, &p->ld_out, p->h.out, p->w.out, box, 1);
-    else
-        STORED(prefetch_window)((const STORAGE *)arrays->x + at, n_lanes, &p->ld_x, p->h.in, p->w.in, box, 0);
+static void STORED(winograd_expect)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes,
+                                    pc_window box) {
+    STORED(prefetch_window)((const STORAGE *)arrays->x + at, n_lanes, &p->ld_x, p->h.in, p->w.in, box, 0);
+}
+static void STORED(winograd_expect_out)(const pc_conv *p, const pc_arrays *arrays, int64_t n_lanes, pc_window box,
+                                        pc_place at) {
+    if (!p->phases.count)
+        STORED(prefetch_window)((const STORAGE *)arrays->out + pc_at(&p->ld_out, at), n_lanes, &p->ld_out, p->h.out,
+                                p->w.out, box, 1);
 }
 static void STORED(winograd_load)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes,
                                   pc_window box, REAL *tile) {
@@ -587,18 +590,12 @@ static void STORED(winograd_load)(const pc_conv *p, const pc_arrays *arrays, int
 static REAL STORED(winograd_get)(const pc_arrays *arrays, int64_t at) {
     return STORED(get)((const STORAGE *)arrays->x + at);
 }
-static void STORED(winograd_store)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t n_lanes, pc_window box,
-                                   int64_t at, int64_t residual_at) {
-    const STORAGE *residual = arrays->residual;
-    STORED(store_channels)(p, y, n_lanes, 1, box, (STORAGE *)arrays->out + at,
-                           residual ? residual + residual_at : NULL);
-}
 
 #define PC_WINOGRAD(m, r, alpha)                                                                                       \
     static void STORED(conv_winograd_f##m##x##r##_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {       \
         pc_set_last_kernel(PC_STRING(PC_PASTE(conv_winograd_f##m##x##r, DTYPE, PC_ISA)));                              \
-        const NAME(winograd_io) io = {STORED(winograd_expect), STORED(winograd_load), STORED(winograd_get),            \
-                                      STORED(winograd_store)};                                                         \
+        const NAME(winograd_io) io = {STORED(winograd_expect), STORED(winograd_expect_out), STORED(winograd_load),     \
+                                      STORED(winograd_get), STORED(store_channels)};                                   \
         NAME(winograd_job) job = {p, arrays, io, pc_winograd_of(p, alpha, LANES), 0};                                  \
         NAME(winograd_blocks)(&job, threads, NAME(winograd_task_f##m##x##r), NAME(winograd_input_task_f##m##x##r),     \
                               NAME(winograd_output_task_f##m##x##r));                                                  \

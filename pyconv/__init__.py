@@ -4,6 +4,7 @@ from . import grad
 from .errors import InvalidProblem, Unsupported
 from .info import info
 from .ops.conv import conv1d, conv2d, conv3d
+from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -23,7 +24,7 @@ from .ops.pool import (
 )
 from .options import options, set_options
 from .prepare import explain, prepare
-from .problem import ConvProblem, PoolProblem, UnpoolProblem
+from .problem import ConvProblem, PoolProblem, TransposedProblem, UnpoolProblem
 from .registry import algorithms
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "ConvProblem",
     "InvalidProblem",
     "PoolProblem",
+    "TransposedProblem",
     "UnpoolProblem",
     "Unsupported",
     "adaptive_avg_pool1d",
@@ -47,6 +49,9 @@ __all__ = [
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "explain",
     "grad",
     "info",

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .ops import call, conv
+from .ops import call
+from .ops.prepared import PREPARED, Prepared
 from .plan import Explanation
 
 __all__ = ["explain", "prepare"]
 
 
-def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any) -> conv.PreparedConv:
+def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any) -> Prepared:
     """Pack the weights of an operation once, to be used many times.
 
     Parameters
     ----------
     function : callable
-        ``pyconv.conv1d``, ``pyconv.conv2d`` or ``pyconv.conv3d``.
+        ``pyconv.conv1d``, ``conv2d``, ``conv3d``, ``conv_transpose1d``, ``conv_transpose2d`` or ``conv_transpose3d``.
     w, bias : array
         As the function takes them; copied.
     **settings
-        ``stride``, ``padding``, ``dilation``, ``groups``, ``padding_mode``, ``activation``, ``algorithm``.
+        The function's other arguments by name, but for ``out`` and ``residual``.
 
     Returns
     -------
-    PreparedConv
-        ``f(x, out=None, residual=None)``. The algorithm is chosen at the first shape of x, and again where another
+    Prepared
+        ``f(x, out=None)``, and of an ordinary convolution ``f(x, out=None, residual=None)``. The algorithm is chosen at the first shape of x, and again where another
         shape asks for another; each packing is made once.
 
     Examples
@@ -37,10 +38,9 @@ def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: 
     >>> f(np.ones((1, 3, 32, 32), dtype=np.float32)).shape
     (1, 8, 32, 32)
     """
-    rank = conv.RANKS.get(function)
-    if rank is None:
-        raise _refusal("prepare", function, conv.RANKS)
-    return conv.PreparedConv(rank, w, bias, **settings)
+    if function not in PREPARED:
+        raise _refusal("prepare", function, PREPARED)
+    return PREPARED[function](w, bias, **settings)
 
 
 def explain(function: Callable[..., Any], *arguments: Any, **settings: Any) -> Explanation:

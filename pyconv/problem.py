@@ -6,9 +6,11 @@ the cache key and the bug report in one: ``n1c64h56w56-o64k3s1p1-f32``.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import starmap
 from typing import Any, NamedTuple, Protocol
 
@@ -22,8 +24,11 @@ __all__ = [
     "PADDING_MODES",
     "ConvProblem",
     "Operand",
+    "PhaseAxis",
     "PoolProblem",
     "Problem",
+    "TransposedPart",
+    "TransposedProblem",
     "UnpoolProblem",
     "output_size",
     "pad_index",
@@ -54,6 +59,8 @@ ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", 
 DEFAULT_SLOPES = {"leaky_relu": 0.01, "elu": 1.0}
 #: Sizes beyond this cannot be addressed; the check keeps every product in the kernels' 64-bit integers.
 MAX_ELEMENTS = 1 << 60
+#: Words of a convolution's string that stand for a field.
+_FLAGS = ("channels_last", "bias", "residual")
 AXES = {1: "w", 2: "hw", 3: "dhw"}
 
 Pads = tuple[tuple[int, int], ...]
@@ -210,36 +217,10 @@ class ConvProblem:
     slope: float = 0.0
 
     def __post_init__(self) -> None:
-        rank = len(self.spatial)
-        if rank not in AXES:
-            raise InvalidProblem(f"a convolution has 1, 2 or 3 spatial axes, got {rank}")
-        for name in ("kernel", "stride", "padding", "dilation"):
-            if len(getattr(self, name)) != rank:
-                raise InvalidProblem(f"{name} must have {rank} entries, got {getattr(self, name)}")
-        if min(self.n, self.c_in, *self.spatial) < 0:
-            raise InvalidProblem(f"sizes must not be negative, got n={self.n}, c_in={self.c_in}, {self.spatial}")
-        for name in ("kernel", "stride", "dilation"):
-            if min(getattr(self, name)) < 1:
-                raise InvalidProblem(f"{name} must be >= 1, got {getattr(self, name)}")
-        if min(min(pair) for pair in self.padding) < 0:
-            raise InvalidProblem(f"padding must be >= 0, got {self.padding}; crop x to pad by less than nothing")
-        if self.groups < 1:
-            raise InvalidProblem(f"groups must be >= 1, got {self.groups}")
-        if self.c_out < 1:
-            raise InvalidProblem("w must have at least one output channel, got none")
-        for name in ("c_in", "c_out"):
-            if getattr(self, name) % self.groups:
-                raise InvalidProblem(f"groups must divide {name}: {name}={getattr(self, name)}, groups={self.groups}")
-        if self.padding_mode not in PADDING_MODES:
-            raise InvalidProblem(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got {self.padding_mode!r}")
-        if self.activation is not None and self.activation not in ACTIVATIONS:
-            raise InvalidProblem(f"activation must be None or one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
-        if not math.isfinite(self.slope):
-            raise InvalidProblem(f"the activation's slope must be finite, got {self.slope}")
-        if self.dtype not in FLOATS:
-            raise InvalidProblem(f"dtype must be one of {', '.join(FLOATS)}, got {self.dtype!r}")
+        _check_window(self)
+        _check_epilogue(self)
         for axis, size, kernel, padding, dilation in zip(
-            AXES[rank], self.spatial, self.kernel, self.padding, self.dilation, strict=True
+            AXES[self.rank], self.spatial, self.kernel, self.padding, self.dilation, strict=True
         ):
             reach, padded = dilation * (kernel - 1) + 1, size + sum(padding)
             if reach > padded:
@@ -338,20 +319,7 @@ class ConvProblem:
         text = f"n{self.n}c{self.c_in}{_axes_text(self.spatial)}-o{self.c_out}{_window_text(self)}"
         if self.groups != 1:
             text += f"g{self.groups}"
-        text += f"-{self.dtype}"
-        if self.padding_mode != "zeros":
-            text += f"-{self.padding_mode}"
-        if self.channels_last:
-            text += "-channels_last"
-        if self.bias:
-            text += "-bias"
-        if self.residual:
-            text += "-residual"
-        if self.activation:
-            text += f"-{self.activation}"
-            if self.slope != DEFAULT_SLOPES.get(self.activation, 0.0):
-                text += f"={self.slope!r}"
-        return text
+        return text + f"-{self.dtype}" + _words_text(self)
 
     @classmethod
     def parse(cls, text: str) -> ConvProblem:
@@ -374,18 +342,6 @@ class ConvProblem:
         rank = len(axes)
         if "".join(axis for axis, _ in axes) != AXES[rank]:
             raise InvalidProblem(f"the axes of {text!r} must be w, hw or dhw in this order")
-        found: dict[str, Any] = {}
-        for word in filter(None, words.split("-")):
-            name, _, value = word.partition("=")
-            if name in ACTIVATIONS:
-                found["activation"] = name
-                found["slope"] = float(value) if value else DEFAULT_SLOPES.get(name, 0.0)
-            elif name in PADDING_MODES:
-                found["padding_mode"] = name
-            elif name in {"bias", "residual", "channels_last"}:
-                found[name] = True
-            else:
-                raise InvalidProblem(f"{word!r} in {text!r} is no padding mode, activation, bias or residual")
         return cls(
             n=int(n),
             c_in=int(c_in),
@@ -397,8 +353,350 @@ class ConvProblem:
             dilation=_ints(dilation, rank),
             groups=int(groups or 1),
             dtype=dtype,
-            **found,
+            **_words_of(words, text),
         )
+
+
+class PhaseAxis(NamedTuple):
+    """Where the results of a part of a transposed convolution lie along one axis (csrc/pyconv.h, pc_phase_axis).
+
+    Result u of phase a is element ``first + stride u + step a`` of an axis of ``size`` elements, where there is one.
+    """
+
+    n: int
+    stride: int
+    step: int
+    first: int
+    size: int
+
+
+class TransposedPart(NamedTuple):
+    """An ordinary convolution of stride 1 that computes some phases of a transposed one, all with the same taps.
+
+    Attributes
+    ----------
+    conv : ConvProblem
+        Reads x without ``crop`` and has an output channel for each channel and phase.
+    crop : tuple of (before, after)
+        Elements of x along each axis that none of the part's taps reads.
+    phases : tuple of PhaseAxis
+    tap_step : tuple of int
+        Tap j of phase a is tap ``first_tap + a + tap_step (taps - 1 - j)`` of the kernel.
+    first_tap : tuple of int
+    """
+
+    conv: ConvProblem
+    crop: Pads
+    phases: tuple[PhaseAxis, ...]
+    tap_step: tuple[int, ...]
+    first_tap: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Phases of each channel."""
+        return math.prod(axis.n for axis in self.phases)
+
+
+class _PartAxis(NamedTuple):
+    """One axis of a part: taps, dilation, results, padding or crop of x, phases."""
+
+    taps: int
+    dilation: int
+    padding: tuple[int, int]
+    crop: tuple[int, int]
+    phases: PhaseAxis
+    tap_step: int
+    first_tap: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransposedProblem:
+    """A transposed convolution, or (which is the same) the gradient of a convolution with respect to x.
+
+    ``out[n, o, p] = activation(bias[o] + sum over c, a, i with s i + d a - before = p of w[c, o, a] x[n, c, i])``
+
+    Parameters
+    ----------
+    n, c_in, c_out, groups : int
+        Images; channels of the array that is read, and of the one that is written.
+    spatial, kernel, stride, dilation : tuple of int
+        One entry a spatial axis; ``spatial`` are the sizes of the array that is read.
+    padding : tuple of (before, after)
+        Elements of the full result that are left out on each side of each axis.
+    output_padding : tuple of int
+        Elements added behind each axis of the result, where stride makes its size ambiguous.
+    padding_mode : str
+        Of the convolution whose gradient this is: what falls on its border is added where that was read from.
+    dtype, channels_last, bias, activation, slope
+        As in :class:`ConvProblem`.
+    gradient : bool
+        Whether it is a convolution's gradient.
+    """
+
+    n: int
+    c_in: int
+    c_out: int
+    spatial: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pads
+    output_padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    padding_mode: str = "zeros"
+    dtype: str = "f32"
+    channels_last: bool = False
+    bias: bool = False
+    activation: str | None = None
+    slope: float = 0.0
+    gradient: bool = False
+
+    def __post_init__(self) -> None:
+        _check_window(self)
+        _check_epilogue(self)
+        if min(self.output_padding) < 0:
+            raise InvalidProblem(f"output_padding must be >= 0, got {self.output_padding}")
+        if not self.gradient:
+            for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
+                if extra >= max(stride, dilation):
+                    raise InvalidProblem(
+                        f"output_padding must be smaller than stride or dilation, got {self.output_padding} with "
+                        f"stride {self.stride} and dilation {self.dilation}"
+                    )
+            for axis, size, out in zip(AXES[self.rank], self.spatial, self.out_spatial, strict=True):
+                if size == 0 or out < 1:
+                    raise InvalidProblem(
+                        f"the output would be empty along {axis}: x has {size} elements, which make {out} with kernel "
+                        f"{self.kernel}, stride {self.stride}, padding {self.padding} and dilation {self.dilation}"
+                    )
+        _check_addressable(
+            ("the full output", self.n * self.c_out * math.prod(size + sum(pads) for size, pads in self._padded)),
+            ("the input", math.prod(self.x_shape)),
+            ("the weights", math.prod(self.w_shape)),
+            ("the stride", max(self.stride)),
+            ("the dilation", max(self.dilation)),
+        )
+
+    @property
+    def _padded(self) -> zip[tuple[int, tuple[int, int]]]:
+        return zip((max(0, out) for out in self.out_spatial), self.padding, strict=True)
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.spatial)
+
+    @property
+    def op(self) -> str:
+        """conv_transpose2d, or conv2d-grad-x."""
+        return f"conv{self.rank}d-grad-x" if self.gradient else f"conv_transpose{self.rank}d"
+
+    @property
+    def out_spatial(self) -> tuple[int, ...]:
+        """Output sizes, (d, h, w) order."""
+        axes = zip(self.spatial, self.kernel, self.stride, self.padding, self.dilation, self.output_padding, strict=True)
+        return tuple((size - 1) * s - sum(pads) + d * (k - 1) + 1 + extra for size, k, s, pads, d, extra in axes)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """Shape of the array that is read: x, or grad_output."""
+        return (self.n, self.c_in, *self.spatial)
+
+    @property
+    def w_shape(self) -> tuple[int, ...]:
+        """Shape of w."""
+        return (self.c_in, self.c_out // self.groups, *self.kernel)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of the output."""
+        return (self.n, self.c_out, *self.out_spatial)
+
+    @property
+    def inputs(self) -> tuple[Operand, ...]:
+        """x, or grad_output."""
+        return (Operand("grad_output" if self.gradient else "x", self.x_shape, self.dtype, self.channels_last),)
+
+    @property
+    def outputs(self) -> tuple[Operand, ...]:
+        """The output."""
+        return (Operand("out", self.out_shape, self.dtype, self.channels_last),)
+
+    @property
+    def reduction(self) -> int:
+        """Most products summed into one output element."""
+        axes = zip(self.kernel, self.stride, self.dilation, strict=True)
+        return self.c_in // self.groups * math.prod(-(-k // (s // math.gcd(s, d))) for k, s, d in axes)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the definition: two for each product."""
+        return 2 * math.prod(self.x_shape) * self.c_out // self.groups * math.prod(self.kernel)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of x, w and the output, each counted once."""
+        elements = math.prod(self.x_shape) + math.prod(self.w_shape) + math.prod(self.out_shape)
+        return elements * ITEM_BYTES[self.dtype]
+
+    @property
+    def onto_the_border(self) -> TransposedProblem:
+        """The same with the border as a part of the output."""
+        nothing = ((0, 0),) * self.rank
+        return replace(self, padding=nothing, padding_mode="zeros")
+
+    @property
+    def parts(self) -> tuple[TransposedPart, ...]:
+        """Return the convolutions of stride 1 that it is made of; none sums a tap that is not there.
+
+        Output p = s i + d a - before has the residue of d a modulo s: the taps of one residue are neighbours in steps
+        of s / gcd(s, d), and make a convolution of stride 1 whose results are every s-th output. Phases with as many
+        taps share their windows of x, so they are output channels of one convolution.
+        """
+        return _parts_of(self)
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the parts write every element; those that no tap reaches hold the bias."""
+        written = sum(
+            math.prod(len(_positions(axis, out)) for axis, out in zip(part.phases, part.conv.out_spatial, strict=True))
+            for part in self.parts
+        )
+        return written == math.prod(self.out_spatial)
+
+    def __str__(self) -> str:
+        text = f"n{self.n}c{self.c_in}{_axes_text(self.spatial)}-o{self.c_out}{_window_text(self)}"
+        if any(self.output_padding):
+            text += f"+{_join(self.output_padding)}"
+        if self.groups != 1:
+            text += f"g{self.groups}"
+        return text + f"-{self.dtype}" + _words_text(self)
+
+    @classmethod
+    def parse(cls, op: str, text: str) -> TransposedProblem:
+        """Inverse of ``op`` and ``str``.
+
+        Examples
+        --------
+        >>> problem = TransposedProblem.parse("conv_transpose2d", "n1c64h8w8-o32k3s2p1+1-f32-bias")
+        >>> problem.out_shape, str(problem)
+        ((1, 32, 16, 16), 'n1c64h8w8-o32k3s2p1+1-f32-bias')
+        """
+        name = re.fullmatch(r"conv_transpose([123])d|conv([123])d-grad-x", op)
+        match = re.fullmatch(
+            r"n(\d+)c(\d+)((?:[dhw]\d+){1,3})-o(\d+)k([\dx]+)s([\dx]+)p([\dx:]+)(?:d([\dx]+))?(?:\+([\dx]+))?(?:g(\d+))?"
+            r"-(f\d\d)(.*)",
+            text,
+        )
+        if not name or not match:
+            raise InvalidProblem(f"{op} {text!r} is not a problem; one looks like n1c64h8w8-o32k3s2p1+1-f32")
+        n, c_in, sizes, c_out, kernel, stride, pads, dilation, extra, groups, dtype, words = match.groups()
+        axes = re.findall(r"([dhw])(\d+)", sizes)
+        rank = int(name[1] or name[2])
+        if "".join(axis for axis, _ in axes) != AXES[rank]:
+            raise InvalidProblem(f"the axes of {text!r} must be {AXES[rank]}")
+        return cls(
+            n=int(n),
+            c_in=int(c_in),
+            c_out=int(c_out),
+            spatial=tuple(int(size) for _, size in axes),
+            kernel=_ints(kernel, rank),
+            stride=_ints(stride, rank),
+            padding=_pads(pads, rank),
+            output_padding=_ints(extra or "0", rank),
+            dilation=_ints(dilation, rank),
+            groups=int(groups or 1),
+            dtype=dtype,
+            gradient=bool(name[2]),
+            **_words_of(words, text),
+        )
+
+
+def _positions(axis: PhaseAxis, results: int) -> set[int]:
+    """Return the elements that phases of one axis write."""
+    everything = (axis.first + axis.stride * u + axis.step * a for u in range(results) for a in range(axis.n))
+    return {at for at in everything if 0 <= at < axis.size}
+
+
+#: Phases that share windows compute some results beyond the edges of the output; where these are more than this share,
+#: each phase is a part of its own. Along the last axis phases together are interleaved in registers, so it takes more.
+_WASTE, _WASTE_LAST = 1.12, 1.4
+
+
+def _part_axes(size: int, kernel: int, stride: int, before: int, dilation: int, out: int, waste: float) -> list[_PartAxis]:
+    """Cut one axis into groups of phases that have the same number of taps: two, or one for each phase."""
+    shared = math.gcd(stride, dilation)
+    tap_step, step = stride // shared, dilation // shared
+
+    def results(begin: int, end: int) -> tuple[int, int]:
+        """Return the range of u: result u of phase a is output stride u + dilation (begin + a) - before."""
+        return -(-(before - dilation * (end - 1)) // stride), (out - 1 + before - dilation * begin) // stride
+
+    longer = kernel % tap_step  # phases with one tap more than the others
+    groups = [(0, longer, kernel // tap_step + 1), (longer, min(kernel, tap_step), kernel // tap_step)]
+    if kernel < tap_step:
+        groups = [(0, kernel, 1)]
+    first_u, last_u = results(0, min(kernel, tap_step))
+    if (last_u + 1 - first_u) * stride > waste * out and min(kernel, tap_step) <= 4:
+        groups = [(a, a + 1, taps) for begin, end, taps in groups for a in range(begin, end)]
+    found = []
+    for begin, end, taps in groups:
+        first_u, last_u = results(begin, end)
+        if begin == end or last_u < first_u:
+            continue
+        left = step * (taps - 1) - first_u
+        right = last_u + 1 - size
+        crop = (max(0, -left), max(0, -right))
+        if sum(crop) >= size:  # no result reads anything
+            continue
+        phases = PhaseAxis(end - begin, stride, dilation, stride * first_u + dilation * begin - before, out)
+        found.append(_PartAxis(taps, step, (max(0, left), max(0, right)), crop, phases, tap_step, begin))
+    return found
+
+
+@lru_cache(maxsize=512)
+def _parts_of(problem: TransposedProblem) -> tuple[TransposedPart, ...]:
+    if problem.c_in == 0 or 0 in problem.spatial or problem.n == 0:
+        return ()
+    sizes = zip(
+        problem.spatial,
+        problem.kernel,
+        problem.stride,
+        (before for before, _ in problem.padding),
+        problem.dilation,
+        problem.out_spatial,
+        [_WASTE] * (problem.rank - 1) + [_WASTE_LAST],
+        strict=True,
+    )
+    parts = []
+    for axes in itertools.product(*starmap(_part_axes, sizes)):
+        count = math.prod(axis.phases.n for axis in axes)
+        conv = ConvProblem(
+            n=problem.n,
+            c_in=problem.c_in,
+            c_out=problem.c_out * count,
+            spatial=tuple(size - sum(axis.crop) for size, axis in zip(problem.spatial, axes, strict=True)),
+            kernel=tuple(axis.taps for axis in axes),
+            stride=(1,) * problem.rank,
+            padding=tuple(axis.padding for axis in axes),
+            dilation=tuple(axis.dilation for axis in axes),
+            groups=problem.groups,
+            dtype=problem.dtype,
+            channels_last=problem.channels_last,
+            bias=problem.bias,
+            activation=problem.activation,
+            slope=problem.slope,
+        )
+        parts.append(
+            TransposedPart(
+                conv,
+                tuple(axis.crop for axis in axes),
+                tuple(axis.phases for axis in axes),
+                tuple(axis.tap_step for axis in axes),
+                tuple(axis.first_tap for axis in axes),
+            )
+        )
+    return tuple(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -746,7 +1044,74 @@ def _axes_text(sizes: tuple[int, ...]) -> str:
     return "".join(f"{axis}{size}" for axis, size in zip(AXES[len(sizes)], sizes, strict=True))
 
 
-def _window_text(problem: ConvProblem | PoolProblem) -> str:
+def _check_window(problem: ConvProblem | TransposedProblem) -> None:
+    """Refuse sizes without meaning, whatever the operation."""
+    rank = len(problem.spatial)
+    if rank not in AXES:
+        raise InvalidProblem(f"a convolution has 1, 2 or 3 spatial axes, got {rank}")
+    for name in ("kernel", "stride", "padding", "dilation"):
+        if len(getattr(problem, name)) != rank:
+            raise InvalidProblem(f"{name} must have {rank} entries, got {getattr(problem, name)}")
+    if min(problem.n, problem.c_in, *problem.spatial) < 0:
+        raise InvalidProblem(
+            f"sizes must not be negative, got n={problem.n}, c_in={problem.c_in}, {problem.spatial}"
+        )
+    for name in ("kernel", "stride", "dilation"):
+        if min(getattr(problem, name)) < 1:
+            raise InvalidProblem(f"{name} must be >= 1, got {getattr(problem, name)}")
+    if min(min(pair) for pair in problem.padding) < 0:
+        raise InvalidProblem(f"padding must be >= 0, got {problem.padding}; crop x to pad by less than nothing")
+    if problem.groups < 1:
+        raise InvalidProblem(f"groups must be >= 1, got {problem.groups}")
+    if problem.c_out < 1:
+        raise InvalidProblem("w must have at least one output channel, got none")
+    for name in ("c_in", "c_out"):
+        if getattr(problem, name) % problem.groups:
+            raise InvalidProblem(
+                f"groups must divide {name}: {name}={getattr(problem, name)}, groups={problem.groups}"
+            )
+
+
+def _check_epilogue(problem: ConvProblem | TransposedProblem) -> None:
+    """Refuse words that are none of ours."""
+    if problem.padding_mode not in PADDING_MODES:
+        raise InvalidProblem(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got {problem.padding_mode!r}")
+    if problem.activation is not None and problem.activation not in ACTIVATIONS:
+        raise InvalidProblem(f"activation must be None or one of {', '.join(ACTIVATIONS)}, got {problem.activation!r}")
+    if not math.isfinite(problem.slope):
+        raise InvalidProblem(f"the activation's slope must be finite, got {problem.slope}")
+    if problem.dtype not in FLOATS:
+        raise InvalidProblem(f"dtype must be one of {', '.join(FLOATS)}, got {problem.dtype!r}")
+
+
+def _words_text(problem: ConvProblem | TransposedProblem) -> str:
+    text = "" if problem.padding_mode == "zeros" else f"-{problem.padding_mode}"
+    text += "".join(f"-{word}" for word in _FLAGS if getattr(problem, word, False))
+    if problem.activation:
+        text += f"-{problem.activation}"
+        if problem.slope != DEFAULT_SLOPES.get(problem.activation, 0.0):
+            text += f"={problem.slope!r}"
+    return text
+
+
+def _words_of(words: str, text: str) -> dict[str, Any]:
+    """Inverse of :func:`_words_text`."""
+    found: dict[str, Any] = {}
+    for word in filter(None, words.split("-")):
+        name, _, value = word.partition("=")
+        if name in ACTIVATIONS:
+            found["activation"] = name
+            found["slope"] = float(value) if value else DEFAULT_SLOPES.get(name, 0.0)
+        elif name in PADDING_MODES:
+            found["padding_mode"] = name
+        elif name in _FLAGS:
+            found[name] = True
+        else:
+            raise InvalidProblem(f"{word!r} in {text!r} is no padding mode, activation, bias or residual")
+    return found
+
+
+def _window_text(problem: ConvProblem | PoolProblem | TransposedProblem) -> str:
     pads = tuple(str(a) if a == b else f"{a}:{b}" for a, b in problem.padding)
     text = f"k{_join(problem.kernel)}s{_join(problem.stride)}p{_join(pads)}"
     return text + f"d{_join(problem.dilation)}" if any(d != 1 for d in problem.dilation) else text

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from .algorithm import Array
-from .problem import ConvProblem, PoolProblem, pad_index
+from .problem import ConvProblem, PoolProblem, TransposedProblem, pad_index
 
-__all__ = ["activate", "conv", "conv_blocks", "pool", "pool_grad", "pool_windows", "unpool", "unpool_grad"]
+__all__ = ["activate", "conv", "conv_blocks", "conv_transpose", "conv_transpose_blocks", "pool", "pool_grad", "pool_windows", "unpool", "unpool_grad"]
 
 
 def activate(values: Array, activation: str | None, slope: float = 0.0) -> Array:
@@ -119,6 +119,72 @@ def conv(problem: ConvProblem, x: Array, w: Array, bias: Array | None = None, re
     """Return the whole output in float64; shapes are ``problem.x_shape``, ``w_shape``, (c_out,), ``out_shape``."""
     out = np.empty(problem.out_shape)
     for where, values in conv_blocks(problem, x, w, bias, residual, max_bytes=64 << 20):
+        out[where] = values
+    return out
+
+
+def _reached(problem: TransposedProblem, axis: int, tap: int) -> tuple[slice, slice]:
+    """Elements of x along an axis whose product with a tap lies in the output, and where they lie."""
+    stride, out = problem.stride[axis], problem.out_spatial[axis]
+    start = tap * problem.dilation[axis] - problem.padding[axis][0]
+    first = max(0, -(start // stride))
+    last = min(problem.spatial[axis] - 1, (out - 1 - start) // stride)
+    at = start + first * stride
+    return slice(first, max(first, last + 1)), slice(at, at + stride * max(0, last + 1 - first), stride)
+
+
+def conv_transpose_blocks(
+    problem: TransposedProblem, x: Array, w: Array, bias: Array | None, max_bytes: int
+) -> Iterator[tuple[tuple[Any, ...], Array]]:
+    """Yield (index into the output, float64 values) block by block: every element of x spread over its window.
+
+        out[n, o, s i + d a - before] += w[c, o, a] x[n, c, i]
+
+    Only products of elements of x exist: there is no padded zero that an infinite weight could turn into NaN. The
+    values have their bias and activation.
+    """
+    if problem.padding_mode != "zeros":
+        whole = problem.onto_the_border
+        for where, values in conv_transpose_blocks(whole, x, w, bias, max_bytes):
+            yield where, _fold_border(problem, values)
+        return
+    c_in, c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
+    each = 8 * (math.prod(problem.out_spatial) + 2 * math.prod(problem.spatial))
+    channels = max(1, min(c_out, max_bytes // max(1, each)))
+    for n, g, first in itertools.product(range(problem.n), range(problem.groups), range(0, c_out, channels)):
+        last = min(c_out, first + channels)
+        total = np.zeros((last - first, *problem.out_spatial))
+        weights: Any = w[g * c_in : (g + 1) * c_in, first:last].astype(np.float64)
+        for tap in itertools.product(*map(range, problem.kernel)):
+            reached = [_reached(problem, axis, a) for axis, a in enumerate(tap)]
+            part = x[(n, slice(g * c_in, (g + 1) * c_in), *(source for source, _ in reached))].astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore"):
+                product = weights[(..., *tap)].T @ part.reshape(c_in, -1)
+                total[(slice(None), *(target for _, target in reached))] += product.reshape(-1, *part.shape[1:])
+        here = slice(g * c_out + first, g * c_out + last)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if bias is not None:
+                total += bias[here].astype(np.float64).reshape(-1, *(1,) * problem.rank)
+        yield (n, here), activate(total, problem.activation, problem.slope)
+
+
+def _fold_border(problem: TransposedProblem, values: Array) -> Array:
+    """Add what lies on the border where the border was read from: the adjoint of padding, axis by axis."""
+    for axis, (before, after) in enumerate(problem.padding):
+        moved = np.moveaxis(values, axis + 1, 0)
+        size = moved.shape[0] - before - after
+        folded = np.zeros((size, *moved.shape[1:]))
+        with np.errstate(invalid="ignore", over="ignore"):
+            for i in range(moved.shape[0]):
+                folded[pad_index(i - before, size, problem.padding_mode)] += moved[i]
+        values = np.moveaxis(folded, 0, axis + 1)
+    return values
+
+
+def conv_transpose(problem: TransposedProblem, x: Array, w: Array, bias: Array | None = None) -> Array:
+    """Return the whole output in float64; shapes are ``problem.x_shape``, ``w_shape``, (c_out,), ``out_shape``."""
+    out = np.empty(problem.out_shape)
+    for where, values in conv_transpose_blocks(problem, x, w, bias, 64 << 20):
         out[where] = values
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from .._ffi import ffi, lib
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
-from ..problem import ITEM_BYTES, ConvProblem
-from . import fft, summation, winograd
+from ..options import current
+from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, TransposedProblem
+from . import fft, summation, transposed, winograd
 
 __all__ = [
     "EPSILON",
@@ -59,6 +61,7 @@ _ACTIVATIONS = {
 WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: waking another costs some microseconds.
 _FLOPS_PER_THREAD = 400_000
+_WEIGHTS_PER_THREAD = 100_000
 
 
 class _Scratch(threading.local):
@@ -187,8 +190,11 @@ class CConv:
             return "standard"
         return "strict" if self.variant is None else winograd.accuracy(problem, self.variant)
 
-    def _blocked(self, call: Call) -> Any:
-        """Return the C description of the call with its blocking, or None where the scratch limit is too small."""
+    def _blocked(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Any:
+        """Return the C description of the call with its blocking, or None where the scratch limit is too small.
+
+        With ``phases`` it is a part of a transposed convolution, and the strides of "out" are those of its output.
+        """
         problem = call.problem
         p = ffi.new("pc_conv *")
         p.n, p.groups = problem.n, problem.groups
@@ -211,6 +217,13 @@ class CConv:
                 ld.n, ld.c = strides[0] // item, strides[1] // item
                 for axis, stride in zip(problem.kernel_axes, strides[2:], strict=True):
                     setattr(ld, axis, stride // item)
+        if phases is not None:
+            p.phases.count = math.prod(axis.n for axis in phases)
+            p.phases.channels_inner = problem.channels_last
+            for name in "dhw":
+                there = dict(zip(problem.kernel_axes, phases, strict=True)).get(name, PhaseAxis(1, 1, 1, 0, 1))
+                axis = getattr(p.phases, name)
+                axis.n, axis.stride, axis.step, axis.first, axis.size = there
         self._set_tile(p, problem)
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
@@ -232,9 +245,9 @@ class CConv:
         by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
         return int(max(1, min(call.threads, by_memory, by_work, p.blk.n_tasks)))
 
-    def workspace(self, call: Call) -> int | None:
+    def workspace(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> int | None:
         """Return the scratch of all threads together."""
-        p = self._blocked(call)
+        p = self._blocked(call, phases)
         return None if p is None else int(p.scratch_bytes) * self._threads(call, p)
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
@@ -284,15 +297,30 @@ class CConv:
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
         return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
 
-    def compile(self, call: Call) -> Runner:
+    def part_weights(self, problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
+        """Return the weights of a part of a transposed convolution, in the type that sums are in."""
+        w = _as_summed(w)
+        p = ffi.new("pc_part *")
+        p.groups, p.channels_inner = problem.groups, problem.channels_last
+        p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
+        axes = zip(problem.kernel, part.phases, part.conv.kernel, part.first_tap, part.tap_step, strict=True)
+        found = [(1, 1, 1, 0, 1)] * (3 - problem.rank) + [(k, axis.n, *taps) for k, axis, *taps in axes]
+        for i, (p.k[i], p.n[i], p.taps[i], p.first[i], p.step[i]) in enumerate(found):
+            pass
+        out = np.empty(part.conv.w_shape, w.dtype)
+        threads = current().threads if w.size > _WEIGHTS_PER_THREAD else 1
+        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), threads)
+        return out
+
+    def compile(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs."""
-        p = self._blocked(call)
+        p = self._blocked(call, phases)
         threads = self._threads(call, p)
         size = int(p.scratch_bytes) * threads
         kernel, run_kernel, null, from_buffer = self.kernel, lib.pc_conv_run, ffi.NULL, ffi.from_buffer
         item = ITEM_BYTES[call.problem.dtype]
         point_x = from_buffer if _is_contiguous(call, "x", item) else address
-        point_out = from_buffer if _is_contiguous(call, "out", item) else address
+        point_out = from_buffer if phases is None and _is_contiguous(call, "out", item) else address
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             status = run_kernel(
@@ -320,7 +348,9 @@ def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
     from . import c_pool
 
-    yield from _kernels()
+    kernels = list(_kernels())
+    yield from kernels
+    yield from transposed.algorithms(kernels)
     yield from c_pool.algorithms(_isas(), isa_in_use())
 
 

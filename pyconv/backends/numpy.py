@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from .. import reference
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..errors import InvalidProblem
-from ..problem import FLOATS, ITEM_BYTES, ConvProblem, PoolProblem, UnpoolProblem
+from ..problem import FLOATS, ITEM_BYTES, ConvProblem, PoolProblem, TransposedProblem, UnpoolProblem
 
 __all__ = ["algorithms"]
 
@@ -33,7 +34,7 @@ class ReferenceConv:
         """Return op.family.dtype@backend."""
         return f"{self.op}.reference.{self.dtype}@numpy"
 
-    def supports(self, problem: ConvProblem) -> Support:
+    def supports(self, problem: ConvProblem | TransposedProblem) -> Support:
         """Return yes: it does everything."""
         return Support()
 
@@ -41,27 +42,28 @@ class ReferenceConv:
         """Return the block of float64 values that it works on."""
         return min(call.max_workspace // 2, 16 << 20)
 
-    def estimate(self, problem: ConvProblem, machine: Machine) -> float:
+    def estimate(self, problem: ConvProblem | TransposedProblem, machine: Machine) -> float:
         """Return a gigaflop a second and a NumPy call for each tap."""
         return problem.flops / 1e9 + 40e-6 * problem.n * problem.groups * int(np.prod(problem.kernel)) + 50e-6
 
-    def accuracy(self, problem: ConvProblem) -> str:
+    def accuracy(self, problem: ConvProblem | TransposedProblem) -> str:
         """Return "strict"."""
         return "strict"
 
-    def error_reach(self, problem: ConvProblem) -> int:
+    def error_reach(self, problem: ConvProblem | TransposedProblem) -> int:
         """Return 0."""
         return 0
 
-    def error_bound(self, problem: ConvProblem) -> float:
+    def error_bound(self, problem: ConvProblem | TransposedProblem) -> float:
         """Return one rounding to the output type, and the float64 sum's."""
-        return EPSILON[self.dtype] + (problem.reduction + 4) * EPSILON["f64"]
+        border = 1 if problem.padding_mode == "zeros" else math.prod(1 + sum(pads) for pads in problem.padding)
+        return EPSILON[self.dtype] + (problem.reduction * border + 4) * EPSILON["f64"]
 
-    def packing(self, problem: ConvProblem) -> str:
+    def packing(self, problem: ConvProblem | TransposedProblem) -> str:
         """Return the name of the order that weights come in."""
         return "plain"
 
-    def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
+    def prepare(self, problem: ConvProblem | TransposedProblem, w: Array, bias: Array | None = None) -> Packed:
         """Return a copy."""
         return w.copy(), None if bias is None else bias.copy()
 
@@ -72,6 +74,24 @@ class ReferenceConv:
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             w, bias = packed
             for where, values in reference.conv_blocks(call.problem, x, w, bias, residual, limit):
+                with np.errstate(over="ignore", invalid="ignore"):
+                    out[where] = values
+            return True
+
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTransposed(ReferenceConv):
+    """The same for transposed convolutions, which have no residual."""
+
+    def compile(self, call: Call) -> Runner:
+        """Return the loop over blocks."""
+        limit = self.workspace(call) or 0
+
+        def run(packed: Packed, x: Array, out: Array) -> bool:
+            w, bias = packed
+            for where, values in reference.conv_transpose_blocks(call.problem, x, w, bias, limit):
                 with np.errstate(over="ignore", invalid="ignore"):
                     out[where] = values
             return True
@@ -175,6 +195,8 @@ def algorithms() -> Iterator[Algorithm]:
     """Return the reference for each operation and element type."""
     for op, dtype in _pool_ops():
         yield ReferencePool(op, dtype)
-    for op in ("conv1d", "conv2d", "conv3d"):
+    for rank in (1, 2, 3):
         for dtype in EPSILON:
-            yield ReferenceConv(op, dtype)
+            yield ReferenceConv(f"conv{rank}d", dtype)
+            yield ReferenceTransposed(f"conv_transpose{rank}d", dtype)
+            yield ReferenceTransposed(f"conv{rank}d-grad-x", dtype)

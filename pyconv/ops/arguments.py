@@ -12,7 +12,7 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, FLOATS, Pads
 
-__all__ = ["activation_of", "as_array", "dtype_of", "is_plain", "numbers", "padding_of", "plain"]
+__all__ = ["activation_of", "as_array", "dtype_of", "hashable", "is_plain", "numbers", "padding_of", "plain"]
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -28,6 +28,11 @@ def as_array(name: str, value: Any) -> Array:
     if hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
     raise TypeError(f"{name} must be an array, got {type(value).__name__}; use numpy.asarray(...) if that is meant")
+
+
+def hashable(value: Any) -> Any:
+    """Return lists as tuples, anything else as it is."""
+    return tuple(hashable(entry) for entry in value) if isinstance(value, (list, tuple)) else value
 
 
 def dtype_of(name: str, dtype: np.dtype[Any], words: Iterable[str] = FLOATS) -> str:

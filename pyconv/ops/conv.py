@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..algorithm import Array, Packed, Runner
+from ..algorithm import Array
 from ..errors import InvalidProblem
-from ..options import Options, current
+from ..options import current
 from ..problem import FLOATS, ConvProblem
-from .arguments import activation_of, as_array, numbers, padding_of, plain
+from .arguments import activation_of, as_array, hashable, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
-    Fresh,
     Key,
     Operation,
     Request,
@@ -32,11 +31,11 @@ from .call import (
     plan_for,
     spatial_axes,
 )
+from .prepared import PREPARED, Prepared, kept_weights
 
-__all__ = ["RANKS", "conv1d", "conv2d", "conv3d"]
+__all__ = ["conv1d", "conv2d", "conv3d"]
 
 _ndarray = np.ndarray
-_empty = np.empty
 
 
 def _problem_of(rank: int, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> ConvProblem:
@@ -106,11 +105,6 @@ _CONV = {
 }
 
 
-def _hashable(value: Any) -> Any:
-    """Return lists as tuples, anything else as it is."""
-    return tuple(_hashable(entry) for entry in value) if isinstance(value, (list, tuple)) else value
-
-
 def _request(
     rank: int,
     x: Any,
@@ -133,7 +127,7 @@ def _request(
         _CONV[rank],
         (x, None if residual is None else as_array("residual", residual)),
         weights,
-        (exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode, _hashable(activation)),
+        (exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode, hashable(activation)),
     )
 
 
@@ -163,7 +157,7 @@ def _convolve(
     if padding.__class__ is not int:
         padding = exact(padding)
     if activation is not None and activation.__class__ is not str:
-        activation = _hashable(activation)
+        activation = hashable(activation)
     if padding_mode.__class__ is not str:
         check_word("padding_mode", padding_mode)
     if algorithm.__class__ is not str:
@@ -352,70 +346,24 @@ def conv3d(
     )
 
 
-#: The functions that prepare() takes, and their number of spatial axes.
-RANKS = {conv1d: 1, conv2d: 2, conv3d: 3}
-REQUESTS.update({function: Explainable(partial(_request, rank), 3) for function, rank in RANKS.items()})
+def _prepared(
+    rank: int,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    activation: Any = None,
+    algorithm: str = "auto",
+) -> Prepared:
+    check_word("padding_mode", padding_mode)
+    settings = (exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode, hashable(activation))
+    return Prepared(_CONV[rank], kept_weights(w, bias), settings, algorithm)
 
 
-class PreparedConv:
-    """A convolution whose weights are packed already; made by :func:`pyconv.prepare`.
-
-    Call it as ``f(x, out=None, residual=None)``. The weights are copied: later changes to them are not seen.
-    """
-
-    __slots__ = ("_algorithm", "_operation", "_plans", "_settings", "_weights")
-
-    def __init__(
-        self,
-        rank: int,
-        w: Any,
-        bias: Any = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        *,
-        padding_mode: str = "zeros",
-        activation: Any = None,
-        algorithm: str = "auto",
-    ) -> None:
-        self._operation = _CONV[rank]
-        check_word("padding_mode", padding_mode)
-        check_word("algorithm", algorithm)
-        numerals = (exact(stride), exact(padding), exact(dilation), exact(groups))
-        self._settings = (*numerals, padding_mode, _hashable(activation))
-        self._weights = Weights(plain(as_array("w", w)), None if bias is None else plain(as_array("bias", bias)))
-        self._algorithm = algorithm
-        self._plans: dict[tuple[Any, ...], tuple[Runner, Packed, Fresh]] = {}
-
-    def __call__(self, x: Any, out: Array | None = None, residual: Any = None) -> Array:
-        """Convolve x; the parameters are those of the function that was prepared."""
-        options = current()
-        if residual is None and x.__class__ is _ndarray and (out is None or is_plain_target(out, x)):
-            key = (x.shape, x.strides, x.dtype, options, None if out is None else (out.shape, out.strides, out.dtype))
-            found = self._plans.get(key)
-            if found is None:
-                found = self._remember(key, options)
-            if found is not None:
-                run, packed, fresh = found
-                result = out
-                if result is None:
-                    result = _empty(fresh.shape, fresh.dtype) if fresh.axes is None else fresh.allocate()
-                if run(packed, x, None, result):
-                    return result
-        if residual is not None:
-            residual = as_array("residual", residual)
-        request = Request(self._operation, (as_array("x", x), residual), self._weights, self._settings)
-        return perform(request, (as_out(out),), self._algorithm, options)[0]  # type: ignore[no-any-return]
-
-    def _remember(self, key: tuple[Any, ...], options: Options) -> tuple[Runner, Packed, Fresh] | None:
-        x, out, weights = key[:3], key[4], self._weights
-        if len(x[0]) != self._operation.rank + 2:
-            return None
-        plan = plan_for(self._operation, (x, None), weights.keys(), (out,), self._settings, self._algorithm, options)
-        if plan is None or plan.is_empty:
-            return None
-        if len(self._plans) >= 256:
-            self._plans.clear()
-        self._plans[key] = found = (plan.run, weights.packed(plan), plan.fresh)
-        return found
+_RANKS = {conv1d: 1, conv2d: 2, conv3d: 3}
+REQUESTS.update({function: Explainable(partial(_request, rank), 3) for function, rank in _RANKS.items()})
+PREPARED.update({function: partial(_prepared, rank) for function, rank in _RANKS.items()})

@@ -1,0 +1,92 @@
+/* Transposed convolution as a convolution of stride 1 with an output channel for each channel and phase: where results go,
+ * and how weights are dealt out. */
+#include "pyconv.h"
+
+pc_phase pc_phase_of(const pc_conv *p, int64_t m) {
+    const pc_phases *s = &p->phases;
+    const int64_t group = m / p->c_out, r = m % p->c_out, channels = p->c_out / s->count;
+    const int64_t phase = s->channels_inner ? r / channels : r % s->count;
+    const int64_t channel = s->channels_inner ? r % channels : r / s->count;
+    return (pc_phase){m, phase / (s->h.n * s->w.n), phase / s->w.n % s->h.n, phase % s->w.n, group * channels + channel};
+}
+
+pc_phase pc_phase_next(const pc_conv *p, pc_phase phase, int64_t step) {
+    const pc_phases *s = &p->phases;
+    if (step != 1 || s->channels_inner)
+        return pc_phase_of(p, phase.m + step);
+    phase.m++;
+    if (++phase.a_w < s->w.n)
+        return phase;
+    phase.a_w = 0;
+    if (++phase.a_h < s->h.n)
+        return phase;
+    phase.a_h = 0;
+    if (++phase.a_d < s->d.n)
+        return phase;
+    phase.a_d = 0;
+    phase.channel++;
+    return phase;
+}
+
+static int64_t phase_index(const pc_phase_axis *axis, int64_t a, int64_t result) {
+    const int64_t at = axis->first + axis->stride * result + axis->step * a;
+    return at < axis->size ? at : -1;
+}
+
+int64_t pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at) {
+    at.m = phase->channel;
+    at.d = phase_index(&p->phases.d, phase->a_d, at.d);
+    at.h = phase_index(&p->phases.h, phase->a_h, at.h);
+    at.w = 0;
+    return at.d < 0 || at.h < 0 ? -1 : pc_at(&p->ld_out, at);
+}
+
+/* ---- weights ---- */
+
+enum { PHASE_CHANNELS = 16 }; /* of a task: its reads are runs of so many kernels */
+
+typedef struct weights_job {
+    const pc_part *part;
+    int64_t item_bytes, taps, kernel, blocks;
+    const char *w;
+    char *to;
+} weights_job;
+
+#define COPY_TAPS(type)                                                                                                \
+    do {                                                                                                               \
+        const type *from = (const type *)(const void *)src;                                                            \
+        type *to = (type *)(void *)dst;                                                                                \
+        for (int64_t d = s->taps[0] - 1; d >= 0; d--)                                                                  \
+            for (int64_t h = s->taps[1] - 1; h >= 0; h--)                                                              \
+                for (int64_t w = s->taps[2] - 1; w >= 0; w--)                                                          \
+                    *to++ = from[(d * s->step[0] * s->k[1] + h * s->step[1]) * s->k[2] + w * s->step[2]];              \
+    } while (0)
+
+static void weights_task(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const weights_job *job = ctx;
+    const pc_part *s = job->part;
+    const int64_t g = task / job->blocks, first = task % job->blocks * PHASE_CHANNELS;
+    const int64_t last = pc_min(s->c_out, first + PHASE_CHANNELS), count = s->n[0] * s->n[1] * s->n[2];
+    for (int64_t c = 0; c < s->c_in; c++)
+        for (int64_t m = first; m < last; m++) {
+            const char *kernel = job->w + ((g * s->c_in + c) * s->c_out + m) * job->kernel * job->item_bytes;
+            for (int64_t phase = 0; phase < count; phase++) {
+                const int64_t a_w = phase % s->n[2], a_h = phase / s->n[2] % s->n[1], a_d = phase / s->n[2] / s->n[1];
+                const int64_t at = ((s->first[0] + a_d) * s->k[1] + s->first[1] + a_h) * s->k[2] + s->first[2] + a_w;
+                const int64_t row = s->channels_inner ? phase * s->c_out + m : m * count + phase;
+                const char *src = kernel + at * job->item_bytes;
+                char *dst = job->to + ((g * s->c_out * count + row) * s->c_in + c) * job->taps * job->item_bytes;
+                if (job->item_bytes == 4)
+                    COPY_TAPS(uint32_t);
+                else
+                    COPY_TAPS(uint64_t);
+            }
+        }
+}
+
+void pc_part_weights(const pc_part *part, int64_t item_bytes, const void *w, void *to, int threads) {
+    weights_job job = {part, item_bytes, part->taps[0] * part->taps[1] * part->taps[2],
+                       part->k[0] * part->k[1] * part->k[2], pc_ceil_div(part->c_out, PHASE_CHANNELS), w, to};
+    pc_parallel(weights_task, &job, part->groups * job.blocks, threads);
+}

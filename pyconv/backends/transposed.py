@@ -1,0 +1,282 @@
+"""Transposed convolutions, and gradients with respect to x, by the convolution kernels of a backend.
+
+Each is a few convolutions of stride 1, its parts (:attr:`pyconv.problem.TransposedProblem.parts`), whose results the
+kernels of one family store where they belong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import reference
+from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
+from ..cost import Machine
+from ..problem import ITEM_BYTES, TransposedPart, TransposedProblem, pad_index
+
+__all__ = ["Transposed", "algorithms"]
+
+#: Families that sum directly: what computes the parts that a family cannot do.
+_DIRECT = ("implicit-gemm", "direct", "depthwise", "depthwise-channels")
+
+
+class _Step(NamedTuple):
+    """A part and the kernel that computes it."""
+
+    part: TransposedPart
+    kernel: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Transposed:
+    """A family of convolution kernels at work on the parts of a transposed convolution.
+
+    Parts that the family cannot do (a single tap, for Winograd) are summed directly.
+    """
+
+    op: str
+    kernel: Any  # an algorithm of ordinary convolution, of the same rank
+    direct: tuple[Any, ...]  # those of _DIRECT
+
+    @property
+    def id(self) -> str:
+        """Return the kernel's id with another operation."""
+        return f"{self.op}.{self.kernel.id.partition('.')[2]}"
+
+    @property
+    def family(self) -> str:
+        """Return the kernel's family."""
+        return str(self.kernel.family)
+
+    @property
+    def dtype(self) -> str:
+        """Return the element type."""
+        return str(self.kernel.dtype)
+
+    @property
+    def backend(self) -> str:
+        """Return the kernel's backend."""
+        return str(self.kernel.backend)
+
+    @property
+    def preferred(self) -> bool:
+        """Whether "auto" may take it."""
+        return bool(self.kernel.preferred)
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this processor has its instruction set."""
+        return bool(getattr(self.kernel, "runs_here", True))
+
+    @property
+    def isa(self) -> str:
+        """Return the instruction set."""
+        return str(self.kernel.isa)
+
+    @property
+    def kernel_name(self) -> str:
+        """Return the name of the kernel that runs last."""
+        return str(self.kernel.kernel_name)
+
+    def _steps(self, problem: TransposedProblem) -> tuple[_Step, ...]:
+        """Return the parts and who computes them, those of the family last; empty where it has no part to do."""
+        return _steps_of(self, problem)
+
+    def supports(self, problem: TransposedProblem) -> Support:
+        """Whether the family can do one of the parts."""
+        if not problem.parts:
+            return Support("needs something to sum")
+        if self._steps(problem):
+            return Support()
+        return Support(self.kernel.supports(problem.parts[0].conv).reason)
+
+    def _calls(self, call: Call) -> Iterator[tuple[_Step, Call]]:
+        problem = call.problem
+        x = call.strides(problem.inputs[0].name)
+        out = call.strides("out")
+        if problem.padding_mode != "zeros":
+            out = _bordered(problem)[1]
+        assert x is not None
+        assert out is not None
+        for step in self._steps(_unfolded(problem)):
+            yield step, Call(step.part.conv, (("x", x), ("out", out)), call.threads, call.max_workspace)
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the largest of the parts', and an image with its border where that has to be folded."""
+        largest = 0
+        for step, part_call in self._calls(call):
+            size = step.kernel.workspace(part_call, step.part.phases)
+            if size is None:
+                return None
+            largest = max(largest, size)
+        if call.problem.padding_mode == "zeros":
+            return largest
+        image = math.prod(_bordered(call.problem)[0]) * ITEM_BYTES[self.dtype]
+        return largest + image if image <= call.max_workspace else None
+
+    def estimate(self, problem: TransposedProblem, machine: Machine) -> float:
+        """Return the sum of the parts, and what it takes to store results apart and to pack the weights of a gradient."""
+        steps = self._steps(problem)
+        seconds = sum(step.kernel.estimate(step.part.conv, machine) for step in steps)
+        scattered = sum(
+            math.prod(step.part.conv.out_shape)
+            for step in steps
+            if step.part.phases[-1].stride > 1 and step.part.phases[-1].n == 1
+        )
+        return float(seconds) + 0.3e-9 * scattered
+
+    def accuracy(self, problem: TransposedProblem) -> str:
+        """Return the least strict of the parts'."""
+        return max((step.kernel.accuracy(step.part.conv) for step in self._steps(problem)), key=_LOOSER.index)
+
+    def error_bound(self, problem: TransposedProblem) -> float:
+        """Return the largest of the parts' bounds."""
+        border = 0.0
+        if problem.padding_mode != "zeros":  # the sums of what is folded are rounded to the arrays' type
+            epsilon = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}[problem.dtype]
+            border = math.prod(1 + before + after for before, after in problem.padding) * epsilon
+        return border + max(step.kernel.error_bound(step.part.conv) for step in self._steps(problem))
+
+    def error_reach(self, problem: TransposedProblem) -> int:
+        """Return the largest of the parts' reaches, in elements of x."""
+        return max(step.kernel.error_reach(step.part.conv) for step in self._steps(problem))
+
+    def packing(self, problem: TransposedProblem) -> str:
+        """Name the parts and their kernels' orders of weights."""
+        words = (f"{step.part.conv.kernel}:{step.kernel.packing(step.part.conv)}" for step in self._steps(problem))
+        sizes = f"s{problem.stride}p{problem.padding}d{problem.dilation}to{problem.out_spatial}"
+        return f"transposed-{sizes}-{problem.channels_last}-{'/'.join(words)}"
+
+    def prepare(self, problem: TransposedProblem, w: Array, bias: Array | None = None) -> Packed:
+        """Return the packed weights of every part, and what elements hold that no tap reaches."""
+        if not np.isfinite(w).all():
+            return None, (w.copy(), None if bias is None else bias.copy())
+        packed = []
+        for part, kernel in self._steps(_unfolded(problem)):
+            each = bias
+            if bias is not None:
+                per_group = bias.reshape(problem.groups, -1)
+                each = np.tile(per_group, part.count) if problem.channels_last else np.repeat(per_group, part.count)
+                each = np.ascontiguousarray(each.reshape(-1))
+            packed.append(kernel.prepare(part.conv, kernel.part_weights(problem, part, w), each))
+        return packed, (w, bias)
+
+    def compile(self, call: Call) -> Runner:
+        """Return the loop over the parts."""
+        problem = call.problem
+        steps = []
+        for step, part_call in self._calls(call):
+            crop = None
+            if any(map(sum, step.part.crop)):
+                ends = zip(step.part.crop, problem.spatial, strict=True)
+                crop = (slice(None), slice(None), *(slice(a, size - b) for (a, b), size in ends))
+            steps.append((crop, step.kernel.compile(part_call, step.part.phases)))
+        covered = _unfolded(problem).is_covered
+
+        def convolve(packed: Packed, x: Array, out: Array) -> bool:
+            parts, (w, bias) = packed
+            if parts is None:
+                # an infinite weight times a padded zero would be NaN where the definition has no product
+                for where, values in reference.conv_transpose_blocks(_unfolded(problem), x, w, bias, _BLOCK_BYTES):
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        out[where] = values
+                return True
+            if not covered:
+                out[...] = _background(problem, bias)
+            return all(
+                run(weights, x if crop is None else x[crop], None, out)
+                for weights, (crop, run) in zip(parts, steps, strict=True)
+            )
+
+        return convolve if problem.padding_mode == "zeros" else _folding(problem, convolve)
+
+
+_LOOSER = ("strict", "standard", "fast")
+_BLOCK_BYTES = 16 << 20
+
+
+@lru_cache(maxsize=1024)
+def _steps_of(algorithm: Transposed, problem: TransposedProblem) -> tuple[_Step, ...]:
+    own, others = [], []
+    for part in _unfolded(problem).parts:
+        if algorithm.kernel.supports(part.conv):
+            own.append(_Step(part, algorithm.kernel))
+            continue
+        able = [kernel for kernel in algorithm.direct if kernel.supports(part.conv)]
+        if not able:
+            return ()
+        others.append(_Step(part, _fastest(able, part)))
+    return (*others, *own) if own else ()
+
+
+def _fastest(kernels: list[Any], part: TransposedPart) -> Any:
+    machine = Machine.of_lanes(kernels[0].lanes)
+    return min(kernels, key=lambda kernel: (kernel.estimate(part.conv, machine), kernel.id))
+
+
+def _unfolded(problem: TransposedProblem) -> TransposedProblem:
+    """Return what the parts compute: the problem, or one image of it with its border."""
+    return problem if problem.padding_mode == "zeros" else replace(problem.onto_the_border, n=min(1, problem.n))
+
+
+def _background(problem: TransposedProblem, bias: Array | None) -> Any:
+    """Return what elements hold that no tap reaches."""
+    if bias is None:
+        return reference.activate(np.zeros(()), problem.activation, problem.slope)
+    values = reference.activate(bias.astype(np.float64), problem.activation, problem.slope)
+    return values.reshape(-1, *(1,) * problem.rank)
+
+
+def _bordered(problem: TransposedProblem) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return shape and byte strides of one image of the result with its border."""
+    shape = (1, problem.c_out, *problem.onto_the_border.out_spatial)
+    return shape, tuple(ITEM_BYTES[problem.dtype] * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def _folding(problem: TransposedProblem, convolve: Runner) -> Runner:
+    """Return the function that computes image by image with the border, and adds that where it was read from."""
+    shape, _ = _bordered(problem)
+    borders = []
+    for axis, ((before, after), size) in enumerate(zip(problem.padding, problem.out_spatial, strict=True)):
+        outside = (*range(-before, 0), *range(size, size + after))
+        pairs = [(before + i, pad_index(i, size, problem.padding_mode)) for i in outside]
+        borders.append((axis + 2, slice(before, before + size), pairs))
+    inside = (0, slice(None), *(within for _, within, _ in borders))
+
+    def run(packed: Packed, x: Array, out: Array) -> bool:
+        whole = np.empty(shape, out.dtype)
+        for n in range(problem.n):
+            if not convolve(packed, x[n : n + 1], whole):
+                return False
+            with np.errstate(over="ignore", invalid="ignore"):
+                for axis, within, pairs in borders:
+                    moved = np.moveaxis(whole, axis, 0)
+                    for border, target in pairs:
+                        moved[within][target] += moved[border]
+            out[n] = whole[inside]
+        return True
+
+    return run
+
+
+def algorithms(kernels: Iterable[Algorithm]) -> Iterator[Transposed]:
+    """Yield a transposed convolution and a gradient for each kernel of ordinary convolution."""
+    kernels = list(kernels)
+    for kernel in kernels:
+        direct = tuple(
+            k
+            for k in kernels
+            if k.op == kernel.op and k.dtype == kernel.dtype and k.family in _DIRECT and _isa(k) == _isa(kernel)
+        )
+        rank = kernel.op[4]
+        for op in (f"conv_transpose{rank}d", f"conv{rank}d-grad-x"):
+            yield Transposed(op, kernel, direct)
+
+
+def _isa(kernel: Algorithm) -> str:
+    return str(getattr(kernel, "isa", ""))

@@ -1,0 +1,89 @@
+"""A call whose weights are packed already: what :func:`pyconv.prepare` returns, for every operation that has weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..algorithm import Array, Packed, Runner
+from ..options import Options, current
+from .arguments import as_array, plain
+from .call import Fresh, Operation, Request, Weights, as_out, check_word, is_plain_target, perform, plan_for
+
+__all__ = ["PREPARED", "Prepared", "kept_weights"]
+
+_ndarray = np.ndarray
+_empty = np.empty
+#: Shapes that a prepared call remembers the way of.
+_MOST_PLANS = 256
+
+
+def kept_weights(*arrays: Any) -> Weights:
+    """Return copies of weights, in native byte order; the first one has to be there."""
+    names = ("w", "bias")
+    first, *others = (
+        plain(as_array(name, array)) if array is not None or name == "w" else None
+        for name, array in zip(names, arrays, strict=True)
+    )
+    return Weights(first, *others)
+
+
+class Prepared:
+    """An operation with its weights, packed once for each order that its algorithms ask for.
+
+    Call it as ``f(x, out=None)``, a convolution also with ``residual=``. The weights are copied: later changes to them
+    are not seen.
+    """
+
+    __slots__ = ("_algorithm", "_operation", "_others", "_plans", "_settings", "_weights")
+
+    def __init__(self, operation: Operation, weights: Weights, settings: tuple[Any, ...], algorithm: str) -> None:
+        check_word("algorithm", algorithm)
+        self._operation = operation
+        self._weights = weights
+        self._settings = settings
+        self._algorithm = algorithm
+        self._others: tuple[None, ...] = (None,) * (len(operation.inputs) - 1)
+        self._plans: dict[tuple[Any, ...], tuple[Runner, Packed, Fresh]] = {}
+
+    def __call__(self, x: Any, out: Array | None = None, residual: Any = None) -> Array:
+        """Run; the parameters are those of the function that was prepared."""
+        options = current()
+        if residual is None and x.__class__ is _ndarray and (out is None or is_plain_target(out, x)):
+            key = (x.shape, x.strides, x.dtype, options, None if out is None else (out.shape, out.strides, out.dtype))
+            found = self._plans.get(key)
+            if found is None:
+                found = self._remember(key, options)
+            if found is not None:
+                run, packed, fresh = found
+                result = out
+                if result is None:
+                    result = _empty(fresh.shape, fresh.dtype) if fresh.axes is None else fresh.allocate()
+                if run(packed, x, *self._others, result):
+                    return result
+        operation, others = self._operation, self._others
+        if residual is not None:
+            if "residual" not in operation.inputs:
+                raise TypeError(f"{operation.name} takes no residual")
+            others = (as_array("residual", residual),)  # type: ignore[assignment]
+        request = Request(operation, (as_array("x", x), *others), self._weights, self._settings)
+        return perform(request, (as_out(out),), self._algorithm, options)[0]  # type: ignore[no-any-return]
+
+    def _remember(self, key: tuple[Any, ...], options: Options) -> tuple[Runner, Packed, Fresh] | None:
+        x, out, weights = key[:3], key[4], self._weights
+        if len(x[0]) != self._operation.rank + 2:
+            return None
+        inputs = (x, *self._others)
+        plan = plan_for(self._operation, inputs, weights.keys(), (out,), self._settings, self._algorithm, options)
+        if plan is None or plan.is_empty:
+            return None
+        if len(self._plans) >= _MOST_PLANS:
+            self._plans.clear()
+        self._plans[key] = found = (plan.run, weights.packed(plan), plan.fresh)
+        return found
+
+
+#: The functions that prepare() takes, and how their weights and settings make a :class:`Prepared`.
+PREPARED: dict[Callable[..., Any], Callable[..., Prepared]] = {}
