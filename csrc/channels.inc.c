@@ -221,8 +221,9 @@ static __attribute__((noinline)) void STORED(store_runs)(const pc_conv *p, const
     const int64_t step = w->stride * p->ld_out.w;
     for (int r = 0; r < n_runs; r++) {
         const pc_lane_run *run = runs + r;
-        const int64_t row = pc_phase_row(p, &run->phase, at), more = run->channels ? 0 : run->n - 1;
-        if (row < 0)
+        const int64_t more = run->channels ? 0 : run->n - 1;
+        int64_t row;
+        if (!pc_phase_row(p, &run->phase, at, &row))
             continue;
         const int64_t first = w->first + run->phase.a_w * w->step + at.w * w->stride;
         const REAL *from = y + run->lane;

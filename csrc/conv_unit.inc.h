@@ -21,6 +21,7 @@ static const pc_kernel kernels[] = {
 #if PC_PIXEL_WINDOWS
     PC_KERNELS(conv_grouped_channels),
 #endif
+    PC_KERNELS(conv_winograd_f3x2), PC_KERNELS(conv_winograd_f5x2),
     PC_KERNELS(conv_winograd_f2x3), PC_KERNELS(conv_winograd_f4x3), PC_KERNELS(conv_winograd_f6x3),
     PC_KERNELS(conv_winograd_f2x5), PC_KERNELS(conv_winograd_f4x5), PC_KERNELS(conv_winograd_f2x7),
     PC_KERNELS(conv_fft),

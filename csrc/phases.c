@@ -33,12 +33,13 @@ static int64_t phase_index(const pc_phase_axis *axis, int64_t a, int64_t result)
     return at < axis->size ? at : -1;
 }
 
-int64_t pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at) {
+int pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at, int64_t *row) {
     at.m = phase->channel;
     at.d = phase_index(&p->phases.d, phase->a_d, at.d);
     at.h = phase_index(&p->phases.h, phase->a_h, at.h);
     at.w = 0;
-    return at.d < 0 || at.h < 0 ? -1 : pc_at(&p->ld_out, at);
+    *row = pc_at(&p->ld_out, at);
+    return at.d >= 0 && at.h >= 0;
 }
 
 /* ---- weights ---- */
@@ -74,7 +75,8 @@ static void weights_task(void *ctx, int64_t task, int worker) {
             for (int64_t phase = 0; phase < count; phase++) {
                 const int64_t a_w = phase % s->n[2], a_h = phase / s->n[2] % s->n[1], a_d = phase / s->n[2] / s->n[1];
                 const int64_t at = ((s->first[0] + a_d) * s->k[1] + s->first[1] + a_h) * s->k[2] + s->first[2] + a_w;
-                const int64_t row = s->channels_inner ? phase * s->c_out + m : m * count + phase;
+                const int64_t number = a_d * s->rank[0] + a_h * s->rank[1] + a_w * s->rank[2];
+                const int64_t row = s->channels_inner ? number * s->c_out + m : m * count + number;
                 const char *src = kernel + at * job->item_bytes;
                 char *dst = job->to + ((g * s->c_out * count + row) * s->c_in + c) * job->taps * job->item_bytes;
                 if (job->item_bytes == 4)

@@ -104,10 +104,11 @@ int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const 
                 const void *residual, void *out, void *scratch, int threads);
 
 /* The weights of one part of a transposed convolution, from (groups * c_in, c_out, k) to (groups * c_out * count, c_in,
- * taps): tap j of phase a is tap first + a + step (taps - 1 - j) of the kernel. Axes are d, h, w. */
+ * taps): tap j of phase a is tap first + a + step (taps - 1 - j) of the kernel, along each axis in the order of memory;
+ * its number is the sum of a * rank. */
 typedef struct pc_part {
     int64_t groups, c_in, c_out, channels_inner; /* channels of a group */
-    int64_t k[3], n[3], taps[3], first[3], step[3];
+    int64_t k[3], n[3], rank[3], taps[3], first[3], step[3];
 } pc_part;
 void pc_part_weights(const pc_part *part, int64_t item_bytes, const void *w, void *to, int threads);
 
@@ -440,8 +441,8 @@ typedef struct pc_phase {
 pc_phase pc_phase_of(const pc_conv *p, int64_t m);
 /* That of channel m + step. */
 pc_phase pc_phase_next(const pc_conv *p, pc_phase phase, int64_t step);
-/* The element of the output array that column 0 of a phase's row stands at; -1 where there is no such row. */
-int64_t pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at);
+/* Whether the output array has a phase's row; the element that its column 0 stands at. */
+int pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at, int64_t *row);
 
 /* Results [begin, end) of a run of n from column w on have an element for phase column a. */
 typedef struct pc_range {

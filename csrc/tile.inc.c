@@ -180,8 +180,8 @@ static __attribute__((noinline)) void STORED(store_phases)(const pc_conv *p, con
                       !p->phases.channels_inner;
     pc_phase phase = pc_phase_of(p, at.m);
     for (int64_t i = 0; i < rows; i++, c += ld_c, phase = pc_phase_next(p, phase, ld_m)) {
-        const int64_t row = pc_phase_row(p, &phase, at);
-        if (row < 0)
+        int64_t row;
+        if (!pc_phase_row(p, &phase, at, &row))
             continue;
         const int64_t first = w->first + phase.a_w * w->step + at.w * w->stride;
         const pc_range run = pc_phase_range(w, phase.a_w, at.w, n);

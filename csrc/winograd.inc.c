@@ -567,7 +567,7 @@ static int64_t NAME(winograd_pack)(const pc_conv *p, int alpha, const REAL *w, R
     static int64_t NAME(conv_winograd_f##m##x##r##_pack)(const pc_conv *p, const void *w, void *packed) {              \
         return NAME(winograd_pack)(p, alpha, w, packed);                                                               \
     }
-PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
+PC_WINOGRAD(3, 2, 4) PC_WINOGRAD(5, 2, 6) PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
 PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)
 #undef PC_WINOGRAD
 
@@ -603,6 +603,6 @@ static REAL STORED(winograd_get)(const pc_arrays *arrays, int64_t at) {
     static int STORED(conv_winograd_f##m##x##r##_plan)(pc_conv *p, int64_t max_scratch_bytes) {                        \
         return pc_plan_winograd(p, PC_TILE_SHAPE, alpha, max_scratch_bytes);                                           \
     }
-PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
+PC_WINOGRAD(3, 2, 4) PC_WINOGRAD(5, 2, 6) PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
 PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)
 #undef PC_WINOGRAD

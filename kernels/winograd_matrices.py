@@ -97,7 +97,17 @@ class Variant:
 
 #: What csrc/winograd.inc.c and kernels/cpu/winograd.py implement, by name.
 VARIANTS = {
-    v.name: v for v in (Variant(2, 3), Variant(4, 3), Variant(6, 3), Variant(2, 5), Variant(4, 5), Variant(2, 7))
+    v.name: v
+    for v in (
+        Variant(3, 2),
+        Variant(5, 2),
+        Variant(2, 3),
+        Variant(4, 3),
+        Variant(6, 3),
+        Variant(2, 5),
+        Variant(4, 5),
+        Variant(2, 7),
+    )
 }
 
 Row = tuple[Number, ...]

@@ -456,6 +456,8 @@ class TransposedProblem:
         _check_epilogue(self)
         if min(self.output_padding) < 0:
             raise InvalidProblem(f"output_padding must be >= 0, got {self.output_padding}")
+        if self.gradient and min(self.out_spatial) < 0:
+            raise InvalidProblem(f"x would have the sizes {self.out_spatial}")
         if not self.gradient:
             for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
                 if extra >= max(stride, dilation):

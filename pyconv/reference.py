@@ -158,6 +158,8 @@ def conv_transpose_blocks(
         for tap in itertools.product(*map(range, problem.kernel)):
             reached = [_reached(problem, axis, a) for axis, a in enumerate(tap)]
             part = x[(n, slice(g * c_in, (g + 1) * c_in), *(source for source, _ in reached))].astype(np.float64)
+            if part.size == 0:
+                continue
             with np.errstate(invalid="ignore", over="ignore"):
                 product = weights[(..., *tap)].T @ part.reshape(c_in, -1)
                 total[(slice(None), *(target for _, target in reached))] += product.reshape(-1, *part.shape[1:])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import strategies as st
 
-from pyconv import ConvProblem, InvalidProblem
+from pyconv import ConvProblem, InvalidProblem, TransposedProblem
 
 #: One line a corner; a failing id can be pasted into ``ConvProblem.parse``.
 PROBLEMS = (
@@ -146,6 +148,17 @@ PROBLEMS = (
     "n2c19h19w18-o37k3s1p1-f32-channels_last-bias-residual-relu",
     "n1c32h8w9-o32k3s1p1-f64-channels_last-tanh",
     "n1c16w40-o16k3s1p1-f32-channels_last",
+    # two taps: the phases of transposed convolutions
+    "n1c17h13w15-o19k2s1p1:0-f32-bias-relu",
+    "n2c20h9w70-o33k2s1p0-f32",
+    "n1c3h11w20-o7k2x1s1p1x0-f64-reflect",
+    "n1c20w77-o12k2s1p1-f64-bias",
+    "n2c9w40-o5k2s1p0-f16",
+    "n1c18w33-o5k2s1p1-f32",
+    "n2c17h13w20-o33k2s1p0-f16-bias-residual-relu",
+    "n1c3d3h9w8-o6k2s1p1-f32-bias",
+    "n1c5d3h9w8-o6k3x2x2s1p1-f64",
+    "n1c5d3h9w8-o6k2x2x1s1p0-f16",
     # nothing to do, or next to nothing (hazard 29)
     "n0c3h8w8-o4k3s1p1-f32",
     "n0c4w8-o4k3s1p1g4-f64-bias",
@@ -296,4 +309,108 @@ def grouped_problems(draw: st.DrawFn, dtype: str) -> ConvProblem:
         residual=draw(st.booleans()),
         activation=activation,
         slope=0.0,
+    )
+
+#: Of transposed convolutions, and of gradients with respect to x: whatever is valid for both is taken for both.
+TRANSPOSED = (
+    # all phases alike (kernel a multiple of stride), interleaved by twos, threes, and whole vectors
+    "n1c16h8w8-o8k4s2p1-f32-bias-relu",
+    "n2c20h9w37-o7k4s2p1-f32",
+    "n1c9h5w6-o12k2s2p0-f32-bias",
+    "n1c5h6w7-o4k6x3s3p1x0-f64-bias",
+    "n1c3h4w5-o2k16s8p4-f32-bias",
+    "n1c2h3w3-o1k64s32p16-f32",
+    "n1c2w9-o3k64s16p24-f64-bias-tanh",
+    "n2c1w40-o1k32s8p12-f32",
+    # phases with more and with fewer taps; rests; asymmetric padding
+    "n1c16h7w7-o9k3s2p1+1-f32-bias",
+    "n1c4h6w9-o6k5s3p2+2-f32",
+    "n2c3h5w8-o5k7x5s2x3p3:1x0:2+1x0-f64-bias",
+    "n1c17h20w21-o16k3s2p0-f32-leaky_relu",
+    # kernels smaller than the stride: what no tap reaches holds the bias
+    "n1c8h7w9-o6k1s2p0-f32-bias-sigmoid",
+    "n2c8h7w9-o6k1s2p0+1-f64",
+    "n1c3h4w5-o2k2x1s4x3p0x1+1-f32-bias",
+    # dilation: with stride, and where both share a factor
+    "n1c5h6w7-o4k3s1p2d2-f32-bias",
+    "n1c5h6w7-o4k3x4s2p1d3x2+1-f64",
+    "n1c3h6w7-o4k3s4p1d6+3-f32-bias",
+    # stride 1: a convolution with the kernel turned round; padding beyond it
+    "n1c19h12w13-o20k3s1p1-f32",
+    "n2c16h9w17-o16k5s1p2-f64-bias",
+    "n1c3h9w8-o2k3s1p4-f32",
+    "n1c4h5w40-o3k2s3p4x7+2-f32-bias",
+    "n1c6h40w41-o4k15s1p7-f32",
+    # groups and depthwise
+    "n1c6h7w8-o9k4s2p1g3-f32-bias",
+    "n2c6h9w20-o6k3s2p1+1g6-f32-bias-relu",
+    "n1c20h7w8-o40k4s2p1g20-f64",
+    "n1c18h14w15-o18k3s1p1g18-f32",
+    "n1c32h9w10-o32k3s1p1g4-f32",
+    "n2c32h9w10-o32k3s1p1g8-f64",
+    "n1c32h9w10-o32k3s1p1g4-f16",
+    # one and three dimensions
+    "n2c5w21-o4k8s4p2-f32-bias",
+    "n1c3d4h5w6-o4k3s2p1+1-f32-bias",
+    "n1c2d3h4w5-o3k2x4x3s2x2x1p0x1x1-f64",
+    "n1c4d3h4w5-o3k3x1x1s1p1x0x0-f32",
+    "n1c3d2h3w4-o2k6x2x1s2x2x1p0-f64",  # phases along axes that kernels exchange
+    # channels-last memory
+    "n2c19h7w8-o21k4s2p1-f32-channels_last-bias-relu",
+    "n1c16h5w6-o5k3s2p1+1-f64-channels_last",
+    "n1c20h5w6-o20k4s2p1g20-f32-channels_last",
+    "n1c3h5w6-o20k8s4p2-f32-channels_last-bias",
+    # float16 storage
+    "n1c20h8w9-o7k4s2p1-f16-bias-relu",
+    "n2c4h6w7-o5k3s2p1+1-f16",
+    "n1c3h4w9-o2k16s8p4-f16-bias",
+    "n1c6h9w10-o6k3s1p1g6-f16",
+    # nothing to do, or next to nothing
+    "n0c3h8w8-o4k4s2p1-f32-bias",
+    "n1c1h1w1-o1k1s1p0-f64",
+    "n1c2h1w1-o3k3s5p0-f32-bias",
+    "n1c40h1w1-o16k4s1p0-f32",
+)
+
+
+@st.composite
+def transposed_problems(draw: st.DrawFn, dtype: str, taps: int | None, depthwise: bool) -> TransposedProblem:
+    """A valid problem of any rank; with ``taps`` one whose phases have so many taps along an axis (or one)."""
+    rank = draw(st.sampled_from((1, 2, 2, 3)))
+    groups = draw(st.sampled_from((1, 3, 17) if depthwise else (1, 1, 1, 2)))
+    each_in, each_out = (1, draw(st.sampled_from((1, 1, 2)))) if depthwise else (
+        draw(st.sampled_from((1, 3, 16, 21))),
+        draw(st.sampled_from((1, 4, 8, 19))),
+    )
+    axes = []
+    for _ in range(rank):
+        stride = draw(st.sampled_from((1, 1, 2, 2, 3, 4)))
+        dilation = draw(st.sampled_from((1, 1, 1, 2, 3)))
+        step = stride // math.gcd(stride, dilation)
+        kernel = draw(st.integers(1, 7 if rank < 3 else 4)) if taps is None else step * draw(st.sampled_from((1, taps)))
+        size = draw(st.integers(1, 20 if rank < 3 else 5))
+        padding = draw(st.integers(0, 5)), draw(st.integers(0, 5))
+        extra = draw(st.integers(0, max(stride, dilation) - 1))
+        out = (size - 1) * stride - sum(padding) + dilation * (kernel - 1) + 1 + extra
+        if out < 1:
+            padding = (0, 0)
+        axes.append((size, kernel, stride, padding, dilation, extra))
+    spatial, kernel_, stride_, padding_, dilation_, extra_ = map(tuple, zip(*axes, strict=True))
+    activation = draw(st.sampled_from((None, "relu", "elu", "tanh")))
+    return TransposedProblem(
+        n=draw(st.sampled_from((1, 1, 2))),
+        c_in=groups * each_in,
+        c_out=groups * each_out,
+        spatial=spatial,
+        kernel=kernel_,
+        stride=stride_,
+        padding=padding_,
+        output_padding=extra_,
+        dilation=dilation_,
+        groups=groups,
+        dtype=dtype,
+        channels_last=draw(st.booleans()) and groups * each_in > 1 and max(spatial) > 1,
+        bias=draw(st.booleans()),
+        activation=activation,
+        slope=1.0 if activation == "elu" else 0.0,
     )

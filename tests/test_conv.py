@@ -25,7 +25,7 @@ from pyconv.algorithm import Algorithm, Call
 
 FUNCTIONS = {1: pyconv.conv1d, 2: pyconv.conv2d, 3: pyconv.conv3d}
 pyconv.algorithms()
-ALGORITHMS = {id: registry.find(id) for id in pyconv.algorithms() if id.startswith("conv")}
+ALGORITHMS = {id: registry.find(id) for rank in (1, 2, 3) for id in pyconv.algorithms(f"conv{rank}d")}
 #: family.dtype@backend, whatever the operation: what hypothesis draws for
 KINDS = sorted({id.split(".", 1)[1] for id in ALGORITHMS})
 

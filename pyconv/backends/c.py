@@ -303,10 +303,19 @@ class CConv:
         p = ffi.new("pc_part *")
         p.groups, p.channels_inner = problem.groups, problem.channels_last
         p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
-        axes = zip(problem.kernel, part.phases, part.conv.kernel, part.first_tap, part.tap_step, strict=True)
-        found = [(1, 1, 1, 0, 1)] * (3 - problem.rank) + [(k, axis.n, *taps) for k, axis, *taps in axes]
-        for i, (p.k[i], p.n[i], p.taps[i], p.first[i], p.step[i]) in enumerate(found):
-            pass
+        counts = dict(zip(part.conv.kernel_axes, (axis.n for axis in part.phases), strict=True))
+        ranks = {"w": 1, "h": counts["w"], "d": counts["w"] * counts.get("h", 1)}
+        axes = zip(
+            problem.kernel,
+            (axis.n for axis in part.phases),
+            (ranks[name] for name in part.conv.kernel_axes),
+            part.conv.kernel,
+            part.first_tap,
+            part.tap_step,
+            strict=True,
+        )
+        found = [(1, 1, 0, 1, 0, 1)] * (3 - problem.rank) + list(axes)
+        p.k, p.n, p.rank, p.taps, p.first, p.step = map(list, zip(*found, strict=True))
         out = np.empty(part.conv.w_shape, w.dtype)
         threads = current().threads if w.size > _WEIGHTS_PER_THREAD else 1
         lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), threads)

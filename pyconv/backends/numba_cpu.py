@@ -33,7 +33,7 @@ from ..kernels.cpu import (
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
-from . import summation, winograd
+from . import summation, transposed, winograd
 
 __all__ = ["algorithms", "last_kernel", "machine"]
 
@@ -160,10 +160,11 @@ class NumbaConv:
         """Whether the kernel can do it."""
         if self.variant is not None:
             return winograd.supports(problem, self.variant)
-        return summation.supports(problem, self.family, self._lanes)
+        return summation.supports(problem, self.family, self.lanes)
 
     @property
-    def _lanes(self) -> int:
+    def lanes(self) -> int:
+        """Return the elements of a vector."""
         return simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]
 
     @staticmethod
@@ -201,7 +202,7 @@ class NumbaConv:
         """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
         if self.family in ("direct", "im2col"):
             return f"panels{gemm.max_rows()}"
-        return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self._lanes}"
+        return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self.lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return the addresses of the reordered weights and the bias (0 for none), and the arrays."""
@@ -285,6 +286,13 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
+    kernels = list(_kernels())
+    yield from kernels
+    yield from transposed.algorithms(kernels)
+
+
+def _kernels() -> Iterator[NumbaConv]:
+    """Every kernel of ordinary convolution."""
     families = ("direct", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
     for op in ("conv1d", "conv2d", "conv3d"):
         grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()

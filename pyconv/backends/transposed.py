@@ -6,6 +6,7 @@ kernels of one family store where they belong.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import numpy as np
 from .. import reference
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
-from ..problem import ITEM_BYTES, TransposedPart, TransposedProblem, pad_index
+from ..problem import ITEM_BYTES, PhaseAxis, TransposedPart, TransposedProblem, pad_index
 
 __all__ = ["Transposed", "algorithms"]
 
@@ -103,14 +104,14 @@ class Transposed:
             out = _bordered(problem)[1]
         assert x is not None
         assert out is not None
-        for step in self._steps(_unfolded(problem)):
+        for step in self._steps(problem):
             yield step, Call(step.part.conv, (("x", x), ("out", out)), call.threads, call.max_workspace)
 
     def workspace(self, call: Call) -> int | None:
         """Return the largest of the parts', and an image with its border where that has to be folded."""
         largest = 0
         for step, part_call in self._calls(call):
-            size = step.kernel.workspace(part_call, step.part.phases)
+            size = _storing(step.kernel).workspace(part_call, step.part.phases)
             if size is None:
                 return None
             largest = max(largest, size)
@@ -157,13 +158,13 @@ class Transposed:
         if not np.isfinite(w).all():
             return None, (w.copy(), None if bias is None else bias.copy())
         packed = []
-        for part, kernel in self._steps(_unfolded(problem)):
+        for part, kernel in self._steps(problem):
             each = bias
             if bias is not None:
                 per_group = bias.reshape(problem.groups, -1)
                 each = np.tile(per_group, part.count) if problem.channels_last else np.repeat(per_group, part.count)
                 each = np.ascontiguousarray(each.reshape(-1))
-            packed.append(kernel.prepare(part.conv, kernel.part_weights(problem, part, w), each))
+            packed.append(kernel.prepare(part.conv, _storing(kernel).part_weights(problem, part, w), each))
         return packed, (w, bias)
 
     def compile(self, call: Call) -> Runner:
@@ -175,7 +176,7 @@ class Transposed:
             if any(map(sum, step.part.crop)):
                 ends = zip(step.part.crop, problem.spatial, strict=True)
                 crop = (slice(None), slice(None), *(slice(a, size - b) for (a, b), size in ends))
-            steps.append((crop, step.kernel.compile(part_call, step.part.phases)))
+            steps.append((crop, _storing(step.kernel).compile(part_call, step.part.phases)))
         covered = _unfolded(problem).is_covered
 
         def convolve(packed: Packed, x: Array, out: Array) -> bool:
@@ -194,6 +195,87 @@ class Transposed:
             )
 
         return convolve if problem.padding_mode == "zeros" else _folding(problem, convolve)
+
+
+def _storing(kernel: Any) -> Any:
+    """Return a kernel that stores the phases of its results apart."""
+    return kernel if hasattr(kernel, "part_weights") else _Apart(kernel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """A kernel that cannot: its results go through an array, image by image."""
+
+    kernel: Any
+
+    @staticmethod
+    def _one_image(call: Call) -> Call:
+        conv = replace(call.problem, n=min(1, call.problem.n))
+        x = call.strides("x")
+        assert x is not None
+        (out,) = conv.outputs
+        return Call(conv, (("x", x), ("out", out.fresh_strides)), call.threads, call.max_workspace)
+
+    def workspace(self, call: Call, phases: tuple[PhaseAxis, ...]) -> int | None:
+        """Return the kernel's, and the array."""
+        image = self._one_image(call)
+        own = self.kernel.workspace(image)
+        array = math.prod(image.problem.out_shape) * ITEM_BYTES[image.problem.dtype]
+        return None if own is None or array > call.max_workspace else own + array
+
+    @staticmethod
+    def part_weights(problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
+        """Return the weights of a part; see csrc/phases.c."""
+        groups, rank = problem.groups, problem.rank
+        kernels = w.reshape(groups, problem.c_in // groups, problem.c_out // groups, *problem.kernel)
+        phases = []
+        for phase in itertools.product(*(range(axis.n) for axis in part.phases)):
+            taps = tuple(
+                slice(first + a, None, step)
+                for first, a, step in zip(part.first_tap, phase, part.tap_step, strict=True)
+            )
+            phases.append(np.flip(kernels[(..., *taps)], tuple(range(-rank, 0))).swapaxes(1, 2))
+        axis = 1 if problem.channels_last else 2
+        return np.ascontiguousarray(np.stack(phases, axis).reshape(part.conv.w_shape))
+
+    def compile(self, call: Call, phases: tuple[PhaseAxis, ...]) -> Runner:
+        """Return the loop over images and phases."""
+        image = self._one_image(call)
+        convolve = self.kernel.compile(image)
+        conv = image.problem
+        places = []
+        for phase in itertools.product(*(range(axis.n) for axis in phases)):
+            ends = [_results(*axis) for axis in zip(phases, phase, conv.out_spatial, strict=True)]
+            places.append((phase, tuple(source for source, _ in ends), tuple(target for _, target in ends)))
+        sizes = tuple(axis.n for axis in phases)
+        channels = conv.c_out // (conv.groups * math.prod(sizes))
+        split = (conv.groups, *sizes, channels) if conv.channels_last else (conv.groups, channels, *sizes)
+
+        def run(packed: Packed, x: Array, residual: None, out: Array) -> bool:
+            if conv.channels_last:
+                memory = np.moveaxis(np.empty((1, *conv.out_spatial, conv.c_out), out.dtype), -1, 1)
+            else:
+                memory = np.empty(conv.out_shape, out.dtype)
+            by_phase = memory[0].reshape(*split, *conv.out_spatial)
+            for n in range(call.problem.n):
+                if not convolve(packed, x[n : n + 1], None, memory):
+                    return False
+                target = out[n].reshape(conv.groups, channels, *out.shape[2:])
+                for phase, source, there in places:
+                    at = (slice(None), *phase) if conv.channels_last else (slice(None), slice(None), *phase)
+                    target[(slice(None), slice(None), *there)] = by_phase[at][(slice(None), slice(None), *source)]
+            return True
+
+        return run
+
+
+def _results(axis: PhaseAxis, phase: int, results: int) -> tuple[slice, slice]:
+    """Return which results of a phase the output has an element for, and these elements."""
+    at = axis.first + axis.step * phase
+    begin = max(0, -(at // axis.stride))
+    end = max(begin, min(results, (axis.size - at + axis.stride - 1) // axis.stride))
+    first = at + begin * axis.stride
+    return slice(begin, end), slice(first, first + axis.stride * (end - begin), axis.stride)
 
 
 _LOOSER = ("strict", "standard", "fast")
@@ -215,7 +297,7 @@ def _steps_of(algorithm: Transposed, problem: TransposedProblem) -> tuple[_Step,
 
 
 def _fastest(kernels: list[Any], part: TransposedPart) -> Any:
-    machine = Machine.of_lanes(kernels[0].lanes)
+    machine = Machine.of_lanes(kernels[0].lanes * max(4, ITEM_BYTES[kernels[0].dtype]) // 4)
     return min(kernels, key=lambda kernel: (kernel.estimate(part.conv, machine), kernel.id))
 
 
