@@ -260,14 +260,16 @@ static __attribute__((noinline)) void STORED(store_box)(const pc_conv *p, const 
             STORED(store_runs)(p, y, runs, n_runs, box.cols, at, out);
             continue;
         }
-        pc_place from = at;
-        for (int64_t first = 0; first < box.cols; first += LANES, from.w += LANES) {
+        pc_phase_place places[LANES];
+        pc_phase_places(p, at, ld_m, n_lanes, places);
+        for (int64_t first = 0; first < box.cols; first += LANES) {
             VEC v[LANES];
 #pragma GCC unroll 16
             for (int i = 0; i < LANES; i++)
                 v[i] = *(const VEC *)(y + pc_min(first + i, box.cols - 1) * LANES);
             NAME(transpose)(v);
-            STORED(store_phases)(p, (const REAL *)v, LANES, n_lanes, ld_m, pc_min(LANES, box.cols - first), from, out);
+            STORED(store_phases)(p, (const REAL *)v, LANES, n_lanes, places, at.w + first,
+                                 pc_min(LANES, box.cols - first), out);
         }
     }
 }

@@ -42,6 +42,14 @@ int pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at, int64_t *
     return at.d >= 0 && at.h >= 0;
 }
 
+void pc_phase_places(const pc_conv *p, pc_place at, int64_t step, int64_t n, pc_phase_place *places) {
+    pc_phase phase = pc_phase_of(p, at.m);
+    for (int64_t i = 0; i < n; i++, phase = pc_phase_next(p, phase, step)) {
+        places[i].exists = pc_phase_row(p, &phase, at, &places[i].row);
+        places[i].a_w = phase.a_w;
+    }
+}
+
 /* ---- weights ---- */
 
 enum { PHASE_CHANNELS = 16 }; /* of a task: its reads are runs of so many kernels */

@@ -444,6 +444,14 @@ pc_phase pc_phase_next(const pc_conv *p, pc_phase phase, int64_t step);
 /* Whether the output array has a phase's row; the element that its column 0 stands at. */
 int pc_phase_row(const pc_conv *p, const pc_phase *phase, pc_place at, int64_t *row);
 
+/* Where n rows of results go, of channels at.m, at.m + step, ... */
+typedef struct pc_phase_place {
+    int64_t row, a_w;
+    int exists;
+} pc_phase_place;
+
+void pc_phase_places(const pc_conv *p, pc_place at, int64_t step, int64_t n, pc_phase_place *places);
+
 /* Results [begin, end) of a run of n from column w on have an element for phase column a. */
 typedef struct pc_range {
     int64_t begin, end;

@@ -170,51 +170,77 @@ INLINE void STORED(prefetch_out)(const pc_conv *p, const STORAGE *out, int64_t r
     }
 }
 
-/* Row i of c[rows][ld_c] is n results of channel at.m + i * ld_m from column at.w on; they go to their phase of a
- * transposed convolution's output. Two phases that are neighbours in memory are interleaved in registers. */
-static __attribute__((noinline)) void STORED(store_phases)(const pc_conv *p, const REAL *c, int64_t ld_c, int64_t rows,
-                                                           int64_t ld_m, int64_t n, pc_place at, STORAGE *out) {
-    const pc_phase_axis *const w = &p->phases.w;
-    const int64_t step = w->stride * p->ld_out.w;
-    const int pairs = w->n == 2 && w->stride == 2 && w->step == 1 && p->ld_out.w == 1 && ld_m == 1 &&
-                      !p->phases.channels_inner;
-    pc_phase phase = pc_phase_of(p, at.m);
-    for (int64_t i = 0; i < rows; i++, c += ld_c, phase = pc_phase_next(p, phase, ld_m)) {
-        int64_t row;
-        if (!pc_phase_row(p, &phase, at, &row))
-            continue;
-        const int64_t first = w->first + phase.a_w * w->step + at.w * w->stride;
-        const pc_range run = pc_phase_range(w, phase.a_w, at.w, n);
-        STORAGE *const to = out + row + first * p->ld_out.w;
-        int64_t e = run.begin;
-        if (pairs && phase.a_w == 0 && i + 1 < rows) {
-            /* the ends of a row, where one of a pair may be missing, are left to the loop below, and to the odd phase */
-            const pc_range odd = pc_phase_range(w, 1, at.w, n);
-            int64_t from = pc_max(run.begin, odd.begin);
-            const int64_t end = pc_min(run.end, odd.end);
-            for (; e < pc_min(from, run.end); e++)
-                STORED(put)(to + 2 * e, c[e]);
-            for (int64_t o = odd.begin; o < pc_min(from, odd.end); o++)
-                STORED(put)(to + 2 * o + 1, c[ld_c + o]);
-            for (; from + LANES <= end; from += LANES) {
-                VEC v[2];
-                NAME(zip)(NAME(load)(c + from), NAME(load)(c + ld_c + from), v);
-                STORED(store)(to + 2 * from, v[0]);
-                STORED(store)(to + 2 * from + LANES, v[1]);
+/* n results of one row to their phase, to + stride e. With stride 2 whole vectors go between the other phase's elements,
+ * which nobody writes at that time, where as many follow in the row. */
+INLINE void STORED(store_phase)(const pc_conv *p, const REAL *c, const pc_phase_place *place, int64_t w, int64_t n,
+                                STORAGE *out) {
+    const pc_phase_axis *const axis = &p->phases.w;
+    const int64_t step = axis->stride * p->ld_out.w, first = axis->first + place->a_w * axis->step + w * axis->stride;
+    const pc_range run = pc_phase_range(axis, place->a_w, w, n);
+    STORAGE *const to = out + place->row + first * p->ld_out.w;
+    int64_t e = run.begin;
+    if (step == 1) {
+        STORED(write)(to + e, c + e, run.end - e);
+        return;
+    }
+    if (step == 2 && p->ld_out.w == 1) {
+        MASK even;
+        for (int i = 0; i < LANES; i++)
+            even[i] = -(i % 2 == 0);
+        for (; e + LANES <= run.end && first + 2 * (e + LANES) <= axis->size; e += LANES) {
+            const VEC v = NAME(load)(c + e);
+            VEC twice[2];
+            NAME(zip)(v, v, twice);
+            for (int i = 0; i < 2; i++) {
+                STORAGE *at = to + 2 * e + i * LANES;
+                STORED(store)(at, NAME(select)(even, twice[i], STORED(load)(at)));
             }
-            for (int64_t o = from; o < odd.end; o++)
-                STORED(put)(to + 2 * o + 1, c[ld_c + o]);
-            for (e = from; e < run.end; e++)
-                STORED(put)(to + 2 * e, c[e]);
-            i++;
-            c += ld_c;
-            phase = pc_phase_next(p, phase, ld_m);
-        } else if (step == 1) {
-            STORED(write)(to + e, c + e, run.end - e);
-        } else {
-            for (; e < run.end; e++)
-                STORED(put)(to + e * step, c[e]);
         }
+    }
+    for (; e < run.end; e++)
+        STORED(put)(to + e * step, c[e]);
+}
+
+/* Row i of c[rows][ld_c], n results from column w on, goes to places[i]. Two phases that are neighbours in memory are
+ * interleaved in registers. */
+static __attribute__((noinline)) void STORED(store_phases)(const pc_conv *p, const REAL *c, int64_t ld_c, int64_t rows,
+                                                           const pc_phase_place *places, int64_t w, int64_t n,
+                                                           STORAGE *out) {
+    const pc_phase_axis *const axis = &p->phases.w;
+    const int pairs = axis->n == 2 && axis->stride == 2 && axis->step == 1 && p->ld_out.w == 1;
+    const int64_t first = axis->first + 2 * w;
+    /* results whose two phases both exist; at an end of the row there may be one of a pair */
+    const int64_t begin = pairs && first < 0 ? (1 - first) / 2 : 0;
+    const int64_t end = pairs ? pc_min(n, (axis->size - first) / 2) : 0;
+    for (int64_t i = 0; i < rows; i++, c += ld_c, places++) {
+        if (!places->exists)
+            continue;
+        if (!pairs || i + 1 == rows || places[0].a_w != 0 || places[1].row != places[0].row || begin >= end) {
+            STORED(store_phase)(p, c, places, w, n, out);
+            continue;
+        }
+        STORAGE *const to = out + places->row + first;
+        int64_t e = begin;
+        for (; e + LANES <= end; e += LANES) {
+            VEC v[2];
+            NAME(zip)(NAME(load)(c + e), NAME(load)(c + ld_c + e), v);
+            STORED(store)(to + 2 * e, v[0]);
+            STORED(store)(to + 2 * e + LANES, v[1]);
+        }
+        for (; e < end; e++) {
+            STORED(put)(to + 2 * e, c[e]);
+            STORED(put)(to + 2 * e + 1, c[ld_c + e]);
+        }
+        for (int a = 0; a < 2; a++, c += ld_c) { /* what the ends have besides */
+            const pc_range run = pc_phase_range(axis, a, w, n);
+            for (e = run.begin; e < begin; e++)
+                STORED(put)(to + 2 * e + a, c[e]);
+            for (e = end; e < run.end; e++)
+                STORED(put)(to + 2 * e + a, c[e]);
+        }
+        c -= ld_c;
+        places++;
+        i++;
     }
 }
 
@@ -230,10 +256,12 @@ static __attribute__((noinline)) void STORED(finish)(const pc_conv *p, const pc_
         if (!activated && p->activation != PC_ACT_NONE)
             NAME(activate)(c, rows * ld_c, p->activation, (REAL)p->slope);
         for (int s = 0; s < n_segments; s++) {
+            pc_phase_place places[16];
             pc_place from = at;
             from.h += segments[s].h;
-            from.w += segments[s].w;
-            STORED(store_phases)(p, c + segments[s].lane, ld_c, rows, 1, segments[s].length, from, out);
+            pc_phase_places(p, from, 1, rows, places);
+            STORED(store_phases)(p, c + segments[s].lane, ld_c, rows, places, at.w + segments[s].w, segments[s].length,
+                                 out);
         }
         return;
     }

@@ -64,13 +64,13 @@ class _Axis:
         if 8 * sum(self.padding) < self.size:
             return 1.0
         outputs = max(1, min(outputs, self.out))
-        live = groups = 0
+        live = 0
         for first in range(0, self.out, outputs):
             last = min(first + outputs, self.out) - 1
             begin = max(0, -(-(self.padding[0] - last * self.stride) // self.dilation))
             end = min(self.k, -(-(self.size + self.padding[0] - first * self.stride) // self.dilation))
-            live, groups = live + max(1, end - begin), groups + 1
-        return live / groups / self.k
+            live += (last + 1 - first) * max(1, end - begin)
+        return live / self.out / self.k
 
 
 @dataclass(frozen=True, slots=True)
