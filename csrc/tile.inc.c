@@ -231,14 +231,15 @@ static __attribute__((noinline)) void STORED(store_phases)(const pc_conv *p, con
             STORED(put)(to + 2 * e, c[e]);
             STORED(put)(to + 2 * e + 1, c[ld_c + e]);
         }
-        for (int a = 0; a < 2; a++, c += ld_c) { /* what the ends have besides */
+        for (int a = 0; a < 2 && end - begin < n; a++) { /* what the ends have besides */
             const pc_range run = pc_phase_range(axis, a, w, n);
+            const REAL *row = c + a * ld_c;
             for (e = run.begin; e < begin; e++)
-                STORED(put)(to + 2 * e + a, c[e]);
+                STORED(put)(to + 2 * e + a, row[e]);
             for (e = end; e < run.end; e++)
-                STORED(put)(to + 2 * e + a, c[e]);
+                STORED(put)(to + 2 * e + a, row[e]);
         }
-        c -= ld_c;
+        c += ld_c;
         places++;
         i++;
     }

@@ -396,6 +396,12 @@ class TransposedPart(NamedTuple):
         """Phases of each channel."""
         return math.prod(axis.n for axis in self.phases)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the results are the output's elements, as an ordinary convolution's are."""
+        sizes = zip(self.phases, self.conv.out_spatial, strict=True)
+        return all(axis == PhaseAxis(1, 1, axis.step, 0, out) for axis, out in sizes)
+
 
 class _PartAxis(NamedTuple):
     """One axis of a part: taps, dilation, results, padding or crop of x, phases."""

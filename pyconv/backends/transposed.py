@@ -111,7 +111,7 @@ class Transposed:
         """Return the largest of the parts', and an image with its border where that has to be folded."""
         largest = 0
         for step, part_call in self._calls(call):
-            size = _storing(step.kernel).workspace(part_call, step.part.phases)
+            size = _workspace(step, part_call)
             if size is None:
                 return None
             largest = max(largest, size)
@@ -176,7 +176,7 @@ class Transposed:
             if any(map(sum, step.part.crop)):
                 ends = zip(step.part.crop, problem.spatial, strict=True)
                 crop = (slice(None), slice(None), *(slice(a, size - b) for (a, b), size in ends))
-            steps.append((crop, _storing(step.kernel).compile(part_call, step.part.phases)))
+            steps.append((crop, _compiled(step, part_call)))
         covered = _unfolded(problem).is_covered
 
         def convolve(packed: Packed, x: Array, out: Array) -> bool:
@@ -195,6 +195,20 @@ class Transposed:
             )
 
         return convolve if problem.padding_mode == "zeros" else _folding(problem, convolve)
+
+
+def _workspace(step: _Step, call: Call) -> int | None:
+    """Return the scratch of one part."""
+    if step.part.is_plain:
+        return step.kernel.workspace(call)  # type: ignore[no-any-return]
+    return _storing(step.kernel).workspace(call, step.part.phases)  # type: ignore[no-any-return]
+
+
+def _compiled(step: _Step, call: Call) -> Runner:
+    """Return the function that computes one part."""
+    if step.part.is_plain:
+        return step.kernel.compile(call)  # type: ignore[no-any-return]
+    return _storing(step.kernel).compile(call, step.part.phases)  # type: ignore[no-any-return]
 
 
 def _storing(kernel: Any) -> Any:

@@ -298,7 +298,7 @@ def conv_transpose2d(
     >>> pyconv.conv_transpose2d(x, w, stride=2, padding=1).shape
     (1, 3, 8, 8)
     >>> pyconv.conv_transpose2d(x, w, stride=2, padding=1)[0, 0, 0, :4]
-    array([4., 8., 8., 8.], dtype=float32)
+    array([2., 4., 4., 4.], dtype=float32)
     """
     request = _request(2, x, w, bias, stride, padding, output_padding, groups, dilation, activation=activation)
     return run(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
