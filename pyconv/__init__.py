@@ -23,13 +23,15 @@ from .ops.pool import (
 )
 from .options import options, set_options
 from .prepare import explain, prepare
-from .problem import ConvProblem, PoolProblem, UnpoolProblem
+from .problem import ConvBiasProblem, ConvProblem, ConvWeightProblem, PoolProblem, UnpoolProblem
 from .registry import algorithms
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConvBiasProblem",
     "ConvProblem",
+    "ConvWeightProblem",
     "InvalidProblem",
     "PoolProblem",
     "UnpoolProblem",
