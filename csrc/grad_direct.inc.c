@@ -256,6 +256,19 @@ static void STORED(grad_load_y)(const STORED(grad_job) *job, const pc_grad_block
         }
 }
 
+/* Asks for the dY of a strip, which is read from as many places as there are channels. */
+static void STORED(grad_expect_y)(const STORED(grad_job) *job, const pc_grad_block *b, const pc_grad_strip *s) {
+    const pc_conv *p = &job->g->conv;
+    const pc_ld *ld = &p->ld_out;
+    for (int64_t j = 0; j < b->n_m; j++)
+        for (int64_t i = 0; i < s->images; i++) {
+            const int64_t o = (b->m0 + j) * LANES;
+            STORED(prefetch_window)(job->y + (s->n + i) * ld->n + (b->g * p->c_out + o) * ld->c + s->d * ld->d,
+                                    pc_min(LANES, p->c_out - o), ld, p->h.out, p->w.out,
+                                    (pc_window){s->h, s->w, s->rows, s->cols, 1}, 0);
+        }
+}
+
 /* Where a row of the product reads x: its offset, and the steps between pixels. */
 typedef struct STORED(grad_source) {
     pc_span h, w;
@@ -350,6 +363,10 @@ static void STORED(grad_direct_task)(void *ctx, int64_t task, int worker) {
         const pc_grad_strip s = pc_grad_strip_of(g, strip);
         STORED(grad_load_y)(job, &b, &s, y_vector, y);
         const REAL *x = STORED(grad_load_x)(job, &b, &s, &source, tile);
+        if (strip + 1 < last) {
+            const pc_grad_strip next = pc_grad_strip_of(g, strip + 1);
+            STORED(grad_expect_y)(job, &b, &next);
+        }
         NAME(grad_product)((NAME(grad_tile_args)){s.images, s.rows, s.cols, x, off, source.image, source.row, source.step,
                                                   y, y_vector, c, n_rows * LANES, strip > first}, b.n_m, n_rows);
     }

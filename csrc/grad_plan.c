@@ -62,6 +62,13 @@ static int64_t even(int64_t all, int64_t most, int64_t *n) {
     return each;
 }
 
+/* The same in whole units. */
+static int64_t even_units(int64_t all, int64_t most, int64_t unit, int64_t *n) {
+    const int64_t each = even(pc_ceil_div(all, unit), most / unit, n) * unit;
+    *n = pc_max(1, pc_ceil_div(all, each));
+    return pc_min(each, pc_max(1, all));
+}
+
 static int64_t taps_of(const pc_conv *p, const pc_grad_cut *k) { return p->d.k * k->kh_block * p->w.k; }
 
 /* Fills in what follows from the blocks and the strips; 0 where a worker needs more than `most` bytes. */
@@ -107,9 +114,14 @@ static int plan_direct(const pc_grad_kernel *kernel, pc_grad *g, int64_t max_scr
     const int64_t lanes = kernel->lanes, vectors = pc_ceil_div(p->c_out, lanes), most = max_scratch_bytes / 2;
     const int widened = kernel->real_bytes != kernel->item_bytes;
     const int by_channels = p->ld_x.c == 1 && p->c_in > 1 && p->ld_x.w != 1;
+    const int short_rows = p->c_in >= lanes && p->w.in < 3 * lanes && p->h.in * p->w.in >= lanes &&
+                           p->ld_x.w == 1 && p->ld_x.h == p->w.in;
     k->tile_order = by_channels ? PC_GRAD_CHANNEL_TILES : PC_GRAD_ROWS;
     if (!widened && !by_channels && stays_inside(&p->d) && stays_inside(&p->h) && stays_inside(&p->w))
         k->tile_order = PC_GRAD_IN_PLACE;
+    else if (short_rows) /* turned plane by plane, not copied row by row */
+        k->tile_order = PC_GRAD_CHANNEL_TILES;
+    const int64_t unit = k->tile_order == PC_GRAD_CHANNEL_TILES ? lanes : 1;
     k->kh_block = even(p->h.k, p->h.k, &k->n_kh_blocks);
     k->m_block = even(vectors, BLOCK_VECTORS, &k->n_m_blocks);
     int64_t pixels = STRIP_PIXELS;
@@ -120,7 +132,9 @@ static int plan_direct(const pc_grad_kernel *kernel, pc_grad *g, int64_t max_scr
         const int roomy = fits(kernel, g, most);
         if (roomy && k->block_elems * kernel->real_bytes <= BLOCK_BYTES && k->tile_elems * kernel->real_bytes <= BLOCK_BYTES)
             break;
-        if (k->c_block > 1)
+        if (k->c_block > unit)
+            k->c_block = even_units(p->c_in, k->c_block / 2, unit, &k->n_c_blocks);
+        else if (k->c_block > 1 && !roomy && k->m_block <= 3)
             k->c_block = even(p->c_in, k->c_block / 2, &k->n_c_blocks);
         else if (k->m_block > 3 || (!roomy && k->m_block > 1))
             k->m_block = even(vectors, k->m_block / 2, &k->n_m_blocks);
@@ -134,8 +148,8 @@ static int plan_direct(const pc_grad_kernel *kernel, pc_grad *g, int64_t max_scr
             return 0;
     }
     split_parts(g, kernel->real_bytes, max_scratch_bytes, PART_PIXELS);
-    while (k->n_blocks * k->parts < TASKS / 2 && k->c_block * taps_of(p, k) >= 64 && k->c_block > 1) {
-        k->c_block = even(p->c_in, k->c_block / 2, &k->n_c_blocks);
+    while (k->n_blocks * k->parts < TASKS / 2 && k->c_block * taps_of(p, k) >= 64 && k->c_block > unit) {
+        k->c_block = even_units(p->c_in, k->c_block / 2, unit, &k->n_c_blocks);
         k->n_blocks = p->groups * k->n_m_blocks * k->n_c_blocks * k->n_kh_blocks;
     }
     return fits(kernel, g, most);
@@ -240,9 +254,10 @@ static int plan_channels(const pc_grad_kernel *kernel, pc_grad *g, int64_t max_s
     const int64_t lanes = kernel->lanes, taps = p->d.k * p->h.k * p->w.k;
     int64_t pixels = 2 * STRIP_PIXELS;
     k->kh_block = even(p->h.k, p->h.k, &k->n_kh_blocks);
-    k->m_block = k->c_block = k->n_m_blocks = k->n_c_blocks = 1;
-    k->n_blocks = pc_ceil_div(p->groups, lanes);
-    k->block_elems = taps * lanes;
+    k->c_block = k->n_m_blocks = k->n_c_blocks = 1;
+    k->m_block = p->ld_out.c == 1 && p->ld_x.c == 1 ? even(pc_ceil_div(p->groups, lanes), 4, &k->n_blocks) : 1;
+    k->n_blocks = pc_ceil_div(pc_ceil_div(p->groups, lanes), k->m_block);
+    k->block_elems = k->m_block * taps * lanes;
     for (;; pixels /= 2) {
         if (pixels == 0)
             return 0;
