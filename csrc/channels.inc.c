@@ -88,6 +88,13 @@ static __attribute__((noinline)) void STORED(load_channels)(const pc_conv *p, co
         } else if (ld->w == 1 && width >= LANES) {
             for (int64_t r = 0; r < height; r++)
                 STORED(turn_in)(src + r * ld_h, ld->c, n_lanes, width, width, 0, inside + r * pitch);
+        } else if (ld->c == 1 && n_lanes == LANES) {
+            for (int64_t r = 0; r < height; r++) {
+                const STORAGE *from = src + r * ld_h;
+                REAL *to = inside + r * pitch;
+                for (int64_t c = 0; c < width; c++, from += ld->w, to += LANES)
+                    *(VEC *)to = STORED(load)(from);
+            }
         } else {
             for (int64_t r = 0; r < height; r++)
                 for (int64_t c = 0; c < width; c++) {

@@ -10,6 +10,7 @@ typedef struct pc_isa {
     const char *name;
     const pc_conv_table *conv;
     const pc_pool_table *pool;
+    const pc_grad_table *grad;
 } pc_isa;
 
 /* Every family of kernels on every instruction set, best first. */
@@ -20,8 +21,9 @@ typedef struct pc_isa {
 #endif
 #define PC_DECLARE(isa)                                                                                                \
     extern const pc_conv_table pc_conv_##isa;                                                                          \
-    extern const pc_pool_table pc_pool_##isa;
-#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa},
+    extern const pc_pool_table pc_pool_##isa;                                                                          \
+    extern const pc_grad_table pc_grad_##isa;
+#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa},
 PC_FOR_ISAS(PC_DECLARE)
 static const pc_isa isas[] = {PC_FOR_ISAS(PC_ENTRY)};
 
@@ -96,3 +98,18 @@ int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *o
     pc_pool_arrays arrays = {x, out, indices, forward, &status, scratch};
     return kernel->run(p, &arrays, threads);
 }
+
+int pc_n_grad_kernels(int isa) { return isas[isa].grad->n; }
+const pc_grad_kernel *pc_grad_kernel_at(int isa, int index) { return &isas[isa].grad->kernels[index]; }
+const char *pc_grad_kernel_name(const pc_grad_kernel *kernel) { return kernel->name; }
+
+int pc_grad_run(const pc_grad_kernel *kernel, const pc_grad *p, const void *grad_output, const void *x, void *out,
+                void *scratch, int threads) {
+    const uintptr_t addresses = (uintptr_t)grad_output | (uintptr_t)x | (uintptr_t)out;
+    if (addresses % (uintptr_t)kernel->item_bytes != 0)
+        return PC_MISALIGNED;
+    const pc_grad_arrays arrays = {grad_output, x, out, scratch};
+    kernel->run(p, &arrays, threads);
+    return PC_OK;
+}
+int pc_grad_kernel_lanes(const pc_grad_kernel *kernel) { return (int)kernel->lanes; }

@@ -152,6 +152,44 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
 /* indices and forward may be NULL where the role does without. */
 int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, int64_t *indices,
                 const void *forward, void *scratch, int threads);
+
+/* What a kernel of the gradients computes. */
+enum pc_grad_role { PC_GRAD_DIRECT, PC_GRAD_PLANAR, PC_GRAD_CHANNELS, PC_GRAD_WINOGRAD_TILES, PC_GRAD_BIAS };
+
+/* How the gradient of a convolution with respect to its weights is cut; a function of the problem alone. A block is some
+ * channels of each side, a strip some pixels of the output; a part sums its share of the strips for one block. */
+typedef struct pc_grad_cut {
+    int64_t h_out, w_out;                /* what a plane of the output is counted in: pixels, or tiles of them */
+    int64_t h_tile, w_tile, images;      /* of a strip; more than one image only where it holds them whole */
+    int64_t n_h_tiles, n_w_tiles, n_strips;
+    int64_t m_block, c_block, kh_block;  /* of a block: output channels (in vectors), input channels, kernel rows */
+    int64_t n_m_blocks, n_c_blocks, n_kh_blocks, n_blocks, parts;
+    int64_t tile_order;                  /* how x lies in a tile: 0 where it is, 1 rows of a plane, 2 channels */
+    int64_t ld_x, ld_y, ld_m;            /* Winograd: elements of both sides and of their product at one point */
+    int64_t tile_elems, y_elems, block_elems;
+} pc_grad_cut;
+
+/* The gradient of the weights of `conv`, whose ld_out is that of the output's gradient; ld_w is the result's, n and c
+ * its output and input channels. The gradient of the bias reads conv's output alone and writes along ld_w.n. */
+typedef struct pc_grad {
+    pc_conv conv;
+    pc_ld ld_w;
+    pc_grad_cut cut;
+    int64_t shared_bytes, scratch_bytes; /* of all workers together, of one; filled by plan() */
+    int64_t n_tasks;
+} pc_grad;
+
+typedef struct pc_grad_kernel pc_grad_kernel;
+
+int pc_n_grad_kernels(int isa);
+const pc_grad_kernel *pc_grad_kernel_at(int isa, int index);
+const char *pc_grad_kernel_name(const pc_grad_kernel *kernel);
+int pc_grad_kernel_lanes(const pc_grad_kernel *kernel);
+/* What is shared is at most four times the scratch of one worker, which is at most half of max_scratch_bytes. */
+int pc_grad_plan(const pc_grad_kernel *kernel, pc_grad *p, int64_t max_scratch_bytes);
+/* scratch holds shared_bytes + threads * scratch_bytes bytes, aligned to 64; x is NULL for the bias. */
+int pc_grad_run(const pc_grad_kernel *kernel, const pc_grad *p, const void *grad_output, const void *x, void *out,
+                void *scratch, int threads);
 /* The name of the kernel that this thread ran last, written by the kernel itself: what tests ask. */
 const char *pc_last_kernel(void);
 
@@ -191,6 +229,20 @@ struct pc_pool_kernel {
     int (*run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads);
 };
 
+typedef struct pc_grad_arrays {
+    const void *y, *x; /* the gradient of the output, and the input */
+    void *out;
+    char *scratch;
+} pc_grad_arrays;
+
+struct pc_grad_kernel {
+    const char *name; /* grad_algo_dtype__isa */
+    int role;
+    int64_t item_bytes, real_bytes, lanes;
+    int64_t alpha; /* of Winograd's transforms */
+    void (*run)(const pc_grad *p, const pc_grad_arrays *arrays, int threads);
+};
+
 /* The kernels of one family on one instruction set: pc_<family>_<isa>. */
 typedef struct pc_conv_table {
     int n;
@@ -200,6 +252,10 @@ typedef struct pc_pool_table {
     int n;
     const pc_pool_kernel *kernels;
 } pc_pool_table;
+typedef struct pc_grad_table {
+    int n;
+    const pc_grad_kernel *kernels;
+} pc_grad_table;
 
 /* Calls run(ctx, task, worker) once for each task in [0, n_tasks), worker in [0, threads). */
 typedef void (*pc_task)(void *ctx, int64_t task, int worker);
@@ -362,6 +418,71 @@ static inline pc_grid_axis pc_grid_axis_of(const pc_axis *axis, int64_t taps, in
     int64_t period = axis->stride / a;
     return (pc_grid_axis){axis->stride, axis->dilation, period, taps < period ? taps : period,
                           outputs + (taps - 1) * axis->dilation / axis->stride};
+}
+
+/* The same axis for kernels that read the tile element by element: neighbouring outputs are `step` elements apart, and
+ * columns that no tap reads are left out only where there is one tap. */
+typedef struct pc_span {
+    pc_grid_axis grid;
+    int64_t step;
+} pc_span;
+
+static inline pc_span pc_span_of(const pc_axis *axis, int64_t taps, int64_t outputs, int may_skip) {
+    if (axis->k == 1 && may_skip)
+        return (pc_span){{axis->stride, 1, 1, 1, outputs}, 1};
+    return (pc_span){{1, axis->dilation, 1, 1, (outputs - 1) * axis->stride + (taps - 1) * axis->dilation + 1},
+                     axis->stride};
+}
+
+/* How x lies in the tile of a gradient of weights. */
+enum { PC_GRAD_IN_PLACE, PC_GRAD_ROWS, PC_GRAD_CHANNEL_TILES };
+
+/* One block: output channels m0 .. m0 + n_m in vectors, input channels, kernel rows. */
+typedef struct pc_grad_block {
+    int64_t g, m0, n_m, c0, n_c, kh0, n_kh;
+} pc_grad_block;
+
+static inline pc_grad_block pc_grad_block_of(const pc_grad *g, int64_t lanes, int64_t block) {
+    const pc_grad_cut *k = &g->cut;
+    const pc_conv *p = &g->conv;
+    const int64_t vectors = (p->c_out + lanes - 1) / lanes;
+    pc_grad_block b;
+    b.m0 = block % k->n_m_blocks * k->m_block;
+    block /= k->n_m_blocks;
+    b.kh0 = block % k->n_kh_blocks * k->kh_block;
+    block /= k->n_kh_blocks;
+    b.c0 = block % k->n_c_blocks * k->c_block;
+    b.g = block / k->n_c_blocks;
+    b.n_m = vectors - b.m0 < k->m_block ? vectors - b.m0 : k->m_block;
+    b.n_kh = p->h.k - b.kh0 < k->kh_block ? p->h.k - b.kh0 : k->kh_block;
+    b.n_c = p->c_in - b.c0 < k->c_block ? p->c_in - b.c0 : k->c_block;
+    return b;
+}
+
+/* Rows of a block's product: its input channels and taps. */
+static inline int64_t pc_grad_rows(const pc_grad *g, const pc_grad_block *b) {
+    return b->n_c * g->conv.d.k * b->n_kh * g->conv.w.k;
+}
+
+/* One strip: images from n on, output depth d, rows and columns. */
+typedef struct pc_grad_strip {
+    int64_t n, images, d, h, rows, w, cols;
+} pc_grad_strip;
+
+static inline pc_grad_strip pc_grad_strip_of(const pc_grad *g, int64_t strip) {
+    const pc_grad_cut *k = &g->cut;
+    const pc_conv *p = &g->conv;
+    pc_grad_strip s;
+    s.w = strip % k->n_w_tiles * k->w_tile;
+    strip /= k->n_w_tiles;
+    s.h = strip % k->n_h_tiles * k->h_tile;
+    strip /= k->n_h_tiles;
+    s.d = strip % p->d.out;
+    s.n = strip / p->d.out * k->images;
+    s.images = p->n - s.n < k->images ? p->n - s.n : k->images;
+    s.rows = k->h_out - s.h < k->h_tile ? k->h_out - s.h : k->h_tile;
+    s.cols = k->w_out - s.w < k->w_tile ? k->w_out - s.w : k->w_tile;
+    return s;
 }
 
 /* Taps of an axis that read more than padding for any of `outputs` neighbouring outputs; never none. All of them where

@@ -132,6 +132,9 @@ INLINE void NAME(winograd_at)(const int alpha, const int m, const VEC *x, VEC *o
     }
 }
 
+#endif
+#if !PC_WIDENED && !PC_TRANSFORMS_ONLY
+
 /* ---- input ---- */
 
 /* One item: one slice, some rows of tiles, one depth tap, LANES channels. */
@@ -572,6 +575,7 @@ PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)
 #undef PC_WINOGRAD
 
 #endif
+#if !PC_TRANSFORMS_ONLY
 
 static void STORED(winograd_expect)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes,
                                     pc_window box) {
@@ -606,3 +610,5 @@ static REAL STORED(winograd_get)(const pc_arrays *arrays, int64_t at) {
 PC_WINOGRAD(3, 2, 4) PC_WINOGRAD(5, 2, 6) PC_WINOGRAD(2, 3, 4) PC_WINOGRAD(4, 3, 6) PC_WINOGRAD(6, 3, 8)
 PC_WINOGRAD(2, 5, 6) PC_WINOGRAD(4, 5, 8) PC_WINOGRAD(2, 7, 8)
 #undef PC_WINOGRAD
+
+#endif

@@ -178,6 +178,21 @@ def error_factor(variant: Variant, axes: int) -> float:
     return _amplification(variant) ** axes
 
 
+@cache
+def gradient_error_factor(variant: Variant, axes: int) -> float:
+    """Bound of the error of a gradient of weights, in units of eps max |dY| max |x| of a tile, for one tile.
+
+    That gradient is G^T of the products of A dY and B^T x: each tap's share of a tile is at most the maximum over taps
+    of sum over q of |G| (sum |A^T|) (sum |B^T|), once an axis.
+    """
+    found = matrices(variant)
+    outputs = [sum(abs(float(row[q])) for row in found.at) for q in range(variant.alpha)]
+    reach = [sum(abs(float(v)) for v in row) for row in found.bt]
+    taps = range(variant.r)
+    factor = max(sum(abs(float(g[j])) * a * b for g, a, b in zip(found.g, outputs, reach, strict=True)) for j in taps)
+    return factor**axes
+
+
 def rounding_steps(variant: Variant, axes: int) -> int:
     """Return the roundings of an output besides those of the sum over channels."""
     return axes * 2 * (variant.alpha + 2) + 2

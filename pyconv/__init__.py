@@ -24,13 +24,15 @@ from .ops.pool import (
 )
 from .options import options, set_options
 from .prepare import explain, prepare
-from .problem import ConvProblem, PoolProblem, TransposedProblem, UnpoolProblem
+from .problem import ConvBiasProblem, ConvProblem, ConvWeightProblem, PoolProblem, TransposedProblem, UnpoolProblem
 from .registry import algorithms
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConvBiasProblem",
     "ConvProblem",
+    "ConvWeightProblem",
     "InvalidProblem",
     "PoolProblem",
     "TransposedProblem",

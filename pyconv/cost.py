@@ -10,9 +10,19 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .problem import ITEM_BYTES, ConvProblem, Problem
+from .problem import ITEM_BYTES, ConvBiasProblem, ConvProblem, ConvWeightProblem, Problem
 
-__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "fft_seconds", "pool_seconds", "winograd_seconds"]
+__all__ = [
+    "NOMINAL_THREADS",
+    "Machine",
+    "bias_gradient_seconds",
+    "conv_seconds",
+    "fft_seconds",
+    "pool_seconds",
+    "weight_gradient_seconds",
+    "winograd_gradient_seconds",
+    "winograd_seconds",
+]
 
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
@@ -355,6 +365,72 @@ def fft_seconds(problem: ConvProblem, machine: Machine, cycles: float) -> float:
     """Seconds of csrc/fft.inc.c, whose cycles backends/fft.py counts for its tile."""
     work = _work(problem, machine)
     return cycles * work.cycle + 0.3 * work.bytes / work.bandwidth + _OVERHEAD + _converting(work)
+
+
+def weight_gradient_seconds(problem: ConvWeightProblem, machine: Machine, family: str) -> float:
+    """Seconds of one of the kernels of a gradient of weights by direct summation (csrc/grad_*.inc.c)."""
+    work = _work(problem.conv, machine)
+    if 0 in (work.pixels, work.c_in):
+        return _OVERHEAD
+    lanes, taps = work.lanes, work.d.k * work.h.k * work.w.k
+    if family == "planar":
+        return _planar_gradient_seconds(work, taps)
+    if family == "depthwise-channels":
+        # one load for each FMA; a plane beyond L1 slows it
+        cycles = work.planes * -(-work.groups // lanes) * 200.0
+        return _roofline(
+            work,
+            efficiency=0.8,
+            lane_use=work.groups / _whole(work.groups, lanes),
+            fixed=1.3 * _turning(work) + cycles * work.cycle,
+        )
+    rows, vectors = work.c_in * taps, -(-work.c_out // lanes)
+    # few rows leave accumulators idle; a strip's sums are added to the block's, and dY is turned for each block
+    blocks = max(1.0, rows * vectors / 4096)
+    cycles = work.groups * vectors * (_turn_cycles(work, work.pixels) * blocks + rows * 6.0)
+    cycles += work.x_size / lanes * 4 * max(1.0, vectors / 12) + work.groups * work.images * 300.0
+    return _roofline(
+        work,
+        efficiency=0.85 * min(1.0, rows / 8),
+        lane_use=work.c_out / (vectors * lanes),
+        fixed=cycles * work.cycle + _converting(work),
+    )
+
+
+def _planar_gradient_seconds(work: _Work, taps: int) -> float:
+    """Seconds of csrc/grad_planar.inc.c: its loads, the gaps between rows, and what each row of a tile costs."""
+    lanes, h, w = work.lanes, work.h, work.w
+    rows = min(4, work.c_out)
+    share = min(1.0, rows * 6 / (rows + 6.0) / 1.2) * 0.9
+    pitch = w.out + (w.k - 1) * w.dilation // w.stride
+    use = w.out * h.out / _whole((h.out - 1) * pitch + w.out, lanes)
+    lines = work.groups * work.planes * (work.c_out * h.out + work.c_in * work.d.k * (h.out * h.stride + h.k))
+    cycles = lines * (8.0 + 2.0 * pitch / lanes) * (1.0 if w.stride == 1 else 1.5)
+    if work.channels_last:
+        cycles += 1.5 * (work.x_size + work.out_size)
+    cycles += work.groups * work.planes * (100.0 + 20.0 * work.c_in * work.c_out * taps / 9)
+    return _roofline(work, efficiency=share, lane_use=use, fixed=cycles * work.cycle + _converting(work))
+
+
+def winograd_gradient_seconds(problem: ConvWeightProblem, machine: Machine, m: int) -> float:
+    """Seconds of csrc/grad_winograd.inc.c: the product, and both sides' transforms for each block of the other."""
+    work = _work(problem.conv, machine)
+    lanes = work.lanes
+    tiles = work.planes * -(-work.h.out // m) * -(-work.w.out // m)
+    points = (m + 2) * (m + 2)
+    c_in, c_out = work.c_in * work.d.k, _whole(work.c_out, lanes)
+    product = 2.0 * work.groups * points * tiles * c_in * c_out / (work.peak * 0.75)
+    chunks, vectors = -(-work.c_in // lanes) * work.d.k, c_out // lanes
+    side = max(1.0, math.sqrt(4096.0 * 36 / points))
+    turns = _turn_cycles(work, float(points)) + points * 5.0
+    transforms = tiles * turns * (chunks * max(1.0, c_out / side) + vectors * max(1.0, c_in / side))
+    inverse = c_in * vectors * points * 4.0
+    return product + work.groups * (transforms + inverse) * work.cycle / NOMINAL_THREADS + 2 * _OVERHEAD
+
+
+def bias_gradient_seconds(problem: ConvBiasProblem, machine: Machine) -> float:
+    """Seconds of a sum that reads every element once (csrc/grad_pairwise.inc.c)."""
+    return problem.bytes / (0.7 * machine.bandwidth(problem.bytes)) + _OVERHEAD
 
 
 def pool_seconds(problem: Problem, machine: Machine) -> float:

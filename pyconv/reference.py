@@ -16,9 +16,22 @@ from typing import Any
 import numpy as np
 
 from .algorithm import Array
-from .problem import ConvProblem, PoolProblem, TransposedProblem, pad_index
+from .problem import ConvProblem, ConvWeightProblem, PoolProblem, TransposedProblem, pad_index
 
-__all__ = ["activate", "conv", "conv_blocks", "conv_transpose", "conv_transpose_blocks", "pool", "pool_grad", "pool_windows", "unpool", "unpool_grad"]
+__all__ = [
+    "activate",
+    "conv",
+    "conv_blocks",
+    "conv_grad_bias",
+    "conv_grad_w",
+    "conv_transpose",
+    "conv_transpose_blocks",
+    "pool",
+    "pool_grad",
+    "pool_windows",
+    "unpool",
+    "unpool_grad",
+]
 
 
 def activate(values: Array, activation: str | None, slope: float = 0.0) -> Array:
@@ -74,6 +87,19 @@ def _blocks(shape: tuple[int, ...], elements: int) -> Iterator[tuple[tuple[int, 
         yield tuple((first, min(step, size - first)) for first, step, size in zip(corner, sizes, shape, strict=True))
 
 
+def _gathered(problem: ConvProblem, planes: Array, tap: tuple[int, ...], block: tuple[tuple[int, int], ...]) -> Array:
+    """Return what one tap reads for a box of outputs, in float64: channels by outputs."""
+    shape = tuple(count for _, count in block)
+    if min(problem.spatial) == 0:
+        return np.zeros((planes.shape[0], *shape))
+    axes = [_source_rows(problem, axis, tap[axis], first, count) for axis, (first, count) in enumerate(block)]
+    everything: Any = slice(None)
+    gathered: Array = planes[(everything, *np.ix_(*(index for index, _ in axes)))].astype(np.float64)
+    for axis, (_, outside) in enumerate(axes):
+        gathered[(everything,) * (axis + 1) + (outside,)] = 0
+    return gathered
+
+
 def conv_blocks(
     problem: ConvProblem, x: Array, w: Array, bias: Array | None, residual: Array | None, max_bytes: int
 ) -> Iterator[tuple[tuple[Any, ...], Array]]:
@@ -93,16 +119,7 @@ def conv_blocks(
             size = int(np.prod(shape))
             total = np.zeros((c_out, size))
             for tap in itertools.product(*map(range, problem.kernel)):
-                axes = [
-                    _source_rows(problem, axis, tap[axis], first, count) for axis, (first, count) in enumerate(block)
-                ]
-                if min(problem.spatial) == 0:
-                    gathered = np.zeros((c_in, *shape))
-                else:
-                    everything: Any = slice(None)
-                    gathered = group[(everything, *np.ix_(*(index for index, _ in axes)))].astype(np.float64)
-                    for axis, (_, outside) in enumerate(axes):
-                        gathered[(everything,) * (axis + 1) + (outside,)] = 0
+                gathered = _gathered(problem, group, tap, block)
                 with np.errstate(invalid="ignore", over="ignore"):
                     total += weights[(..., *tap)] @ gathered.reshape(c_in, size)
             where: tuple[Any, ...] = (n, channels, *(slice(first, first + count) for first, count in block))
@@ -189,6 +206,37 @@ def conv_transpose(problem: TransposedProblem, x: Array, w: Array, bias: Array |
     for where, values in conv_transpose_blocks(problem, x, w, bias, 64 << 20):
         out[where] = values
     return out
+
+
+def conv_grad_w(problem: ConvWeightProblem, grad_output: Array, x: Array, max_bytes: int = 64 << 20) -> Array:
+    """Return the gradient of the weights in float64: sum over n, p of small[n, o, p] * large[n, c, s p - before + d a].
+
+    A padded zero takes part in the sum as a zero.
+    """
+    conv = problem.conv
+    small, large = (x, grad_output) if problem.transposed else (grad_output, x)
+    c_in, c_out = conv.c_in // conv.groups, conv.c_out // conv.groups
+    positions = max(1, max_bytes // (8 * (2 * c_in + 2 * c_out + 4)))
+    out = np.zeros(conv.w_shape)
+    for n, g in itertools.product(range(conv.n), range(conv.groups)):
+        planes, channels = large[n, g * c_in : (g + 1) * c_in], slice(g * c_out, (g + 1) * c_out)
+        for block in _blocks(conv.out_spatial, positions):
+            where: tuple[Any, ...] = (n, channels, *(slice(first, first + count) for first, count in block))
+            size = math.prod(count for _, count in block)
+            values = small[where].astype(np.float64).reshape(c_out, size)
+            for tap in itertools.product(*map(range, conv.kernel)):
+                gathered = _gathered(conv, planes, tap, block).reshape(c_in, size)
+                weights: tuple[Any, ...] = (channels, slice(None), *tap)
+                with np.errstate(invalid="ignore", over="ignore"):
+                    out[weights] += values @ gathered.T
+    return out
+
+
+def conv_grad_bias(grad_output: Array) -> Array:
+    """Return the gradient of the bias in float64: the sum over images and pixels."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        total: Array = grad_output.astype(np.float64).sum(axis=(0, *range(2, grad_output.ndim)))
+    return total
 
 
 def pool_windows(problem: PoolProblem, axis: int) -> list[tuple[slice, int]]:

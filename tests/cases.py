@@ -311,6 +311,7 @@ def grouped_problems(draw: st.DrawFn, dtype: str) -> ConvProblem:
         slope=0.0,
     )
 
+
 #: Of transposed convolutions, and of gradients with respect to x: whatever is valid for both is taken for both.
 TRANSPOSED = (
     # all phases alike (kernel a multiple of stride), interleaved by twos, threes, and whole vectors
@@ -378,9 +379,13 @@ def transposed_problems(draw: st.DrawFn, dtype: str, taps: int | None, depthwise
     """A valid problem of any rank; with ``taps`` one whose phases have so many taps along an axis (or one)."""
     rank = draw(st.sampled_from((1, 2, 2, 3)))
     groups = draw(st.sampled_from((1, 3, 17) if depthwise else (1, 1, 1, 2)))
-    each_in, each_out = (1, draw(st.sampled_from((1, 1, 2)))) if depthwise else (
-        draw(st.sampled_from((1, 3, 16, 21))),
-        draw(st.sampled_from((1, 4, 8, 19))),
+    each_in, each_out = (
+        (1, draw(st.sampled_from((1, 1, 2))))
+        if depthwise
+        else (
+            draw(st.sampled_from((1, 3, 16, 21))),
+            draw(st.sampled_from((1, 4, 8, 19))),
+        )
     )
     axes = []
     for _ in range(rank):

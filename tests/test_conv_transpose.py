@@ -161,9 +161,9 @@ def test_every_algorithm_is_covered(kind: str) -> None:
         return
     planar = [a for a in found if "1d" not in a.op and "3d" not in a.op]
     for algorithm in planar:
-        assert any(
-            algorithm.supports(p) for p in EVERY if p.op == algorithm.op and p.dtype == algorithm.dtype
-        ), algorithm.id
+        assert any(algorithm.supports(p) for p in EVERY if p.op == algorithm.op and p.dtype == algorithm.dtype), (
+            algorithm.id
+        )
 
 
 def supports_stride_one(algorithm: Algorithm) -> bool:
@@ -214,7 +214,9 @@ def test_it_is_the_adjoint(problem: TransposedProblem, seed: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular", "symmetric"])
-@pytest.mark.parametrize("text", ["n2c6h9w8-o5k3s1p1-f64", "n1c3h5w9-o4k5x3s2x1p4:1x3+1x0-f64", "n1c4w9-o4k5s1p4g4-f32"])
+@pytest.mark.parametrize(
+    "text", ["n2c6h9w8-o5k3s1p1-f64", "n1c3h5w9-o4k5x3s2x1p4:1x3+1x0-f64", "n1c4w9-o4k5s1p4g4-f32"]
+)
 def test_gradients_of_padding_modes_are_adjoint_too(text: str, mode: str) -> None:
     rank = len(set("dhw") & set(text.partition("-")[0]))
     problem = replace(TransposedProblem.parse(f"conv{rank}d-grad-x", text), padding_mode=mode)
@@ -252,7 +254,12 @@ def test_memory_layouts(problem: TransposedProblem, layout: str) -> None:
 @pytest.mark.parametrize("where", ["x", "w"])
 def test_values_that_are_not_finite(where: str, value: float) -> None:
     """Where the definition puts them: no padded zero and no missing tap takes part."""
-    for text in ("n1c16h9w10-o6k4s2p1-f32", "n1c4h6w7-o5k3s2p1+1-f32-bias", "n1c6h5w6-o4k3s1p1-f64", "n1c2w9-o3k16s8p4-f32"):
+    for text in (
+        "n1c16h9w10-o6k4s2p1-f32",
+        "n1c4h6w7-o5k3s2p1+1-f32-bias",
+        "n1c6h5w6-o4k3s1p1-f64",
+        "n1c2w9-o3k16s8p4-f32",
+    ):
         rank = len(set("dhw") & set(text.partition("-")[0]))
         problem = TransposedProblem.parse(f"conv_transpose{rank}d", text)
         x, w, bias = make_arrays(problem, integers=True)
@@ -380,6 +387,7 @@ def test_a_convolution_is_the_gradient_of_its_gradient() -> None:
         pyconv.conv_transpose2d(x, w, padding=1, algorithm="direct"),
         pyconv.conv2d(x, turned, padding=1, algorithm="direct"),
     )
-    assert ConvProblem.parse("n2c3h8w9-o5k3s1p1-f64").flops == TransposedProblem.parse(
-        "conv_transpose2d", "n2c3h8w9-o5k3s1p1-f64"
-    ).flops
+    assert (
+        ConvProblem.parse("n2c3h8w9-o5k3s1p1-f64").flops
+        == TransposedProblem.parse("conv_transpose2d", "n2c3h8w9-o5k3s1p1-f64").flops
+    )

@@ -35,8 +35,10 @@ MAY_IMPORT = {
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
     "ops.prepared": {"algorithm", "options", "ops"},
+    "ops.conv_grad": {"errors", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "options", "problem"},
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
+    "backends.c_grad": {"_ffi", "algorithm", "backends", "cost", "kernels", "problem"},
     "backends.transposed": {"algorithm", "cost", "problem", "reference"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
@@ -122,8 +124,11 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = "pool" if "pool" in algorithm.op else "conv"
+            if algorithm.op.endswith(("-grad-w", "-grad-bias")):
+                what = "grad"
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
             file = "pool" if what == "pool" else family.partition("_f")[0]
+            file = f"grad_{file}" if what == "grad" else file
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
             assert f"{what}_{family}" in (root / "csrc" / f"{what}_unit.inc.h").read_text()
 

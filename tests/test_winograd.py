@@ -19,7 +19,7 @@ VARIANTS = list(winograd.VARIANTS.values())
 
 def of_backend(backend: str, word: str = "winograd") -> list[str]:
     """Ids of the variants that "auto" may take."""
-    found = [id for id in pyconv.algorithms() if f".{word}" in id and f"@{backend}" in id]
+    found = [id for id in pyconv.algorithms() if f".{word}" in id and f"@{backend}" in id and "-grad-" not in id]
     return [id for id in found if registry.find(id).preferred]
 
 

@@ -33,6 +33,8 @@ __all__ = [
     "machine",
     "pool_workers",
     "scratch",
+    "set_axes",
+    "set_steps",
 ]
 
 #: Half a unit in the last place of the sums; float16 arrays are summed in float32 and rounded once, when stored.
@@ -147,6 +149,29 @@ def _as_summed(array: Array) -> Array:
     return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype)
 
 
+def set_axes(p: Any, problem: ConvProblem) -> None:
+    """Write a convolution's axes and padding mode into its C description."""
+    axes = problem.kernel_axes
+    for name in "dhw":
+        axis = getattr(p, name)
+        if name in axes:
+            i = axes.index(name)
+            setattr(axis, "in", problem.spatial[i])
+            axis.k, axis.out = problem.kernel[i], problem.out_spatial[i]
+            axis.stride, axis.dilation, axis.pad = problem.stride[i], problem.dilation[i], problem.padding[i][0]
+        else:
+            setattr(axis, "in", 1)
+            axis.k = axis.out = axis.stride = axis.dilation = 1
+    p.padding_mode = _PADDING_MODES[problem.padding_mode]
+
+
+def set_steps(ld: Any, problem: ConvProblem, strides: tuple[int, ...], item: int) -> None:
+    """Write the steps of one of a convolution's arrays, given in bytes, into its C description."""
+    ld.n, ld.c = strides[0] // item, strides[1] // item
+    for axis, stride in zip(problem.kernel_axes, strides[2:], strict=True):
+        setattr(ld, axis, stride // item)
+
+
 @dataclass(frozen=True, slots=True)
 class CConv:
     """A convolution kernel of csrc/, on one instruction set."""
@@ -199,24 +224,12 @@ class CConv:
         p = ffi.new("pc_conv *")
         p.n, p.groups = problem.n, problem.groups
         p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
-        for name in "dhw":
-            axis = getattr(p, name)
-            axes = problem.kernel_axes
-            if name in axes:
-                i = axes.index(name)
-                setattr(axis, "in", problem.spatial[i])
-                axis.k, axis.out = problem.kernel[i], problem.out_spatial[i]
-                axis.stride, axis.dilation, axis.pad = problem.stride[i], problem.dilation[i], problem.padding[i][0]
-            else:
-                setattr(axis, "in", 1)
-                axis.k = axis.out = axis.stride = axis.dilation = 1
+        set_axes(p, problem)
         item = ITEM_BYTES[problem.dtype]
         for ld, name in ((p.ld_x, "x"), (p.ld_out, "out"), (p.ld_res, "residual")):
             strides = call.strides(name)
             if strides is not None:
-                ld.n, ld.c = strides[0] // item, strides[1] // item
-                for axis, stride in zip(problem.kernel_axes, strides[2:], strict=True):
-                    setattr(ld, axis, stride // item)
+                set_steps(ld, problem, strides, item)
         if phases is not None:
             p.phases.count = math.prod(axis.n for axis in phases)
             p.phases.channels_inner = problem.channels_last
@@ -225,7 +238,6 @@ class CConv:
                 axis = getattr(p.phases, name)
                 axis.n, axis.stride, axis.step, axis.first, axis.size = there
         self._set_tile(p, problem)
-        p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
         p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
         return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // WORKERS_IN_LIMIT) else None
@@ -355,12 +367,13 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_pool
+    from . import c_grad, c_pool
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
     yield from c_pool.algorithms(_isas(), isa_in_use())
+    yield from c_grad.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:

@@ -12,7 +12,16 @@ from .. import reference
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..errors import InvalidProblem
-from ..problem import FLOATS, ITEM_BYTES, ConvProblem, PoolProblem, TransposedProblem, UnpoolProblem
+from ..problem import (
+    FLOATS,
+    ITEM_BYTES,
+    ConvBiasProblem,
+    ConvProblem,
+    ConvWeightProblem,
+    PoolProblem,
+    TransposedProblem,
+    UnpoolProblem,
+)
 
 __all__ = ["algorithms"]
 
@@ -180,6 +189,72 @@ class ReferencePool:
         return run
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceConvGradient:
+    """The gradients of weights and bias by their definitions."""
+
+    op: str
+    dtype: str
+    family: str = "reference"
+    backend: str = "numpy"
+    preferred: bool = True
+
+    @property
+    def id(self) -> str:
+        """Return op.family.dtype@backend."""
+        return f"{self.op}.reference.{self.dtype}@numpy"
+
+    def supports(self, problem: ConvWeightProblem | ConvBiasProblem) -> Support:
+        """Return yes: it does everything."""
+        return Support()
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the block of float64 values that it works on, and the result."""
+        return min(call.max_workspace // 2, 16 << 20)
+
+    def estimate(self, problem: ConvWeightProblem | ConvBiasProblem, machine: Machine) -> float:
+        """Return a gigaflop a second and a NumPy call for each tap."""
+        calls = 1
+        if isinstance(problem, ConvWeightProblem):
+            calls = problem.conv.n * problem.conv.groups * math.prod(problem.conv.kernel)
+        return problem.flops / 1e9 + 40e-6 * calls + 50e-6
+
+    def accuracy(self, problem: ConvWeightProblem | ConvBiasProblem) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: ConvWeightProblem | ConvBiasProblem) -> int:
+        """Return 0."""
+        return 0
+
+    def error_bound(self, problem: ConvWeightProblem | ConvBiasProblem) -> float:
+        """Return one rounding to the output type, and the float64 sum's."""
+        return EPSILON[self.dtype] + (problem.reduction + 4) * EPSILON["f64"]
+
+    def packing(self, problem: ConvWeightProblem | ConvBiasProblem) -> str:
+        """Return "plain": there are no weights."""
+        return "plain"
+
+    def prepare(self, problem: ConvWeightProblem | ConvBiasProblem, *weights: Array | None) -> Packed:
+        """Return nothing: there are no weights."""
+        return None
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem, limit = call.problem, self.workspace(call) or 0
+
+        def run(packed: Packed, grad_output: Array, *others: Array) -> bool:
+            if isinstance(problem, ConvWeightProblem):
+                values = reference.conv_grad_w(problem, grad_output, others[0], limit)
+            else:
+                values = reference.conv_grad_bias(grad_output)
+            with np.errstate(over="ignore", invalid="ignore"):
+                others[-1][...] = values
+            return True
+
+        return run
+
+
 def _pool_ops() -> Iterator[tuple[str, str]]:
     for rank in (1, 2, 3):
         for dtype in ITEM_BYTES:
@@ -200,3 +275,6 @@ def algorithms() -> Iterator[Algorithm]:
             yield ReferenceConv(f"conv{rank}d", dtype)
             yield ReferenceTransposed(f"conv_transpose{rank}d", dtype)
             yield ReferenceTransposed(f"conv{rank}d-grad-x", dtype)
+            for op in (f"conv{rank}d", f"conv_transpose{rank}d"):
+                yield ReferenceConvGradient(f"{op}-grad-w", dtype)
+                yield ReferenceConvGradient(f"{op}-grad-bias", dtype)

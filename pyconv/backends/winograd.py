@@ -5,11 +5,21 @@ The transforms themselves are in kernels/winograd_matrices.py.
 
 from __future__ import annotations
 
-from ..algorithm import Support
-from ..kernels.winograd_matrices import Variant, error_factor, rounding_steps
-from ..problem import ConvProblem
+import math
 
-__all__ = ["accuracy", "error_bound", "error_reach", "supports"]
+from ..algorithm import Support
+from ..kernels.winograd_matrices import Variant, error_factor, gradient_error_factor, rounding_steps
+from ..problem import ConvProblem, ConvWeightProblem
+
+__all__ = [
+    "accuracy",
+    "error_bound",
+    "error_reach",
+    "gradient_accuracy",
+    "gradient_error_bound",
+    "gradient_supports",
+    "supports",
+]
 
 #: In float32, fewer input channels than this sum directly with less than a quarter of F(4, 3)'s error.
 _CHANNELS_FOR_STANDARD = 16
@@ -61,3 +71,30 @@ def error_bound(problem: ConvProblem, variant: Variant, epsilon: float) -> float
 def error_reach(problem: ConvProblem, variant: Variant) -> int:
     """Return how far a tile reaches beyond a tap."""
     return (variant.alpha - 1) * max(problem.dilation[i] for i in _planar(problem))
+
+
+def gradient_supports(problem: ConvWeightProblem, variant: Variant) -> Support:
+    """Stride 1, no dilation and r x r taps along h and w."""
+    conv = problem.conv
+    planar = _planar(conv)
+    if _taps(conv) != [variant.r, variant.r]:
+        return Support(f"needs kernels of {variant.r}x{variant.r} taps along h and w")
+    if any(conv.stride[i] != 1 or conv.dilation[i] != 1 for i in planar):
+        return Support("needs stride 1 and no dilation along h and w")
+    if conv.c_in == 0 or problem.reduction == 0:
+        return Support("needs something to sum")
+    return Support()
+
+
+def gradient_accuracy(problem: ConvWeightProblem, variant: Variant) -> str:
+    """Return the strictest ``accuracy`` that permits the variant; docs/accuracy.md has the figures."""
+    return "standard" if problem.dtype == "f64" or variant.alpha <= 6 else "fast"
+
+
+def gradient_error_bound(problem: ConvWeightProblem, variant: Variant, epsilon: float) -> float:
+    """Return the bound relative to the sum of max |dY| max |x|, the maxima over the tile around each pixel."""
+    conv = problem.conv
+    tiles = conv.n * math.prod(conv.out_spatial)
+    for i in _planar(conv):
+        tiles = tiles // conv.out_spatial[i] * -(-conv.out_spatial[i] // variant.m)
+    return float(gradient_error_factor(variant, 2) * (tiles + rounding_steps(variant, 2)) * epsilon)

@@ -32,7 +32,9 @@ __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "gradient
 def _check_axes(rank: int, name: str, shape: tuple[int, ...], channels: str) -> None:
     if len(shape) != rank + 2:
         axes = spatial_axes(rank)
-        raise InvalidProblem(f"{name} must have axes (n, {channels}, {axes}) or ({channels}, {axes}), got shape {shape}")
+        raise InvalidProblem(
+            f"{name} must have axes (n, {channels}, {axes}) or ({channels}, {axes}), got shape {shape}"
+        )
 
 
 def _transposed(rank: int, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> TransposedProblem:

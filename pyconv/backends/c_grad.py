@@ -1,0 +1,228 @@
+"""The kernels of csrc/ for the gradients of weights and bias, as algorithms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .. import cost
+from .._ffi import ffi, lib
+from ..algorithm import Array, Call, Packed, Runner, Support
+from ..cost import Machine
+from ..kernels.winograd_matrices import VARIANTS, Variant
+from ..problem import AXES, ITEM_BYTES, ConvBiasProblem, ConvWeightProblem
+from . import c, winograd
+
+__all__ = ["algorithms"]
+
+#: Less work than this stays on the caller's thread: waking another costs some microseconds.
+_FLOPS_PER_THREAD = 400_000
+_BYTES_PER_THREAD = 256 << 10
+#: Elements that csrc/grad_pairwise.inc.c sums one after the other, and the most parts it deals them to.
+_BIAS_BLOCK, _BIAS_PARTS = 16, 16
+
+
+@dataclass(frozen=True, slots=True)
+class _CGradient:
+    """A kernel of the gradients, for one operation, on one instruction set."""
+
+    op: str
+    family: str
+    dtype: str
+    isa: str
+    preferred: bool
+    runs_here: bool
+    kernel: Any
+    lanes: int
+    variant: Variant | None = None
+    backend: str = "c"
+
+    @property
+    def id(self) -> str:
+        """Return op.family.dtype@c-isa."""
+        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
+
+    @property
+    def kernel_name(self) -> str:
+        """Return what ``last_kernel`` says after this algorithm has run."""
+        return f"grad_{self.family.replace('-', '_')}_{self.dtype}__{self.isa}"
+
+    def supports(self, problem: Any) -> Support:
+        """Whether the kernel can do it."""
+        return Support() if self.runs_here else Support(f"this processor does not have {self.isa}")
+
+    def accuracy(self, problem: Any) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: Any) -> int:
+        """Return 0."""
+        return 0
+
+    def packing(self, problem: Any) -> str:
+        """Return "plain": there are no weights."""
+        return "plain"
+
+    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
+        """Return nothing: there are no weights."""
+        return None
+
+    def _planned(self, p: Any, call: Call) -> Any:
+        """Return the C description with its cut, or None where the scratch limit is too small."""
+        return p if lib.pc_grad_plan(self.kernel, p, call.max_workspace // c.WORKERS_IN_LIMIT) else None
+
+    @staticmethod
+    def _threads(call: Call, p: Any, by_work: int) -> int:
+        by_memory = (call.max_workspace - p.shared_bytes) // max(1, p.scratch_bytes)
+        return int(max(1, min(call.threads, by_memory, by_work, p.n_tasks)))
+
+
+@dataclass(frozen=True, slots=True)
+class CWeightGradient(_CGradient):
+    """A kernel of the gradient of weights."""
+
+    def supports(self, problem: ConvWeightProblem) -> Support:
+        """Whether the kernel can do it."""
+        if not self.runs_here:
+            return Support(f"this processor does not have {self.isa}")
+        if self.variant is not None:
+            return winograd.gradient_supports(problem, self.variant)
+        if self.family == "depthwise-channels" and not problem.conv.groups == problem.conv.c_in == problem.conv.c_out:
+            return Support("needs one input and one output channel a group")
+        return Support()
+
+    def accuracy(self, problem: ConvWeightProblem) -> str:
+        """Return "strict" for direct sums."""
+        return "strict" if self.variant is None else winograd.gradient_accuracy(problem, self.variant)
+
+    def error_reach(self, problem: ConvWeightProblem) -> int:
+        """Return how far beyond a pixel the error bound looks for the largest values."""
+        return 0 if self.variant is None else self.variant.alpha
+
+    def estimate(self, problem: ConvWeightProblem, machine: Machine) -> float:
+        """Return seconds by :mod:`pyconv.cost`."""
+        if self.variant is not None:
+            return cost.winograd_gradient_seconds(problem, machine, self.variant.m)
+        return cost.weight_gradient_seconds(problem, machine, self.family)
+
+    def error_bound(self, problem: ConvWeightProblem) -> float:
+        """(K + 2) eps for K pixels, or Winograd's; and a result's rounding."""
+        if self.variant is not None:
+            bound = winograd.gradient_error_bound(problem, self.variant, c.EPSILON[self.dtype])
+            return bound + c.ROUNDING[self.dtype]
+        return (problem.reduction + 2) * c.EPSILON[self.dtype] + c.ROUNDING[self.dtype]
+
+    def _described(self, call: Call) -> Any:
+        problem, item = call.problem, ITEM_BYTES[self.dtype]
+        conv, g = problem.conv, ffi.new("pc_grad *")
+        p = g.conv
+        p.n, p.groups, p.c_in, p.c_out = conv.n, conv.groups, conv.c_in // conv.groups, conv.c_out // conv.groups
+        c.set_axes(p, conv)
+        for ld, name in ((p.ld_x, problem.large), (p.ld_out, problem.small), (g.ld_w, "out")):
+            strides = call.strides(name)
+            assert strides is not None
+            c.set_steps(ld, conv, strides, item)
+        return self._planned(g, call)
+
+    def _threads_of(self, call: Call, p: Any) -> int:
+        return self._threads(call, p, call.problem.flops // _FLOPS_PER_THREAD)
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the scratch of all threads together."""
+        if 0 in call.problem.conv.w_shape:
+            return 0
+        p = self._described(call)
+        return None if p is None else int(p.shared_bytes + p.scratch_bytes * self._threads_of(call, p))
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of the arrays alone; the GIL is released while the kernel runs."""
+        if 0 in call.problem.conv.w_shape:
+            return _nothing
+        p = self._described(call)
+        threads = self._threads_of(call, p)
+        size = int(p.shared_bytes + p.scratch_bytes * threads)
+        kernel, run_kernel, address = self.kernel, lib.pc_grad_run, c.address
+        transposed = call.problem.transposed
+
+        def run(packed: Packed, grad_output: Array, x: Array, out: Array) -> bool:
+            large, small = (grad_output, x) if transposed else (x, grad_output)
+            status = run_kernel(kernel, p, address(small), address(large), address(out), c.scratch(size), threads)
+            return bool(status == 0)
+
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class CBiasGradient(_CGradient):
+    """The kernel of the gradient of a bias."""
+
+    def estimate(self, problem: ConvBiasProblem, machine: Machine) -> float:
+        """Return seconds by :mod:`pyconv.cost`."""
+        return cost.bias_gradient_seconds(problem, machine)
+
+    def error_bound(self, problem: ConvBiasProblem) -> float:
+        """Return the bound of pairwise sums of short blocks, their lanes and parts; and a result's rounding."""
+        levels = max(1, problem.reduction).bit_length()
+        steps = _BIAS_BLOCK + 2 * levels + math.ceil(math.log2(self.lanes)) + _BIAS_PARTS
+        return steps * c.EPSILON[self.dtype] + c.ROUNDING[self.dtype]
+
+    def _described(self, call: Call) -> Any:
+        problem, item = call.problem, ITEM_BYTES[self.dtype]
+        g = ffi.new("pc_grad *")
+        p = g.conv
+        p.n, p.groups, p.c_in, p.c_out = problem.n, 1, 1, problem.c
+        strides, out = call.strides("grad_output"), call.strides("out")
+        assert strides is not None
+        assert out is not None
+        for name in "dhw":
+            getattr(p, name).out = 1
+        for name, size, step in zip(AXES[problem.rank], problem.spatial, strides[2:], strict=True):
+            getattr(p, name).out = size
+            setattr(p.ld_out, name, step // item)
+        p.ld_out.n, p.ld_out.c, g.ld_w.n = strides[0] // item, strides[1] // item, out[0] // item
+        return self._planned(g, call)
+
+    def _threads_of(self, call: Call, p: Any) -> int:
+        return self._threads(call, p, call.problem.bytes // _BYTES_PER_THREAD)
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the sums of all parts."""
+        p = self._described(call)
+        return None if p is None or p.shared_bytes > call.max_workspace else int(p.shared_bytes)
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of the arrays alone; the GIL is released while the kernel runs."""
+        p = self._described(call)
+        threads, size = self._threads_of(call, p), int(p.shared_bytes)
+        kernel, run_kernel, address = self.kernel, lib.pc_grad_run, c.address
+
+        def run(packed: Packed, grad_output: Array, out: Array) -> bool:
+            status = run_kernel(kernel, p, address(grad_output), ffi.NULL, address(out), c.scratch(size), threads)
+            return bool(status == 0)
+
+        return run
+
+
+def _nothing(packed: Packed, *arrays: Array) -> bool:
+    """Return True: the result has no elements."""
+    return True
+
+
+def algorithms(isas: dict[str, int], best: str) -> Iterator[CWeightGradient | CBiasGradient]:
+    """Every kernel of the gradients in the build, for each operation that it serves."""
+    for isa, number in isas.items():
+        runs_here = bool(lib.pc_isa_runs_here(number))
+        for index in range(lib.pc_n_grad_kernels(number)):
+            kernel = lib.pc_grad_kernel_at(number, index)
+            what, _, _ = ffi.string(lib.pc_grad_kernel_name(kernel)).decode().partition("__")
+            _, *words, dtype = what.split("_")
+            family = "-".join(words)
+            lanes = lib.pc_grad_kernel_lanes(kernel)
+            variant = VARIANTS.get(family.removeprefix("winograd-"))
+            kind, argument = (CBiasGradient, "bias") if family == "pairwise" else (CWeightGradient, "w")
+            for rank in (1, 2, 3) if variant is None else (2, 3):
+                for function in (f"conv{rank}d", f"conv_transpose{rank}d"):
+                    op = f"{function}-grad-{argument}"
+                    yield kind(op, family, dtype, isa, isa == best, runs_here, kernel, lanes, variant)
