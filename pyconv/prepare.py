@@ -6,28 +6,32 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .ops import call, conv
+from .ops.linear import PreparedLinear, linear
 from .plan import Explanation
 
 __all__ = ["explain", "prepare"]
 
 
-def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any) -> conv.PreparedConv:
+def prepare(
+    function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any
+) -> conv.PreparedConv | PreparedLinear:
     """Pack the weights of an operation once, to be used many times.
 
     Parameters
     ----------
     function : callable
-        ``pyconv.conv1d``, ``pyconv.conv2d`` or ``pyconv.conv3d``.
+        ``pyconv.conv1d``, ``pyconv.conv2d``, ``pyconv.conv3d`` or ``pyconv.linear``.
     w, bias : array
         As the function takes them; copied.
     **settings
-        ``stride``, ``padding``, ``dilation``, ``groups``, ``padding_mode``, ``activation``, ``algorithm``.
+        ``stride``, ``padding``, ``dilation``, ``groups``, ``padding_mode``, ``activation``, ``algorithm``; of a
+        linear layer only ``algorithm``.
 
     Returns
     -------
-    PreparedConv
-        ``f(x, out=None, residual=None)``. The algorithm is chosen at the first shape of x, and again where another
-        shape asks for another; each packing is made once.
+    PreparedConv or PreparedLinear
+        ``f(x, out=None, residual=None)``, of a linear layer ``f(x, out=None)``. The algorithm is chosen at the first
+        shape of x, and again where another shape asks for another; each packing is made once.
 
     Examples
     --------
@@ -37,9 +41,11 @@ def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: 
     >>> f(np.ones((1, 3, 32, 32), dtype=np.float32)).shape
     (1, 8, 32, 32)
     """
+    if function is linear:
+        return PreparedLinear(w, bias, **settings)
     rank = conv.RANKS.get(function)
     if rank is None:
-        raise _refusal("prepare", function, conv.RANKS)
+        raise _refusal("prepare", function, (*conv.RANKS, linear))
     return conv.PreparedConv(rank, w, bias, **settings)
 
 

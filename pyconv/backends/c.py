@@ -20,6 +20,7 @@ from ..problem import ITEM_BYTES, ConvProblem
 from . import fft, summation, winograd
 
 __all__ = [
+    "ACTIVATIONS",
     "EPSILON",
     "ROUNDING",
     "WORKERS_IN_LIMIT",
@@ -43,7 +44,7 @@ _PADDING_MODES = {
     "circular": lib.PC_PAD_CIRCULAR,
     "symmetric": lib.PC_PAD_SYMMETRIC,
 }
-_ACTIVATIONS = {
+ACTIVATIONS = {
     None: lib.PC_ACT_NONE,
     "relu": lib.PC_ACT_RELU,
     "relu6": lib.PC_ACT_RELU6,
@@ -214,7 +215,7 @@ class CConv:
         self._set_tile(p, problem)
         p.padding_mode = _PADDING_MODES[problem.padding_mode]
         p.threads = call.threads
-        p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
+        p.activation, p.slope = ACTIVATIONS[problem.activation], problem.slope
         return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // WORKERS_IN_LIMIT) else None
 
     def _tile(self, problem: ConvProblem) -> fft.Tile:
@@ -318,10 +319,12 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_pool
+    from . import c_layers, c_pool
 
-    yield from _kernels()
+    convolutions = list(_kernels())
+    yield from convolutions
     yield from c_pool.algorithms(_isas(), isa_in_use())
+    yield from c_layers.algorithms(_isas(), isa_in_use(), convolutions)
 
 
 def _kernels() -> Iterator[CConv]:
