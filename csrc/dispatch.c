@@ -11,6 +11,7 @@ typedef struct pc_isa {
     const pc_conv_table *conv;
     const pc_pool_table *pool;
     const pc_grad_table *grad;
+    const pc_layer_table *layers;
 } pc_isa;
 
 /* Every family of kernels on every instruction set, best first. */
@@ -22,8 +23,9 @@ typedef struct pc_isa {
 #define PC_DECLARE(isa)                                                                                                \
     extern const pc_conv_table pc_conv_##isa;                                                                          \
     extern const pc_pool_table pc_pool_##isa;                                                                          \
-    extern const pc_grad_table pc_grad_##isa;
-#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa},
+    extern const pc_grad_table pc_grad_##isa;                                                                          \
+    extern const pc_layer_table pc_layers_##isa;
+#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa, &pc_layers_##isa},
 PC_FOR_ISAS(PC_DECLARE)
 static const pc_isa isas[] = {PC_FOR_ISAS(PC_ENTRY)};
 
@@ -74,6 +76,11 @@ const pc_pool_kernel *pc_pool_kernel_at(int isa, int index) { return &isas[isa].
 const char *pc_pool_kernel_name(const pc_pool_kernel *kernel) { return kernel->name; }
 int pc_pool_kernel_role(const pc_pool_kernel *kernel) { return kernel->role; }
 
+int pc_n_layer_kernels(int isa) { return isas[isa].layers->n; }
+const pc_layer_kernel *pc_layer_kernel_at(int isa, int index) { return &isas[isa].layers->kernels[index]; }
+const char *pc_layer_kernel_name(const pc_layer_kernel *kernel) { return kernel->name; }
+int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel) { return kernel->lanes; }
+
 static _Thread_local const char *last_kernel = "";
 
 void pc_set_last_kernel(const char *name) { last_kernel = name; }
@@ -113,3 +120,14 @@ int pc_grad_run(const pc_grad_kernel *kernel, const pc_grad *p, const void *grad
     return PC_OK;
 }
 int pc_grad_kernel_lanes(const pc_grad_kernel *kernel) { return (int)kernel->lanes; }
+int pc_layer_run(const pc_layer_kernel *kernel, const void *problem, void *a0, void *a1, void *a2, void *a3, void *a4,
+                 void *a5, void *a6, void *a7, void *a8, void *scratch, int threads) {
+    void *const arrays[PC_LAYER_ARRAYS] = {a0, a1, a2, a3, a4, a5, a6, a7, a8};
+    uintptr_t addresses = 0;
+    for (int i = 0; i < PC_LAYER_ARRAYS; i++)
+        addresses |= (uintptr_t)arrays[i];
+    if (addresses % (uintptr_t)kernel->item_bytes != 0)
+        return PC_MISALIGNED;
+    kernel->run(problem, arrays, scratch, threads);
+    return PC_OK;
+}

@@ -79,8 +79,9 @@ INLINE VEC NAME(activate_vec)(VEC x, int64_t activation, REAL slope) {
     }
 }
 
-/* c[0..n) = activation(c[0..n)) for n a multiple of LANES; one switch a call, not one a vector. */
-static __attribute__((noinline)) void NAME(activate)(REAL *c, int64_t n, int64_t activation, REAL slope) {
+/* c[0..n) = activation(c[0..n)) for n a multiple of LANES; one switch a call, not one a vector. Not every family has
+ * register tiles to finish. */
+static __attribute__((noinline, unused)) void NAME(activate)(REAL *c, int64_t n, int64_t activation, REAL slope) {
 #define PC_APPLY(kind)                                                                                                 \
     case kind:                                                                                                         \
         for (int64_t i = 0; i < n; i += LANES)                                                                         \

@@ -190,6 +190,82 @@ int pc_grad_plan(const pc_grad_kernel *kernel, pc_grad *p, int64_t max_scratch_b
 /* scratch holds shared_bytes + threads * scratch_bytes bytes, aligned to 64; x is NULL for the bias. */
 int pc_grad_run(const pc_grad_kernel *kernel, const pc_grad *p, const void *grad_output, const void *x, void *out,
                 void *scratch, int threads);
+/* ---- small layers ---- */
+
+/* size and step: loops over arrays of any strides, outermost first, as pyconv/backends/layers.py has merged their axes; the
+ * last one is a run. step[a][i] is array a's in loop i. That module cuts the tasks as well. */
+/* out = f(x), or with `gradient` f'(x) grad_output; arrays: x, grad_output (or NULL), out. */
+typedef struct pc_elementwise {
+    int64_t size[4], step[3][4];
+    int64_t activation, gradient;
+    double slope;
+    int64_t rows, piece; /* a task: rows, and elements of their runs */
+    int64_t n_pieces, n_tasks;
+} pc_elementwise;
+
+enum pc_channelwise_what {
+    PC_NORM_INFER,      /* out = (x - mean) weight / sqrt(var + eps) + bias, of given mean and variance */
+    PC_NORM_TRAIN,      /* the same of x's own, which are written too */
+    PC_NORM_STATS,      /* only these */
+    PC_NORM_GRAD_INFER, /* gradients of the first, with respect to x, weight and bias, as far as there are arrays for them */
+    PC_NORM_GRAD_TRAIN, /* of the second */
+    PC_CHANNEL_SUM,     /* sum of grad_output */
+};
+
+/* What is the same for all elements of a channel. Wide arrays: x, grad_output, out; vectors of one value a channel: mean,
+ * variance, weight, bias, and the results `first` (mean, gradient of weight) and `second` (variance, gradient of bias). */
+typedef struct pc_channelwise {
+    int64_t what, channels, count;          /* count: elements of a channel */
+    int64_t pixels;                         /* channels are neighbours in memory, lanes run over them */
+    int64_t size[4], step[3][4];            /* all axes but the channels' */
+    int64_t c_step[3], vector_step[6];
+    double eps;
+    int64_t group, n_groups;                /* channels that are summed together */
+    int64_t rows, piece, n_pieces, n_blocks; /* a block: rows, and elements of their runs; n_blocks of a channel */
+    int64_t units, n_tasks;                 /* a task of sums: blocks of a group */
+    int64_t apply_rows, apply_piece, n_apply_pieces, n_apply_tasks;
+    int64_t shared_bytes, scratch_bytes;    /* of all workers together, and of each */
+} pc_channelwise;
+
+/* out[c] = x[c] / (k + alpha sum of x[j]^2, j in [c - before, c + after])^beta, or its gradient; wide arrays: x,
+ * grad_output, out. */
+typedef struct pc_response {
+    int64_t channels, before, after, pixels, gradient;
+    int64_t size[4], step[3][4], c_step[3];
+    double k, alpha, beta;
+    int64_t c_block, piece, n_c_blocks, n_pieces, n_tasks; /* a task: channels x elements of a run */
+    int64_t pitch, rows, elems;                            /* its tile in scratch: rows `pitch` apart, elements in all */
+    int64_t scratch_bytes;
+} pc_response;
+
+/* out[n, c, o] = x[n, c, at[o]] along each axis, or with `gradient` the sum of grad_output over the outputs that an
+ * element went to, from[i] up to from[i + 1]. x is the array of the smaller index space in both. */
+typedef struct pc_nearest {
+    int64_t n, c, inner; /* inner: channels, where these are neighbours, and then c is 1 */
+    int64_t in[3], out[3], ld_x[5], ld_out[5]; /* d, h, w; n, c, d, h, w */
+    const int64_t *at[3];                      /* or `from`, of in + 1 entries */
+    int64_t repeat;                            /* each element of a row this often, if that is so; else 0 */
+    int64_t gradient, rows, n_tasks;           /* rows of a task */
+    int64_t scratch_bytes;
+} pc_nearest;
+
+/* out[m, n] = sum of x[m, k] w[n, k] + bias[n]; elements of a row of x and of w are neighbours. */
+typedef struct pc_dot {
+    int64_t m, n, k, ld_x, ld_w, ld_out, out_step;
+    int64_t columns, n_tasks; /* outputs of a row in a task */
+} pc_dot;
+
+typedef struct pc_layer_kernel pc_layer_kernel;
+
+int pc_n_layer_kernels(int isa);
+const pc_layer_kernel *pc_layer_kernel_at(int isa, int index);
+const char *pc_layer_kernel_name(const pc_layer_kernel *kernel);
+/* Elements of a vector of the arithmetic's type. */
+int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel);
+/* problem: the family's struct from above; the arrays in its order, NULL for what it does without. */
+int pc_layer_run(const pc_layer_kernel *kernel, const void *problem, void *a0, void *a1, void *a2, void *a3, void *a4,
+                 void *a5, void *a6, void *a7, void *a8, void *scratch, int threads);
+
 /* The name of the kernel that this thread ran last, written by the kernel itself: what tests ask. */
 const char *pc_last_kernel(void);
 
@@ -243,6 +319,14 @@ struct pc_grad_kernel {
     void (*run)(const pc_grad *p, const pc_grad_arrays *arrays, int threads);
 };
 
+enum { PC_LAYER_ARRAYS = 9 };
+
+struct pc_layer_kernel {
+    const char *name; /* layers_family_dtype__isa */
+    int64_t item_bytes, lanes;
+    void (*run)(const void *problem, void *const *arrays, char *scratch, int threads);
+};
+
 /* The kernels of one family on one instruction set: pc_<family>_<isa>. */
 typedef struct pc_conv_table {
     int n;
@@ -256,6 +340,10 @@ typedef struct pc_grad_table {
     int n;
     const pc_grad_kernel *kernels;
 } pc_grad_table;
+typedef struct pc_layer_table {
+    int n;
+    const pc_layer_kernel *kernels;
+} pc_layer_table;
 
 /* Calls run(ctx, task, worker) once for each task in [0, n_tasks), worker in [0, threads). */
 typedef void (*pc_task)(void *ctx, int64_t task, int worker);

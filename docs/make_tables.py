@@ -21,10 +21,10 @@ def _types(words: set[str]) -> str:
 
 
 def _ranks(ops: list[str]) -> str:
-    """Return "conv1d/2d/3d, ..." for conv1d, conv2d, conv3d."""
+    """Return "conv1d/2d/3d, ..." for conv1d, conv2d, conv3d; operations without a rank as they are."""
     found: dict[tuple[str, str], list[str]] = {}
     for op in ops:
-        what, rank, rest = re.split(r"(\dd)", op, maxsplit=1)
+        what, rank, rest = (*re.split(r"(\dd)", op, maxsplit=1), "", "")[:3]
         found.setdefault((what, rest), []).append(rank)
     return ", ".join(f"{what}{'/'.join(ranks)}{rest}" for (what, rest), ranks in found.items())
 

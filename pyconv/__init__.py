@@ -3,8 +3,12 @@
 from . import grad
 from .errors import InvalidProblem, Unsupported
 from .info import info
+from .ops.activation import elu, hardswish, leaky_relu, relu, relu6, sigmoid, silu, tanh
 from .ops.conv import conv1d, conv2d, conv3d
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ops.interpolate import interpolate
+from .ops.linear import linear
+from .ops.norm import batch_norm, batch_norm_stats, local_response_norm
 from .ops.pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -24,7 +28,19 @@ from .ops.pool import (
 )
 from .options import options, set_options
 from .prepare import explain, prepare
-from .problem import ConvBiasProblem, ConvProblem, ConvWeightProblem, PoolProblem, TransposedProblem, UnpoolProblem
+from .problem import (
+    ConvBiasProblem,
+    ConvProblem,
+    ConvWeightProblem,
+    ElementwiseProblem,
+    LinearProblem,
+    NormProblem,
+    PoolProblem,
+    ResizeProblem,
+    ResponseProblem,
+    TransposedProblem,
+    UnpoolProblem,
+)
 from .registry import algorithms
 
 __version__ = "0.1.0"
@@ -33,8 +49,13 @@ __all__ = [
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
+    "ElementwiseProblem",
     "InvalidProblem",
+    "LinearProblem",
+    "NormProblem",
     "PoolProblem",
+    "ResizeProblem",
+    "ResponseProblem",
     "TransposedProblem",
     "UnpoolProblem",
     "Unsupported",
@@ -48,15 +69,23 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "batch_norm",
+    "batch_norm_stats",
     "conv1d",
     "conv2d",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "elu",
     "explain",
     "grad",
+    "hardswish",
     "info",
+    "interpolate",
+    "leaky_relu",
+    "linear",
+    "local_response_norm",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -65,5 +94,10 @@ __all__ = [
     "max_unpool3d",
     "options",
     "prepare",
+    "relu",
+    "relu6",
     "set_options",
+    "sigmoid",
+    "silu",
+    "tanh",
 ]

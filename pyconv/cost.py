@@ -10,14 +10,16 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .problem import ITEM_BYTES, ConvBiasProblem, ConvProblem, ConvWeightProblem, Problem
+from .problem import ITEM_BYTES, ConvBiasProblem, ConvProblem, ConvWeightProblem, LinearProblem, Problem
 
 __all__ = [
     "NOMINAL_THREADS",
     "Machine",
     "bias_gradient_seconds",
     "conv_seconds",
+    "dot_seconds",
     "fft_seconds",
+    "packing_seconds",
     "pool_seconds",
     "weight_gradient_seconds",
     "winograd_gradient_seconds",
@@ -436,3 +438,21 @@ def bias_gradient_seconds(problem: ConvBiasProblem, machine: Machine) -> float:
 def pool_seconds(problem: Problem, machine: Machine) -> float:
     """Seconds of a kernel that moves every array once (csrc/pool.inc.c)."""
     return problem.bytes / (0.7 * machine.bandwidth(problem.bytes)) + _OVERHEAD
+
+
+def dot_seconds(problem: LinearProblem, machine: Machine) -> float:
+    """Seconds of csrc/dot.inc.c: weights from memory once, or products at half of the peak, which loads bound."""
+    lanes = max(1, machine.lanes * 4 // max(4, ITEM_BYTES[problem.dtype]))
+    peak = machine.gflops * 1e9 * lanes / machine.lanes * NOMINAL_THREADS
+    # a step of one row is five loads for four FMAs, of four rows eight for sixteen; ends of sums are added across lanes
+    share = 0.3 if problem.rows < 4 else 0.5
+    ends = problem.rows * problem.c_out * 6e-9 / NOMINAL_THREADS
+    traffic = problem.bytes / machine.bandwidth(problem.bytes)
+    return max(problem.flops / (peak * share), traffic) + ends + _OVERHEAD
+
+
+def packing_seconds(problem: LinearProblem, machine: Machine) -> float:
+    """Seconds to write packed weights and to read them once more; gradients pack grad_output."""
+    rows, columns = problem.out_shape if problem.argument else problem.w_shape
+    n_bytes = 2.0 * rows * columns * max(4, ITEM_BYTES[problem.dtype])
+    return n_bytes / (0.5 * machine.bandwidth(n_bytes))

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .algorithm import Array
 from .ops import call
-from .ops.prepared import PREPARED, Prepared
+from .ops.prepared import PREPARED
 from .plan import Explanation
 
 __all__ = ["explain", "prepare"]
 
 
-def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any) -> Prepared:
+def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any) -> Callable[..., Array]:
     """Pack the weights of an operation once, to be used many times.
 
     Parameters
     ----------
     function : callable
-        ``pyconv.conv1d``, ``conv2d``, ``conv3d``, ``conv_transpose1d``, ``conv_transpose2d`` or ``conv_transpose3d``.
+        ``pyconv.conv1d``, ``conv2d``, ``conv3d``, ``conv_transpose1d``, ``conv_transpose2d``, ``conv_transpose3d`` or
+        ``linear``.
     w, bias : array
         As the function takes them; copied.
     **settings
@@ -26,9 +28,9 @@ def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: 
 
     Returns
     -------
-    Prepared
-        ``f(x, out=None)``, and of an ordinary convolution ``f(x, out=None, residual=None)``. The algorithm is chosen at the first shape of x, and again where another
-        shape asks for another; each packing is made once.
+    callable
+        ``f(x, out=None)``, and of an ordinary convolution ``f(x, out=None, residual=None)``. The algorithm is chosen
+        at the first shape of x, and again where another shape asks for another; each packing is made once.
 
     Examples
     --------

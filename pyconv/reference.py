@@ -16,16 +16,36 @@ from typing import Any
 import numpy as np
 
 from .algorithm import Array
-from .problem import ConvProblem, ConvWeightProblem, PoolProblem, TransposedProblem, pad_index
+from .problem import (
+    ConvProblem,
+    ConvWeightProblem,
+    LinearProblem,
+    NormProblem,
+    PoolProblem,
+    ResizeProblem,
+    ResponseProblem,
+    TransposedProblem,
+    pad_index,
+)
 
 __all__ = [
     "activate",
+    "activation_grad",
+    "batch_norm",
+    "batch_norm_grad",
     "conv",
     "conv_blocks",
     "conv_grad_bias",
     "conv_grad_w",
     "conv_transpose",
     "conv_transpose_blocks",
+    "linear",
+    "local_response_norm",
+    "local_response_norm_grad",
+    "moments",
+    "nearest",
+    "nearest_grad",
+    "nearest_index",
     "pool",
     "pool_grad",
     "pool_windows",
@@ -353,3 +373,161 @@ def unpool_grad(grad_output: Array, indices: Array) -> Array:
     for n, c in np.ndindex(*indices.shape[:2]):
         out[n, c] = planes[n, c][indices[n, c]]
     return out
+
+
+def activation_grad(grad_output: Array, x: Array, activation: str, slope: float = 0.0) -> Array:
+    """Return f'(x) grad_output in float64; at kinks and for NaN as torch has it.
+
+    relu: 0 up to 0. relu6: 0 up to 0 and from 6. leaky_relu: slope up to 0. elu: slope exp(x) up to 0. hardswish: 0 up
+    to -3, 1 from 3, x / 3 + 1/2 between. NaN: relu and relu6 hand grad_output on, leaky_relu slope times it, others
+    NaN.
+    """
+    g, x = grad_output.astype(np.float64), x.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        e = np.exp(-np.abs(x))
+        low, high = np.where(x < 0, e, 1.0) / (1 + e), np.where(x < 0, 1.0, e) / (1 + e)  # sigmoid of x and of -x
+        if activation == "relu":
+            result = np.where(x <= 0, 0, g)
+        elif activation == "relu6":
+            result = np.where((x <= 0) | (x >= 6), 0, g)
+        elif activation == "leaky_relu":
+            result = np.where(x > 0, g, g * slope)
+        elif activation == "elu":
+            result = np.where(x > 0, g, g * slope * np.exp(np.minimum(x, 0)))
+        elif activation == "sigmoid":
+            result = g * low * high
+        elif activation == "tanh":
+            e = np.exp(-2 * np.abs(x))
+            result = g * 4 * e / (1 + e) ** 2
+        elif activation == "silu":
+            result = g * low * (1 + x * high)
+        elif activation == "hardswish":
+            result = np.where(x <= -3, 0, np.where(x >= 3, g, g * (x / 3 + 0.5)))
+        else:
+            raise ValueError(f"no activation is called {activation!r}")
+    return np.asarray(result)
+
+
+def _broadcast(vector: Array, rank: int) -> Array:
+    """Return a value a channel (axis 1) in the shape that NumPy broadcasts."""
+    return vector.astype(np.float64).reshape(-1, *(1,) * (rank - 2))
+
+
+def moments(x: Array) -> tuple[Array, Array]:
+    """Return the mean and the biased variance of each channel (axis 1), in float64."""
+    axes = (0, *range(2, x.ndim))
+    with np.errstate(all="ignore"):
+        values = x.astype(np.float64)
+        count = values.size // max(1, x.shape[1])
+        mean = np.asarray(values.sum(axis=axes) / count if count else np.full(x.shape[1], np.nan))
+        square = (values - _broadcast(mean, x.ndim)) ** 2
+        return mean, np.asarray(square.sum(axis=axes) / count if count else mean)
+
+
+def batch_norm(
+    problem: NormProblem, x: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None
+) -> Array:
+    """Return (x - mean) / sqrt(var + eps) * weight + bias in float64."""
+    rank = x.ndim
+    with np.errstate(all="ignore"):
+        y = (x.astype(np.float64) - _broadcast(mean, rank)) / np.sqrt(_broadcast(var, rank) + problem.eps)
+        if weight is not None:
+            y = y * _broadcast(weight, rank)
+        return np.asarray(y if bias is None else y + _broadcast(bias, rank))
+
+
+def batch_norm_grad(
+    problem: NormProblem, grad_output: Array, x: Array, mean: Array, var: Array, weight: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of x, weight and bias in float64."""
+    rank, axes = x.ndim, (0, *range(2, x.ndim))
+    with np.errstate(all="ignore"):
+        g = grad_output.astype(np.float64)
+        scale = 1 / np.sqrt(var.astype(np.float64) + problem.eps)
+        centred = x.astype(np.float64) - _broadcast(mean, rank)
+        total, product = g.sum(axis=axes), (g * centred).sum(axis=axes) * scale
+        if problem.own:
+            count = max(1, problem.count)
+            g = g - _broadcast(total / count, rank) - centred * _broadcast(scale * product / count, rank)
+        factor = scale if weight is None else scale * weight.astype(np.float64)
+        return g * _broadcast(factor, rank), product, total
+
+
+def _window_sums(values: Array, before: int, after: int) -> Array:
+    """Return sums over channels (axis 1) from ``before`` ahead of each to ``after`` behind it."""
+    result = np.zeros_like(values)
+    channels = values.shape[1]
+    for shift in range(-before, after + 1):
+        first, last = max(0, -shift), min(channels, channels - shift)
+        if first < last:
+            result[:, first:last] += values[:, first + shift : last + shift]
+    return result
+
+
+def local_response_norm(problem: ResponseProblem, x: Array) -> Array:
+    """Return x / (k + alpha / size * sum of squares of the window's channels)^beta in float64."""
+    with np.errstate(all="ignore"):
+        values = x.astype(np.float64)
+        base = problem.k + problem.alpha / problem.size * _window_sums(values**2, *problem.window)
+        return np.asarray(values / base**problem.beta)
+
+
+def local_response_norm_grad(problem: ResponseProblem, grad_output: Array, x: Array) -> Array:
+    """Return its gradient in float64: an element's own power, and its part in the windows of others."""
+    before, after = problem.window
+    with np.errstate(all="ignore"):
+        values, g, alpha = x.astype(np.float64), grad_output.astype(np.float64), problem.alpha / problem.size
+        base = problem.k + alpha * _window_sums(values**2, before, after)
+        others = _window_sums(g * values / (base**problem.beta * base), after, before)
+        return np.asarray(g / base**problem.beta - 2 * alpha * problem.beta * values * others)
+
+
+def nearest_index(problem: ResizeProblem, axis: int) -> Array:
+    """Return which input element each output along an axis takes; in float32, as torch computes it.
+
+    ``nearest``: floor(o * in / out). ``nearest-exact``: floor((o + 1/2) in / out). A factor given by the caller stands
+    for out / in. Never beyond the last element.
+    """
+    size, out = problem.spatial[axis], problem.out_spatial[axis]
+    ratio = np.float32(size) / np.float32(out) if problem.scales is None else np.float32(1 / problem.scales[axis])
+    offset = np.float32(0.5 if problem.mode == "nearest-exact" else 0)
+    place = np.floor((np.arange(out).astype(np.float32) + offset) * ratio)
+    return np.asarray(np.minimum(place.astype(np.int64), size - 1))
+
+
+def nearest(problem: ResizeProblem, x: Array) -> Array:
+    """Return x at the nearest index along each axis."""
+    for axis in range(len(problem.spatial)):
+        x = np.take(x, nearest_index(problem, axis), axis=axis + 2)
+    return x
+
+
+def nearest_grad(problem: ResizeProblem, grad_output: Array) -> Array:
+    """Return sums over the outputs that each element went to, in float64."""
+    g = grad_output.astype(np.float64)
+    for axis, size in enumerate(problem.spatial):
+        total = np.zeros((*g.shape[: axis + 2], size, *g.shape[axis + 3 :]))
+        with np.errstate(invalid="ignore"):
+            where: Any = (slice(None),) * (axis + 2) + (nearest_index(problem, axis),)
+            np.add.at(total, where, g)
+        g = total
+    return g
+
+
+def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:
+    """Return x w^T + bias or the gradient that the problem names, in float64."""
+
+    def wide(name: str) -> Array:
+        array = arrays[name]
+        assert array is not None
+        return array.astype(np.float64)
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        if problem.argument == "x":
+            return np.asarray(wide("grad_output") @ wide("w"))
+        if problem.argument == "w":
+            return np.asarray(wide("grad_output").T @ wide("x"))
+        if problem.argument == "bias":
+            return np.asarray(wide("grad_output").sum(axis=0))
+        y = wide("x") @ wide("w").T
+        return np.asarray(y if arrays.get("bias") is None else y + wide("bias"))

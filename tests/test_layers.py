@@ -26,12 +26,16 @@ MAY_IMPORT = {
     "registry": {"algorithm", "backends"},
     "reference": {"algorithm", "problem"},
     "plan": {"algorithm", "backends", "cost", "errors", "options", "problem", "registry"},
-    "prepare": {"ops", "plan"},
+    "prepare": {"algorithm", "ops", "plan"},
     "grad": {"algorithm", "ops"},
     "info": {"__init__", "backends", "options", "registry"},
     "ops.arguments": {"algorithm", "errors", "problem"},
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "ops.pool": {"algorithm", "errors", "ops", "problem"},
+    "ops.activation": {"algorithm", "errors", "ops", "problem"},
+    "ops.interpolate": {"algorithm", "errors", "ops", "problem"},
+    "ops.linear": {"algorithm", "errors", "ops", "problem"},
+    "ops.norm": {"algorithm", "errors", "ops", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
     "ops.prepared": {"algorithm", "options", "ops"},
@@ -40,6 +44,8 @@ MAY_IMPORT = {
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
     "backends.c_grad": {"_ffi", "algorithm", "backends", "cost", "kernels", "problem"},
     "backends.transposed": {"algorithm", "cost", "problem", "reference"},
+    "backends.c_layers": {"_ffi", "algorithm", "backends", "cost", "problem"},
+    "backends.layers": {"algorithm", "problem", "reference"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.fft": {"algorithm", "problem"},
@@ -118,14 +124,11 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
     """op_algo_dtype__isa, and the algorithm's id says the same."""
     for id in pyconv.algorithms():
         algorithm = importlib.import_module("pyconv.registry").find(id)
-        assert re.fullmatch(
-            r"[a-z_]+[123]d(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@(c-[a-z0-9]+|numba|numpy)", id
-        )
+        assert re.fullmatch(r"[a-z0-9_]+(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@(c-[a-z0-9]+|numba|numpy)", id)
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
-            what = "pool" if "pool" in algorithm.op else "conv"
-            if algorithm.op.endswith(("-grad-w", "-grad-bias")):
-                what = "grad"
+            what = algorithm.kernel_name.partition("_")[0]
+            assert what in ("conv", "grad", "pool", "layers")
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
             file = "pool" if what == "pool" else family.partition("_f")[0]
             file = f"grad_{file}" if what == "grad" else file

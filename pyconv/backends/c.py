@@ -22,6 +22,7 @@ from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, Transp
 from . import fft, summation, transposed, winograd
 
 __all__ = [
+    "ACTIVATIONS",
     "EPSILON",
     "ROUNDING",
     "WORKERS_IN_LIMIT",
@@ -47,7 +48,7 @@ _PADDING_MODES = {
     "circular": lib.PC_PAD_CIRCULAR,
     "symmetric": lib.PC_PAD_SYMMETRIC,
 }
-_ACTIVATIONS = {
+ACTIVATIONS = {
     None: lib.PC_ACT_NONE,
     "relu": lib.PC_ACT_RELU,
     "relu6": lib.PC_ACT_RELU6,
@@ -239,7 +240,7 @@ class CConv:
                 axis.n, axis.stride, axis.step, axis.first, axis.size = there
         self._set_tile(p, problem)
         p.threads = call.threads
-        p.activation, p.slope = _ACTIVATIONS[problem.activation], problem.slope
+        p.activation, p.slope = ACTIVATIONS[problem.activation], problem.slope
         return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // WORKERS_IN_LIMIT) else None
 
     def _tile(self, problem: ConvProblem) -> fft.Tile:
@@ -367,13 +368,14 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_grad, c_pool
+    from . import c_grad, c_layers, c_pool
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
-    yield from c_pool.algorithms(_isas(), isa_in_use())
     yield from c_grad.algorithms(_isas(), isa_in_use())
+    yield from c_pool.algorithms(_isas(), isa_in_use())
+    yield from c_layers.algorithms(_isas(), isa_in_use(), kernels)
 
 
 def _kernels() -> Iterator[CConv]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +14,22 @@ from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..errors import InvalidProblem
 from ..problem import (
+    ACTIVATIONS,
     FLOATS,
     ITEM_BYTES,
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
+    ElementwiseProblem,
+    LinearProblem,
+    NormProblem,
     PoolProblem,
+    ResizeProblem,
+    ResponseProblem,
     TransposedProblem,
     UnpoolProblem,
 )
+from . import layers
 
 __all__ = ["algorithms"]
 
@@ -255,6 +263,128 @@ class ReferenceConvGradient:
         return run
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceLayer:
+    """Activations, linear layers, normalisations and resizing by their definitions, in float64."""
+
+    op: str
+    dtype: str
+    family: str = "reference"
+    backend: str = "numpy"
+    preferred: bool = True
+
+    @property
+    def id(self) -> str:
+        """Return op.family.dtype@backend."""
+        return f"{self.op}.reference.{self.dtype}@numpy"
+
+    def supports(self, problem: Any) -> Support:
+        """Return yes: it does everything."""
+        return Support()
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the results in float64."""
+        return 8 * sum(int(np.prod(a.shape, dtype=object)) for a in call.problem.outputs)
+
+    def estimate(self, problem: Any, machine: Machine) -> float:
+        """Return a pass of NumPy for each of some steps."""
+        return float(problem.bytes) / 1e8 + float(problem.flops) / 1e9 + 50e-6
+
+    def accuracy(self, problem: Any) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: Any) -> int:
+        """Return 0."""
+        return 0
+
+    def error_bound(self, problem: Any) -> float:
+        """Return one rounding to the output type, and the float64 arithmetic's."""
+        if isinstance(problem, ResizeProblem) and not problem.gradient:
+            return 0.0
+        return EPSILON[self.dtype] + (layers.terms(problem) + 16) * EPSILON["f64"]
+
+    def packing(self, problem: Any) -> str:
+        """Return the name of the order that weights come in."""
+        return "plain"
+
+    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
+        """Return copies."""
+        return tuple(None if a is None else a.copy() for a in weights)
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem = call.problem
+        names = [a.name for a in (*problem.inputs, *problem.outputs)]
+
+        def run(packed: Packed, *given: Array | None) -> bool:
+            arrays: dict[str, Any] = dict(zip(names, (a for a in given if a is not None), strict=True))
+            if isinstance(problem, LinearProblem):
+                weights = {"": ("w", "bias"), "x": ("grad_output",), "w": ("grad_output",), "bias": ()}
+                arrays |= zip(weights[problem.argument], packed or (), strict=True)
+            results = _results(problem, arrays)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for operand, result in zip(problem.outputs, results, strict=True):
+                    arrays[operand.name][...] = result
+            return True
+
+        return run
+
+
+def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
+    """Return every output of a small layer's problem."""
+    if isinstance(problem, LinearProblem):
+        return (reference.linear(problem, arrays),)
+    if isinstance(problem, ElementwiseProblem):
+        x, how = arrays["x"], (problem.activation, problem.slope)
+        if problem.gradient:
+            return (reference.activation_grad(arrays["grad_output"], x, *how),)
+        return (reference.activate(x.astype(np.float64), *how),)
+    if isinstance(problem, ResizeProblem):
+        if problem.gradient:
+            return (reference.nearest_grad(problem, arrays["grad_output"]),)
+        return (reference.nearest(problem, arrays["x"]),)
+    if isinstance(problem, ResponseProblem):
+        if problem.gradient:
+            return (reference.local_response_norm_grad(problem, arrays["grad_output"], arrays["x"]),)
+        return (reference.local_response_norm(problem, arrays["x"]),)
+    assert isinstance(problem, NormProblem)
+    x, weight = arrays["x"], arrays.get("weight")
+    mean, var = reference.moments(x) if problem.own else (arrays["running_mean"], arrays["running_var"])
+    if problem.kind == "stats":
+        return mean, var
+    if not problem.gradient:
+        y = reference.batch_norm(problem, x, mean, var, weight, arrays.get("bias"))
+        return (y, mean, var) if problem.own else (y,)
+    found = reference.batch_norm_grad(problem, arrays["grad_output"], x, mean, var, weight)
+    return found[0 if problem.wants_x else 1 :][: len(problem.outputs)]
+
+
+def _layer_ops() -> Iterator[str]:
+    for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
+        yield name
+        yield f"{name}-grad-x"
+    yield from ("linear-grad-w", "linear-grad-bias", "batch_norm_stats", "batch_norm-grad-weight")
+
+
+def _pool_ops() -> Iterator[tuple[str, str]]:
+    for rank in (1, 2, 3):
+        for dtype in ITEM_BYTES:
+            moved = [f"max_pool{rank}d", f"adaptive_max_pool{rank}d", f"max_unpool{rank}d"]
+            summed = [f"avg_pool{rank}d", f"adaptive_avg_pool{rank}d"]
+            if dtype in FLOATS:
+                moved += [*summed, *(f"{op}-grad-x" for op in (*moved, *summed))]
+            for op in moved:
+                yield op, dtype
+
+
+def _layer_ops() -> Iterator[str]:
+    for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
+        yield name
+        yield f"{name}-grad-x"
+    yield from ("linear-grad-w", "linear-grad-bias", "batch_norm_stats", "batch_norm-grad-weight")
+
+
 def _pool_ops() -> Iterator[tuple[str, str]]:
     for rank in (1, 2, 3):
         for dtype in ITEM_BYTES:
@@ -270,6 +400,9 @@ def algorithms() -> Iterator[Algorithm]:
     """Return the reference for each operation and element type."""
     for op, dtype in _pool_ops():
         yield ReferencePool(op, dtype)
+    for op in _layer_ops():
+        for dtype in EPSILON:
+            yield ReferenceLayer(op, dtype)
     for rank in (1, 2, 3):
         for dtype in EPSILON:
             yield ReferenceConv(f"conv{rank}d", dtype)

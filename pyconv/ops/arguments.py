@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +13,18 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, FLOATS, Pads
 
-__all__ = ["activation_of", "as_array", "dtype_of", "hashable", "is_plain", "numbers", "padding_of", "plain"]
+__all__ = [
+    "activation_of",
+    "as_array",
+    "dtype_of",
+    "flag",
+    "hashable",
+    "is_plain",
+    "numbers",
+    "padding_of",
+    "plain",
+    "real",
+]
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -75,6 +87,26 @@ def numbers(name: str, value: Any, rank: int) -> tuple[int, ...]:
     if len(found) != rank:
         raise InvalidProblem(f"{name} must be an integer or {rank} of them, got {value!r}")
     return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a truth value; nothing else counts as one."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def real(name: str, value: Any) -> float:
+    """Return a finite number."""
+    if isinstance(value, (str, bytes, bool, np.bool_, complex)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise InvalidProblem(f"{name} must be finite, got {number}")
+    return number
 
 
 def padding_of(

@@ -412,17 +412,17 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
         check_word("algorithm", algorithm)
     options = current()
     operation, inputs, weights, settings = request
-    if (
-        weights is None
-        and (not operation.unbatched or inputs[0].ndim != operation.rank + 1)  # type: ignore[union-attr]
-        and all(out is None or is_plain_target(out, *inputs, *outs[:i]) for i, out in enumerate(outs))
+    given = () if weights is None else weights.arrays
+    lifted = operation.unbatched and inputs[0].ndim == operation.rank + 1  # type: ignore[union-attr]
+    if not lifted and all(
+        out is None or is_plain_target(out, *inputs, *given, *outs[:i]) for i, out in enumerate(outs)
     ):
         # the usual call, with nothing between it and the cached plan
-        keys = tuple(map(key_of, inputs)), (), tuple(map(key_of, outs))
+        keys = tuple(map(key_of, inputs)), () if weights is None else weights.keys(), tuple(map(key_of, outs))
         plan = plan_for(operation, *keys, settings, algorithm, options)
         if plan is not None and not plan.is_empty:
             results = _allocate(plan, outs)
-            if plan.run(None, *inputs, *results):
+            if plan.run(None if weights is None else weights.packed(plan), *inputs, *results):
                 return results
     for name, out in zip(operation.outputs, outs, strict=True):
         as_out(out, name)

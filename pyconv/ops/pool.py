@@ -11,7 +11,7 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import DTYPES, FLOATS, PoolProblem, UnpoolProblem
-from .arguments import as_array, numbers, padding_of
+from .arguments import as_array, flag, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -161,12 +161,6 @@ _FORWARD, _GRADIENT = (
 )
 
 
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
-
-
 def _max_settings(
     kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any, return_indices: Any
 ) -> tuple[Any, ...]:
@@ -175,10 +169,10 @@ def _max_settings(
         _optional(stride),
         exact(padding),
         exact(dilation),
-        _flag("ceil_mode", ceil_mode),
+        flag("ceil_mode", ceil_mode),
         True,
         None,
-        _flag("return_indices", return_indices),
+        flag("return_indices", return_indices),
     )
 
 
@@ -190,15 +184,15 @@ def _avg_settings(
         _optional(stride),
         exact(padding),
         1,
-        _flag("ceil_mode", ceil_mode),
-        _flag("count_include_pad", count_include_pad),
+        flag("ceil_mode", ceil_mode),
+        flag("count_include_pad", count_include_pad),
         None if divisor_override is None else numbers("divisor_override", divisor_override, 1)[0],
         False,
     )
 
 
 def _adaptive_settings(output_size: Any, return_indices: Any) -> tuple[Any, ...]:
-    return _optional(output_size), _flag("return_indices", return_indices)
+    return _optional(output_size), flag("return_indices", return_indices)
 
 
 def _request(kind: str, adaptive: bool, rank: int, x: Any, settings: tuple[Any, ...]) -> Request:

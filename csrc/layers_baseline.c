@@ -1,0 +1,3 @@
+#include "pyconv.h"
+#include "isa_baseline.h"
+#include "layers_unit.inc.h"
