@@ -310,14 +310,16 @@ def test_the_scratch_limit_is_kept() -> None:
     x, w = np.ones((1, 64, 40, 40), np.float32), np.ones((64, 64, 4, 4), np.float32)
     expected = pyconv.conv_transpose2d(x, w, stride=2, padding=1, algorithm="direct")
     with pyconv.options(max_workspace="2MB"):
-        for algorithm in supporting(TransposedProblem.parse("conv_transpose2d", "n1c64h40w40-o64k4s2p1-f32")):
-            try:
-                if not is_exact(algorithm):
-                    continue
-                result = pyconv.conv_transpose2d(x, w, stride=2, padding=1, algorithm=algorithm.id)
-            except Unsupported as error:
-                assert "scratch" in str(error) or "workspace" in str(error)
+        problem = TransposedProblem.parse("conv_transpose2d", "n1c64h40w40-o64k4s2p1-f32")
+        call = Call.typical(problem, threads=2, max_workspace=2 << 20)
+        for algorithm in filter(is_exact, supporting(problem)):
+            needed = algorithm.workspace(call)
+            if needed is None:
+                with pytest.raises(Unsupported, match="scratch"):
+                    pyconv.conv_transpose2d(x, w, stride=2, padding=1, algorithm=algorithm.id)
                 continue
+            assert needed <= 2 << 20
+            result = pyconv.conv_transpose2d(x, w, stride=2, padding=1, algorithm=algorithm.id)
             compare_integers(result, expected.astype(np.float64), algorithm)
 
 

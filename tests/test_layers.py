@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
     "ops.prepared": {"algorithm", "options", "ops"},
-    "ops.conv_grad": {"errors", "ops", "problem"},
+    "ops.conv_grad": {"algorithm", "errors", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "options", "problem"},
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
     "backends.c_grad": {"_ffi", "algorithm", "backends", "cost", "kernels", "problem"},

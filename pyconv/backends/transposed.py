@@ -121,7 +121,7 @@ class Transposed:
         return largest + image if image <= call.max_workspace else None
 
     def estimate(self, problem: TransposedProblem, machine: Machine) -> float:
-        """Return the sum of the parts, and what it takes to store results apart and to pack the weights of a gradient."""
+        """Return the sum of the parts, and what it takes to store results apart."""
         steps = self._steps(problem)
         seconds = sum(step.kernel.estimate(step.part.conv, machine) for step in steps)
         scattered = sum(

@@ -33,7 +33,7 @@ from .call import (
 )
 from .prepared import PREPARED, Prepared, kept_weights
 
-__all__ = ["conv1d", "conv2d", "conv3d"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_request"]
 
 _ndarray = np.ndarray
 
@@ -105,7 +105,7 @@ _CONV = {
 }
 
 
-def _request(
+def conv_request(
     rank: int,
     x: Any,
     w: Any,
@@ -365,5 +365,5 @@ def _prepared(
 
 
 _RANKS = {conv1d: 1, conv2d: 2, conv3d: 3}
-REQUESTS.update({function: Explainable(partial(_request, rank), 3) for function, rank in _RANKS.items()})
+REQUESTS.update({function: Explainable(partial(conv_request, rank), 3) for function, rank in _RANKS.items()})
 PREPARED.update({function: partial(_prepared, rank) for function, rank in _RANKS.items()})

@@ -1,20 +1,21 @@
-"""The gradients of convolutions, and of transposed ones, with respect to their weights and bias, as requests.
-
-``pyconv.grad`` puts them beside the gradient with respect to x.
-"""
+"""The gradients of convolutions, and of transposed ones, as requests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ConvBiasProblem, ConvProblem, ConvWeightProblem, Pads
-from .arguments import as_array, numbers, padding_of
+from .activation import activation_gradient
+from .arguments import activation_of, as_array, numbers, padding_of
 from .call import Key, Operation, Request, check_one_dtype, check_word, exact, is_channels_last, spatial_axes
+from .conv import conv_request
+from .conv_transpose import gradient_of_x, transposed_problem
 
-__all__ = ["bias_request", "weight_request"]
+__all__ = ["before_activation", "bias_request", "conv_gradients", "conv_transpose_gradients", "weight_request"]
 
 
 def _check_axes(rank: int, name: str, shape: tuple[int, ...], channels: str) -> None:
@@ -180,3 +181,82 @@ def weight_request(
 def bias_request(rank: int, grad_output: Any, *, transposed: bool = False) -> Request:
     """Return the gradient of the bias: one sum for each channel of grad_output."""
     return Request(_BIAS[rank, transposed], (as_array("grad_output", grad_output),), None, ())
+
+
+def conv_gradients(
+    rank: int,
+    grad_output: Any,
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    *,
+    padding_mode: Any = "zeros",
+    residual: Any = None,
+    activation: Any = None,
+) -> tuple[Request, Request, Request | None]:
+    """Return the requests of a convolution's gradients with respect to x, w and bias.
+
+    ``residual`` and ``activation`` have been seen to by :func:`before_activation`.
+    """
+    x, w = as_array("x", x), as_array("w", w)
+    window = (stride, padding, dilation, groups)
+    return (
+        gradient_of_x(rank, grad_output, x.shape, w, *window, padding_mode=padding_mode),
+        weight_request(rank, grad_output, x, w.shape, *window, padding_mode=padding_mode),
+        None if bias is None else bias_request(rank, grad_output),
+    )
+
+
+def conv_transpose_gradients(
+    rank: int,
+    grad_output: Any,
+    x: Any,
+    w: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: Any = 1,
+    dilation: Any = 1,
+    *,
+    activation: Any = None,
+) -> tuple[Request, Request, Request | None]:
+    """Return the requests of a transposed convolution's gradients; that with respect to x is a convolution.
+
+    ``activation`` has been seen to by :func:`before_activation`.
+    """
+    x, w, grad_output = as_array("x", x), as_array("w", w), as_array("grad_output", grad_output)
+    forward = transposed_problem(rank, x, w, stride, padding, output_padding, groups, dilation)
+    if grad_output.shape[-rank - 1 :] != forward.out_shape[1:]:
+        raise InvalidProblem(
+            f"grad.conv_transpose{rank}d: grad_output must have the output's shape {forward.out_shape[-x.ndim :]}, got "
+            f"{grad_output.shape}"
+        )
+    axes = forward.kernel, forward.stride, forward.padding, forward.dilation
+    sizes, padding_of_conv = _fit_transposed(forward.out_spatial, forward.spatial, *axes)
+    reached = grad_output[(..., *(slice(0, size) for size in sizes))]
+    return (
+        conv_request(rank, reached, w, None, stride, padding_of_conv, dilation, groups),
+        weight_request(rank, grad_output, x, w.shape, stride, padding, dilation, groups, transposed=True),
+        None if bias is None else bias_request(rank, grad_output, transposed=True),
+    )
+
+
+def before_activation(
+    forward: Callable[..., Array], grad_output: Any, activation: Any, *arguments: Any, **more: Any
+) -> Any:
+    """Return the gradient before the activation that ended the forward call, which is computed again without it."""
+    if activation is None:
+        return grad_output
+    name, slope = activation_of(activation)
+    assert name is not None
+    x, grad_output = forward(*arguments, **more), as_array("grad_output", grad_output)
+    if grad_output.shape != x.shape:
+        raise InvalidProblem(
+            f"grad.{forward.__name__}: grad_output must have the output's shape {x.shape}, got {grad_output.shape}"
+        )
+    return activation_gradient(grad_output, x, name, slope)

@@ -21,12 +21,13 @@ from .call import (
     check_word,
     exact,
     is_channels_last,
+    key_of,
     run,
     spatial_axes,
 )
 from .prepared import PREPARED, Prepared, kept_weights
 
-__all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "gradient_of_x"]
+__all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "gradient_of_x", "transposed_problem"]
 
 
 def _check_axes(rank: int, name: str, shape: tuple[int, ...], channels: str) -> None:
@@ -166,6 +167,25 @@ def gradient_of_x(
     check_word("padding_mode", padding_mode)
     settings = (tuple(x_shape), exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode)
     return Request(_GRADIENT[rank], (as_array("grad_output", grad_output),), Weights(as_array("w", w)), settings)
+
+
+def transposed_problem(
+    rank: int,
+    x: Array,
+    w: Array,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: Any = 1,
+    dilation: Any = 1,
+) -> TransposedProblem:
+    """Check the arguments of a transposed convolution and describe it."""
+    x = x if x.ndim != rank + 1 else x[None]
+    arrays = {"x": key_of(x), "w": key_of(w), "bias": None}
+    try:
+        return _transposed(rank, arrays, _settings(stride, padding, output_padding, groups, dilation, None))
+    except (InvalidProblem, TypeError) as error:
+        raise type(error)(f"conv_transpose{rank}d(x {x.shape}, w {w.shape}): {error}") from None
 
 
 def _settings(

@@ -1,4 +1,4 @@
-"""A call whose weights are packed already: what :func:`pyconv.prepare` returns, for every operation that has weights."""
+"""Calls whose weights are packed already: what :func:`pyconv.prepare` returns."""
 
 from __future__ import annotations
 
