@@ -115,22 +115,31 @@ INLINE int NAME(may_skip)(const pc_conv *p, const REAL *mark) {
     return p->padding_mode == PC_PAD_ZEROS && *mark == 0;
 }
 
+typedef struct NAME(panels_job) {
+    const REAL *w;
+    REAL *packed;
+    pc_panels panels;
+    int64_t c_out, k_all;
+} NAME(panels_job);
+
+static void NAME(pack_panel)(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const NAME(panels_job) *job = ctx;
+    const int64_t g = task / job->panels.n, q = task % job->panels.n, rows = pc_panel_rows(job->panels, q);
+    const int64_t at = (g * job->c_out + pc_panel_start(job->panels, q)) * job->k_all;
+    const REAL *src = job->w + at;
+    REAL *dst = job->packed + at;
+    for (int64_t k = 0; k < job->k_all; k++, dst += rows)
+        for (int64_t i = 0; i < rows; i++)
+            dst[i] = src[i * job->k_all + k];
+}
+
 /* Weights (groups * c_out, k) -> [group][panel][k][row of the panel]. */
 static int64_t NAME(pack_panels)(const pc_conv *p, const void *w, void *packed) {
-    int64_t k_all = p->c_in * p->d.k * p->h.k * p->w.k;
-    if (!packed)
-        return p->groups * p->c_out * k_all;
-    pc_panels panels = pc_panels_of(p->c_out, PC_ROWS);
-    const REAL *src = w;
-    REAL *dst = packed;
-    for (int64_t g = 0; g < p->groups; g++)
-        for (int64_t q = 0; q < panels.n; q++) {
-            int64_t rows = pc_panel_rows(panels, q);
-            for (int64_t i = 0; i < rows; i++)
-                for (int64_t k = 0; k < k_all; k++)
-                    dst[k * rows + i] = src[i * k_all + k];
-            src += rows * k_all;
-            dst += rows * k_all;
-        }
+    const int64_t k_all = p->c_in * p->d.k * p->h.k * p->w.k;
+    if (packed) {
+        NAME(panels_job) job = {w, packed, pc_panels_of(p->c_out, PC_ROWS), p->c_out, k_all};
+        pc_parallel(NAME(pack_panel), &job, p->groups * job.panels.n, (int)p->threads);
+    }
     return p->groups * p->c_out * k_all;
 }

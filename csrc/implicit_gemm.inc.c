@@ -203,30 +203,43 @@ static int STORED(conv_implicit_gemm_plan)(pc_conv *p, int64_t max_scratch_bytes
 }
 
 #if !PC_WIDENED
+typedef struct NAME(implicit_weights) {
+    const pc_conv *p;
+    pc_panels panels;
+    const REAL *w;
+    REAL *packed;
+} NAME(implicit_weights);
+
+static void NAME(implicit_pack_panel)(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const NAME(implicit_weights) *job = ctx;
+    const pc_conv *p = job->p;
+    const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, vectors = pc_ceil_div(p->c_out, LANES);
+    const int64_t g = task / job->panels.n, q = task % job->panels.n;
+    const int64_t m0 = pc_panel_start(job->panels, q) * LANES, lanes = pc_panel_rows(job->panels, q) * LANES;
+    const int64_t rows = pc_min(lanes, p->c_out - m0);
+    const REAL *src = job->w + (g * p->c_out + m0) * k_all;
+    REAL *dst = job->packed + (g * vectors * LANES + m0) * k_all;
+    for (int64_t d = 0; d < p->d.k; d++)
+        for (int64_t c0 = 0; c0 < p->c_in; c0 += LANES)
+            for (int64_t tap = 0; tap < taps; tap++)
+                for (int64_t c = c0; c < pc_min(c0 + LANES, p->c_in); c++, dst += lanes) {
+                    const REAL *from = src + (c * p->d.k + d) * taps + tap;
+                    for (int64_t i = 0; i < lanes; i++)
+                        dst[i] = i < rows ? from[i * k_all] : 0;
+                }
+}
+
 /* [group][panel][depth tap][chunk][kh][kw][channel of the chunk][lane]; lanes beyond c_out hold zeros. Behind all of them
  * the mark of finite weights. */
 static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, void *packed) {
-    const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, vectors = pc_ceil_div(p->c_out, LANES);
-    const pc_panels panels = pc_panels_of(vectors, PC_VECTORS);
-    if (!packed)
-        return (p->groups * vectors * k_all + 1) * LANES;
-    REAL *dst = packed;
-    for (int64_t g = 0; g < p->groups; g++) {
-        const REAL *src = (const REAL *)w + g * p->c_out * k_all;
-        for (int64_t q = 0; q < panels.n; q++) {
-            const int64_t m0 = pc_panel_start(panels, q) * LANES, lanes = pc_panel_rows(panels, q) * LANES;
-            const int64_t rows = pc_min(lanes, p->c_out - m0);
-            for (int64_t d = 0; d < p->d.k; d++)
-                for (int64_t c0 = 0; c0 < p->c_in; c0 += LANES)
-                    for (int64_t tap = 0; tap < taps; tap++)
-                        for (int64_t c = c0; c < pc_min(c0 + LANES, p->c_in); c++, dst += lanes) {
-                            const REAL *from = src + m0 * k_all + (c * p->d.k + d) * taps + tap;
-                            for (int64_t i = 0; i < lanes; i++)
-                                dst[i] = i < rows ? from[i * k_all] : 0;
-                        }
-        }
+    const int64_t k_all = p->c_in * p->d.k * p->h.k * p->w.k, vectors = pc_ceil_div(p->c_out, LANES);
+    const int64_t elems = p->groups * vectors * LANES * k_all;
+    if (packed) {
+        NAME(implicit_weights) job = {p, pc_panels_of(vectors, PC_VECTORS), w, packed};
+        pc_parallel(NAME(implicit_pack_panel), &job, p->groups * job.panels.n, (int)p->threads);
+        NAME(mark_finite)(w, p->groups * p->c_out * k_all, (REAL *)packed + elems);
     }
-    NAME(mark_finite)(w, p->groups * p->c_out * k_all, dst);
-    return (p->groups * vectors * k_all + 1) * LANES;
+    return elems + LANES;
 }
 #endif

@@ -95,8 +95,8 @@ void pc_kernel_tile(const pc_kernel *kernel, int64_t *lanes, int64_t *rows, int6
 
 /* Chooses the blocking and the scratch of one worker, at most max_scratch_bytes; returns 0 where none is that small. */
 int pc_conv_plan(const pc_kernel *kernel, pc_conv *p, int64_t max_scratch_bytes);
-/* Reorders contiguous weights (groups * c_out, c_in, kd, kh, kw) into the kernel's order and returns how many elements
- * that takes; with packed = NULL it only counts. */
+/* Reorders contiguous weights (groups * c_out, c_in, kd, kh, kw) into the kernel's order, on up to p->threads threads,
+ * and returns how many elements that takes; with packed = NULL it only counts. */
 int64_t pc_conv_pack(const pc_kernel *kernel, const pc_conv *p, const void *w, void *packed);
 /* Runs on up to `threads` threads; scratch holds threads * p->scratch_bytes bytes, aligned to 64; bias and residual
  * may be NULL. */

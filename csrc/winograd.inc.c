@@ -467,64 +467,89 @@ static void NAME(winograd_blocks)(NAME(winograd_job) *job, int threads, pc_task 
     }
 }
 
+/* ---- weights ---- */
+
+typedef struct NAME(winograd_weights) {
+    const pc_conv *p;
+    pc_winograd s;
+    pc_panels panels;
+    double g_h[8][8], g_w[8][8];
+    const REAL *w;
+    REAL *packed;
+} NAME(winograd_weights);
+
+/* to[j] = sum over r of g[r] * from[r * step + j], j < LANES */
+INLINE void NAME(winograd_combine)(const double *g, int64_t taps, const double *from, int64_t step, double *to) {
+    for (int j = 0; j < LANES; j++)
+        to[j] = g[0] * from[j];
+    for (int64_t r = 1; r < taps; r++)
+        for (int j = 0; j < LANES; j++)
+            to[j] += g[r] * from[r * step + j];
+}
+
+/* u of LANES output channels of one group. */
+static void NAME(winograd_pack_task)(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const NAME(winograd_weights) *job = ctx;
+    const pc_conv *p = job->p;
+    const pc_winograd *s = &job->s;
+    const int64_t vectors = s->m_lanes / LANES, g = task / vectors, vector = task % vectors;
+    int64_t q = 0; /* the panel that the vector is in */
+    while (q + 1 < job->panels.n && pc_panel_start(job->panels, q + 1) <= vector)
+        q++;
+    const int64_t first = pc_panel_start(job->panels, q), width = pc_panel_rows(job->panels, q) * LANES;
+    const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, chunk = pc_ceil_div(p->c_in, LANES) * LANES;
+    const int64_t n_lanes = pc_min(LANES, p->c_out - vector * LANES), ld_xi = s->m_lanes * s->n_k;
+    const REAL *w = job->w + (g * p->c_out + vector * LANES) * k_all;
+    double in[8][8][LANES] = {{{0}}}, half[8][8][LANES];
+    for (int64_t k = 0; k < s->n_k; k++) {
+        const int64_t tap = k / chunk, c = k % chunk;
+        REAL *to = job->packed + (g * s->n_xi * s->m_lanes + first * LANES) * s->n_k + k * width +
+                   (vector - first) * LANES;
+        if (c >= p->c_in) { /* channels that only fill a vector */
+            for (int64_t xi = 0; xi < s->n_xi; xi++)
+                memset(to + xi * ld_xi, 0, LANES * sizeof(REAL));
+            continue;
+        }
+        for (int64_t i = 0; i < n_lanes; i++) {
+            const REAL *from = w + i * k_all + (c * p->d.k + tap) * taps;
+            for (int64_t a = 0; a < p->h.k; a++)
+                for (int64_t t = 0; t < p->w.k; t++)
+                    in[a][t][i] = (double)from[a * p->w.k + t];
+        }
+        for (int64_t a = 0; a < s->a_h; a++)
+            for (int64_t t = 0; t < p->w.k; t++)
+                NAME(winograd_combine)(job->g_h[a], p->h.k, in[0][t], 8 * LANES, half[a][t]);
+        for (int64_t a = 0; a < s->a_h; a++)
+            for (int64_t t = 0; t < s->a_w; t++) {
+                double sum[LANES];
+                NAME(winograd_combine)(job->g_w[t], p->w.k, half[a][0], LANES, sum);
+                for (int i = 0; i < LANES; i++)
+                    to[(a * s->a_w + t) * ld_xi + i] = (REAL)sum[i];
+            }
+    }
+}
+
 /* u, then w as it came. */
 static int64_t NAME(winograd_pack)(const pc_conv *p, int alpha, const REAL *w, REAL *packed) {
-    const pc_winograd s = pc_winograd_of(p, alpha, LANES);
-    const int64_t n_u = p->groups * s.n_xi * s.m_lanes * s.n_k, taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps;
-    const int64_t n_w = p->groups * p->c_out * k_all;
+    NAME(winograd_weights) job = {.p = p, .s = pc_winograd_of(p, alpha, LANES), .g_h = {{1}}, .g_w = {{1}}, .w = w,
+                                  .packed = packed};
+    const pc_winograd *s = &job.s;
+    const int64_t n_u = p->groups * s->n_xi * s->m_lanes * s->n_k;
+    const int64_t n_w = p->groups * p->c_out * p->c_in * p->d.k * p->h.k * p->w.k;
     if (!packed)
         return n_u + n_w;
     const double(*powers)[8] = pc_winograd_powers[alpha / 2 - 2], *scales = pc_winograd_scales[alpha / 2 - 2][0];
-    const pc_panels panels = pc_panels_of(s.m_lanes / LANES, PC_VECTORS);
-    double g_h[8][8] = {{1}}, g_w[8][8] = {{1}};
+    job.panels = pc_panels_of(s->m_lanes / LANES, PC_VECTORS);
     for (int q = 0; q < alpha; q++)
         for (int j = 0; j < 8; j++) {
             const int last = q == alpha - 1;
             if (p->h.k > 1)
-                g_h[q][j] = last ? j == p->h.k - 1 : powers[q][j] * scales[q];
+                job.g_h[q][j] = last ? j == p->h.k - 1 : powers[q][j] * scales[q];
             if (p->w.k > 1)
-                g_w[q][j] = last ? j == p->w.k - 1 : powers[q][j] * scales[q];
+                job.g_w[q][j] = last ? j == p->w.k - 1 : powers[q][j] * scales[q];
         }
-    const int64_t chunk = pc_ceil_div(p->c_in, LANES) * LANES;
-    double in[8][8][LANES], half[8][8][LANES];
-    for (int64_t g = 0; g < p->groups; g++)
-        for (int64_t q = 0; q < panels.n; q++)
-            for (int64_t j = 0; j < pc_panel_rows(panels, q); j++) {
-                const int64_t m0 = (pc_panel_start(panels, q) + j) * LANES, width = pc_panel_rows(panels, q) * LANES;
-                const int64_t n_lanes = pc_min(LANES, p->c_out - m0);
-                for (int64_t k = 0; k < s.n_k; k++) {
-                    const int64_t tap = k / chunk, c = k % chunk;
-                    REAL *to = packed + (g * s.n_xi * s.m_lanes + pc_panel_start(panels, q) * LANES) * s.n_k +
-                               k * width + j * LANES;
-                    if (c >= p->c_in) { /* channels that only fill a vector */
-                        for (int64_t xi = 0; xi < s.n_xi; xi++)
-                            memset(to + xi * s.m_lanes * s.n_k, 0, LANES * sizeof(REAL));
-                        continue;
-                    }
-                    for (int64_t i = 0; i < LANES; i++) {
-                        const REAL *from = w + (g * p->c_out + m0 + i) * k_all + (c * p->d.k + tap) * taps;
-                        for (int64_t a = 0; a < p->h.k; a++)
-                            for (int64_t t = 0; t < p->w.k; t++)
-                                in[a][t][i] = i < n_lanes ? (double)from[a * p->w.k + t] : 0;
-                    }
-                    for (int64_t a = 0; a < s.a_h; a++)
-                        for (int64_t t = 0; t < p->w.k; t++)
-                            for (int i = 0; i < LANES; i++) {
-                                double sum = 0;
-                                for (int64_t r = 0; r < p->h.k; r++)
-                                    sum += g_h[a][r] * in[r][t][i];
-                                half[a][t][i] = sum;
-                            }
-                    for (int64_t a = 0; a < s.a_h; a++)
-                        for (int64_t t = 0; t < s.a_w; t++)
-                            for (int i = 0; i < LANES; i++) {
-                                double sum = 0;
-                                for (int64_t r = 0; r < p->w.k; r++)
-                                    sum += g_w[t][r] * half[a][r][i];
-                                to[(a * s.a_w + t) * s.m_lanes * s.n_k + i] = (REAL)sum;
-                            }
-                }
-            }
+    pc_parallel(NAME(winograd_pack_task), &job, p->groups * (s->m_lanes / LANES), (int)p->threads);
     memcpy(packed + n_u, w, (size_t)n_w * sizeof(REAL));
     return n_u + n_w;
 }

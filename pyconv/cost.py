@@ -403,11 +403,14 @@ def _planar_gradient_seconds(work: _Work, taps: int) -> float:
     """Seconds of csrc/grad_planar.inc.c: its loads, the gaps between rows, and what each row of a tile costs."""
     lanes, h, w = work.lanes, work.h, work.w
     rows = min(4, work.c_out)
-    share = min(1.0, rows * 6 / (rows + 6.0) / 1.2) * 0.9
+    share = min(1.0, rows * 6 / (rows + 6.0) / 1.2) * 0.55
     pitch = w.out + (w.k - 1) * w.dilation // w.stride
     use = w.out * h.out / _whole((h.out - 1) * pitch + w.out, lanes)
-    lines = work.groups * work.planes * (work.c_out * h.out + work.c_in * work.d.k * (h.out * h.stride + h.k))
-    cycles = lines * (8.0 + 2.0 * pitch / lanes) * (1.0 if w.stride == 1 else 1.5)
+    # both sides are loaded again for each block of the other (csrc/grad_plan.c)
+    y_lines = work.c_out * h.out * -(-work.c_in // 8)
+    x_lines = work.c_in * work.d.k * (h.out * h.stride + h.k) * -(-work.c_out // 8)
+    lines = work.groups * work.planes * (y_lines + x_lines)
+    cycles = lines * (14.0 + 2.0 * pitch / lanes) * (1.0 if w.stride == 1 else 1.5)
     if work.channels_last:
         cycles += 1.5 * (work.x_size + work.out_size)
     cycles += work.groups * work.planes * (100.0 + 20.0 * work.c_in * work.c_out * taps / 9)

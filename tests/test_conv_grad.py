@@ -455,6 +455,25 @@ def test_numeric_gradient(text: str) -> None:
         np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("text", ["n1c16h24w24-o16k3s1p1-f32", "n8c16h28w28-o16k3s1p1-f32"])
+def test_winograd_is_standard(text: str) -> None:
+    """Hazard 42: at most four times the rms error of direct summation."""
+    problem = ConvWeightProblem(ConvProblem.parse(text))
+    arrays = make(problem, integers=False)
+    expected = reference.conv_grad_w(problem, *arrays)
+    able = [a for a in preferred(problem) if a.accuracy(problem) == "standard"]
+    assert registry.why_missing("c") is not None or len(able) == 2
+
+    def error(algorithm: str) -> float:
+        (result,) = run(request_of(problem, *arrays), (None,), algorithm)
+        return float(np.sqrt(np.mean((result - expected) ** 2)))
+
+    for algorithm in able:
+        assert error(algorithm.id) < 4 * error("direct")
+        with pyconv.options(accuracy="strict"), pytest.raises(Unsupported, match="needs accuracy"):
+            run(request_of(problem, *arrays), (None,), "winograd")
+
+
 @settings(max_examples=40)
 @given(drawn=problems(dtypes=("f64",)))
 def test_the_adjoint_identity(drawn: ConvProblem) -> None:

@@ -173,6 +173,10 @@ def set_steps(ld: Any, problem: ConvProblem, strides: tuple[int, ...], item: int
         setattr(ld, axis, stride // item)
 
 
+def _packing_threads(w: Array) -> int:
+    return current().threads if w.size > _WEIGHTS_PER_THREAD else 1
+
+
 @dataclass(frozen=True, slots=True)
 class CConv:
     """A convolution kernel of csrc/, on one instruction set."""
@@ -306,6 +310,7 @@ class CConv:
                 i = problem.kernel_axes.index(name)
                 axis.k, axis.stride, axis.dilation = problem.kernel[i], problem.stride[i], problem.dilation[i]
         self._set_tile(p, problem)
+        p.threads = _packing_threads(w)
         packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
         return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
@@ -330,8 +335,7 @@ class CConv:
         found = [(1, 1, 0, 1, 0, 1)] * (3 - problem.rank) + list(axes)
         p.k, p.n, p.rank, p.taps, p.first, p.step = map(list, zip(*found, strict=True))
         out = np.empty(part.conv.w_shape, w.dtype)
-        threads = current().threads if w.size > _WEIGHTS_PER_THREAD else 1
-        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), threads)
+        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), _packing_threads(w))
         return out
 
     def compile(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Runner:

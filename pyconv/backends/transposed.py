@@ -121,7 +121,7 @@ class Transposed:
         return largest + image if image <= call.max_workspace else None
 
     def estimate(self, problem: TransposedProblem, machine: Machine) -> float:
-        """Return the sum of the parts, and what it takes to store results apart."""
+        """Return the sum of the parts, what it takes to store results apart, and to pack the weights of a gradient."""
         steps = self._steps(problem)
         seconds = sum(step.kernel.estimate(step.part.conv, machine) for step in steps)
         scattered = sum(
@@ -129,7 +129,10 @@ class Transposed:
             for step in steps
             if step.part.phases[-1].stride > 1 and step.part.phases[-1].n == 1
         )
-        return float(seconds) + 0.3e-9 * scattered
+        packed = 0
+        if problem.gradient:  # there they are new each time
+            packed = sum(_packed_elements(step) for step in steps)
+        return float(seconds) + 0.3e-9 * scattered + 0.6e-9 * packed
 
     def accuracy(self, problem: TransposedProblem) -> str:
         """Return the least strict of the parts'."""
@@ -290,6 +293,17 @@ def _results(axis: PhaseAxis, phase: int, results: int) -> tuple[slice, slice]:
     end = max(begin, min(results, (axis.size - at + axis.stride - 1) // axis.stride))
     first = at + begin * axis.stride
     return slice(begin, end), slice(first, first + axis.stride * (end - begin), axis.stride)
+
+
+def _packed_elements(step: _Step) -> int:
+    """Return the weights of a part, in the kernel's order and in its own."""
+    conv, variant = step.part.conv, getattr(step.kernel, "variant", None)
+    weights = math.prod(conv.w_shape)
+    if variant is None:
+        return 2 * weights
+    taps = math.prod(conv.kernel)
+    points = math.prod(variant.alpha if k == variant.r else k for k in conv.kernel)
+    return weights * (taps + points) // taps
 
 
 _LOOSER = ("strict", "standard", "fast")
