@@ -10,6 +10,7 @@ typedef struct pc_isa {
     const char *name;
     const pc_conv_table *conv;
     const pc_pool_table *pool;
+    const pc_roi_table *roi;
 } pc_isa;
 
 /* Every family of kernels on every instruction set, best first. */
@@ -20,8 +21,9 @@ typedef struct pc_isa {
 #endif
 #define PC_DECLARE(isa)                                                                                                \
     extern const pc_conv_table pc_conv_##isa;                                                                          \
-    extern const pc_pool_table pc_pool_##isa;
-#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa},
+    extern const pc_pool_table pc_pool_##isa;                                                                          \
+    extern const pc_roi_table pc_roi_##isa;
+#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_roi_##isa},
 PC_FOR_ISAS(PC_DECLARE)
 static const pc_isa isas[] = {PC_FOR_ISAS(PC_ENTRY)};
 
@@ -72,6 +74,11 @@ const pc_pool_kernel *pc_pool_kernel_at(int isa, int index) { return &isas[isa].
 const char *pc_pool_kernel_name(const pc_pool_kernel *kernel) { return kernel->name; }
 int pc_pool_kernel_role(const pc_pool_kernel *kernel) { return kernel->role; }
 
+int pc_n_roi_kernels(int isa) { return isas[isa].roi->n; }
+const pc_roi_kernel *pc_roi_kernel_at(int isa, int index) { return &isas[isa].roi->kernels[index]; }
+const char *pc_roi_kernel_name(const pc_roi_kernel *kernel) { return kernel->name; }
+const char *pc_nms_name(int isa) { return isas[isa].roi->nms_name; }
+
 static _Thread_local const char *last_kernel = "";
 
 void pc_set_last_kernel(const char *name) { last_kernel = name; }
@@ -95,4 +102,24 @@ int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *o
     int status = PC_OK;
     pc_pool_arrays arrays = {x, out, indices, forward, &status, scratch};
     return kernel->run(p, &arrays, threads);
+}
+
+int pc_roi_run(const pc_roi_kernel *kernel, const pc_roi *p, void *x, void *out, const double *boxes,
+               const void *forward, void *scratch, int threads) {
+    const uintptr_t addresses = (uintptr_t)x | (uintptr_t)out | (uintptr_t)forward;
+    if (addresses % (uintptr_t)kernel->item_bytes != 0 || (uintptr_t)boxes % sizeof(double) != 0)
+        return PC_MISALIGNED;
+    const pc_roi_arrays arrays = {x, out, boxes, forward, scratch};
+    kernel->run(p, &arrays, threads);
+    return PC_OK;
+}
+
+void pc_nms_run(int isa, const double *corners, int64_t n, const int64_t *runs, int64_t n_runs, double threshold,
+                uint8_t *keep, double *scratch, int threads) {
+    pc_set_last_kernel(isas[isa].roi->nms_name);
+    const double *const x1 = corners, *const y1 = x1 + n, *const x2 = y1 + n, *const y2 = x2 + n;
+    for (int64_t i = 0; i < n; i++)
+        scratch[i] = (x2[i] - x1[i]) * (y2[i] - y1[i]);
+    pc_nms_job job = {corners, scratch, n, runs, threshold, keep};
+    pc_parallel(isas[isa].roi->nms, &job, n_runs, threads);
 }

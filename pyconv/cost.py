@@ -12,7 +12,16 @@ from functools import lru_cache
 
 from .problem import ITEM_BYTES, ConvProblem, Problem
 
-__all__ = ["NOMINAL_THREADS", "Machine", "conv_seconds", "fft_seconds", "pool_seconds", "winograd_seconds"]
+__all__ = [
+    "NOMINAL_THREADS",
+    "Machine",
+    "conv_seconds",
+    "fft_seconds",
+    "nms_seconds",
+    "pool_seconds",
+    "roi_seconds",
+    "winograd_seconds",
+]
 
 #: Choices are made for this many threads whatever the caller allows, so that the choice of algorithm, and with it
 #: every bit of the result, does not depend on the number of threads.
@@ -360,3 +369,13 @@ def fft_seconds(problem: ConvProblem, machine: Machine, cycles: float) -> float:
 def pool_seconds(problem: Problem, machine: Machine) -> float:
     """Seconds of a kernel that moves every array once (csrc/pool.inc.c)."""
     return problem.bytes / (0.7 * machine.bandwidth(problem.bytes)) + _OVERHEAD
+
+
+def roi_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/roi.inc.c: about a vector operation for a pixel of a sample, and every array moved once."""
+    return problem.flops / (1e9 * machine.gflops) + problem.bytes / machine.bandwidth(problem.bytes) + _OVERHEAD
+
+
+def nms_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/nms.inc.c."""
+    return problem.flops / (0.1e9 * machine.gflops) + _OVERHEAD

@@ -32,9 +32,11 @@ MAY_IMPORT = {
     "ops.arguments": {"algorithm", "errors", "problem"},
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "ops.pool": {"algorithm", "errors", "ops", "problem"},
+    "ops.roi": {"algorithm", "errors", "ops", "problem", "reference"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "problem"},
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
+    "backends.c_roi": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.fft": {"algorithm", "problem"},
@@ -114,15 +116,16 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
     for id in pyconv.algorithms():
         algorithm = importlib.import_module("pyconv.registry").find(id)
         assert re.fullmatch(
-            r"[a-z_]+[123]d(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@(c-[a-z0-9]+|numba|numpy)", id
+            r"[a-z_]+([123]d)?(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@(c-[a-z0-9]+|numba|numpy)", id
         )
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
-            what = "pool" if "pool" in algorithm.op else "conv"
+            what = next((word for word in ("roi", "nms", "pool") if word in algorithm.op), "conv")
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
-            file = "pool" if what == "pool" else family.partition("_f")[0]
+            file = what if what != "conv" else family.partition("_f")[0]
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
-            assert f"{what}_{family}" in (root / "csrc" / f"{what}_unit.inc.h").read_text()
+            unit = "roi" if what == "nms" else what
+            assert f"{what}_{family}" in (root / "csrc" / f"{unit}_unit.inc.h").read_text()
 
 
 def test_c_sources_are_portable(root: Path) -> None:

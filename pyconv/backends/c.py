@@ -318,10 +318,11 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_pool
+    from . import c_pool, c_roi
 
     yield from _kernels()
     yield from c_pool.algorithms(_isas(), isa_in_use())
+    yield from c_roi.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:
