@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -646,16 +647,17 @@ def test_fpn_levels() -> None:
     """Lin et al. 2017, equation 1, on boxes of and around the canonical size."""
     sizes = (64, 32, 16, 8)
     scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
-    features = [np.full((1, 1, s, s), level, np.float32) for level, s in zip((2, 3, 4, 5), sizes, strict=True)]
+    features = [np.full((1, 1, 8 * s, 8 * s), level, np.float32) for level, s in zip((2, 3, 4, 5), sizes, strict=True)]
 
     def level(width: float, height: float, **more: Any) -> float:
         box = np.array([[0, 0, 0, width, height]])
         return float(pyconv.fpn_roi_align(features, box, 1, scales, aligned=True, **more).item())
 
-    assert [level(side, side) for side in (10, 111.9, 112, 223, 224, 447, 448, 900)] == [2, 2, 3, 3, 4, 4, 5, 5]
-    assert level(112, 448) == 4
-    assert level(224, 224, canonical_level=3) == 3
-    assert level(224, 224, canonical_size=112) == 5
+    found = [level(side, side) for side in (10, 111.9, 112, 223, 224, 447, 448, 900)]
+    np.testing.assert_allclose(found, [2, 2, 3, 3, 4, 4, 5, 5], rtol=1e-5)
+    assert level(112, 448) == pytest.approx(4)
+    assert level(224, 224, canonical_level=3) == pytest.approx(3)
+    assert level(224, 224, canonical_size=112) == pytest.approx(5)
 
 
 @pytest.mark.parametrize("order", [False, True])
@@ -831,10 +833,10 @@ def test_onnx_agrees(mode: str, ratio: int, half_pixel: bool) -> None:
 
 def test_onnx_node_cases() -> None:
     """The cases that ONNX's backends are tested with."""
-    case = pytest.importorskip("onnx.backend.test.case.node.roialign")
     collected = pytest.importorskip("onnx.backend.test.case.node")
-    found = [c for c in collected.collect_testcases("RoiAlign")]
-    assert case
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other operations' cases, which are made all the same
+        found = list(collected.collect_testcases("RoiAlign"))
     assert len(found) >= 3
     for test in found:
         node = test.model.graph.node[0]
@@ -882,6 +884,9 @@ def test_torchvision_agrees(name: str) -> None:
     torch, ops = pytest.importorskip("torch"), pytest.importorskip("torchvision.ops")
     rng = np.random.default_rng(0)
     x, boxes = rng.standard_normal((2, 36, 25, 31)).astype(np.float32), torchvision_boxes(40, 60, 1)
+    if name == "ps_roi_pool":
+        # its gradient reaches the last row and column, which the operation itself leaves out
+        boxes[:, 1:] = boxes[:, 1:].clip(0, 46)
     t = torch.from_numpy(x).requires_grad_()
     theirs = getattr(ops, name)(t, torch.from_numpy(boxes), (3, 4), 0.5)
     ours = getattr(pyconv, name)(x, boxes, (3, 4), 0.5)

@@ -14,7 +14,7 @@ from .. import reference
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, NmsProblem, RoiProblem
-from .arguments import as_array, numbers
+from .arguments import as_array, is_plain, numbers, plain
 from .call import (
     REQUESTS,
     Explainable,
@@ -645,8 +645,11 @@ def fpn_roi_align(
     operation = _OPERATIONS["roi_align", 2, False]
     wanted = as_out(out)
     result: Array | None = None
-    for x, scale, mine in zip(maps, factors, chosen, strict=True):
+    for given, scale, mine in zip(maps, factors, chosen, strict=True):
         settings = _align_settings(output_size, scale, sampling_ratio, aligned, mode, max_of, convention)
+        # read where it is, so that a level writes its own boxes' bins only
+        in_place = given.flags.aligned and is_plain(given.dtype, given.shape, given.strides)
+        x = given if in_place else plain(given)
         request = Request(operation, (x, mine), None, (*settings, None))
         if result is None:
             # the first level allocates; its own check of `wanted` comes with the last step
