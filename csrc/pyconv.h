@@ -286,9 +286,13 @@ typedef struct pc_roi_lists {
     int32_t *owner; /* while the table is made: the line of each tap */
 } pc_roi_lists;
 
-/* The head of a table: the box's image, and of d, h and w the first and last pixel that it reads, and its lines. */
+/* The head of a table: the box's image, and of d, h and w the first and last pixel that it reads, its lines, and the
+ * taps of a bin where all bins have as many, at most PC_ROI_EVEN; else 0. */
+#define PC_ROI_EVEN 4
+/* Reduced rows that are kept: those of a bin, and of the bin before. */
+#define PC_ROI_KEPT 8
 typedef struct pc_roi_head {
-    int64_t image, first[3], last[3], lines[3];
+    int64_t image, first[3], last[3], lines[3], even[3];
 } pc_roi_head;
 
 static inline pc_roi_lists pc_roi_lists_of(const pc_roi_axis *a, int lines, int64_t real_bytes, void *table) {

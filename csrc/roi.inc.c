@@ -7,8 +7,8 @@
  * of pixels an axis; two samples of a bin read up to four pixels, neighbours share them.
  *
  * Channels are in the lanes. One row of the map after the other is reduced to the box's columns of bins, and the reduced
- * row is added to the rows of bins that it belongs to: the last four reduced rows are kept, and since rows that two bins
- * share are neighbours, none is reduced twice. With three axes the same is done once more with planes. Largest samples
+ * row is added to the rows of bins that it belongs to: the last reduced rows are kept, and since rows that two bins share
+ * are neighbours, none is reduced twice. Where bins have few taps all are given as many, and the loops are unrolled. With three axes the same is done once more with planes. Largest samples
  * are interpolated one by one: there the order of maximum and sum matters.
  *
  * Where channels are fastest in memory, pixels are read where they lie. Else a block of channels of the whole map is
@@ -23,8 +23,6 @@
 
 #ifndef PC_ROI_CONSTANTS
 #define PC_ROI_CONSTANTS
-enum { PC_ROI_KEPT = 4 };
-
 /* The bins that a task computes of a box: all of them, or one. */
 typedef struct pc_roi_part {
     int64_t d0, d1, h0, h1, w0, w1;
@@ -51,7 +49,7 @@ typedef struct NAME(roi_axis) {
     const REAL *weight;
     const int32_t *line, *line_begin, *line_bin;
     const REAL *line_weight;
-    int64_t lines;
+    int64_t lines, even;
 } NAME(roi_axis);
 
 typedef struct NAME(roi_box) {
@@ -59,9 +57,11 @@ typedef struct NAME(roi_box) {
     int64_t image, first_w, last_w;
 } NAME(roi_box);
 
-INLINE NAME(roi_axis) NAME(roi_axis_of)(const pc_roi_axis *a, int lines, int64_t n_lines, void *table) {
+INLINE NAME(roi_axis) NAME(roi_axis_of)(const pc_roi_axis *a, int lines, int which, void *table) {
     const pc_roi_lists s = pc_roi_lists_of(a, lines, sizeof(REAL), table);
-    return (NAME(roi_axis)){s.begin, s.index, s.zero, s.weight, s.line, s.line_begin, s.line_bin, s.line_weight, n_lines};
+    const pc_roi_head *head = table;
+    return (NAME(roi_axis)){s.begin, s.index, s.zero, s.weight, s.line, s.line_begin, s.line_bin, s.line_weight,
+                            head->lines[which], head->even[which]};
 }
 
 /* The table of a box, shared or made in the worker's own memory. */
@@ -74,9 +74,9 @@ static __attribute__((noinline)) NAME(roi_box) NAME(roi_box_of)(const pc_roi *p,
         pc_roi_make_table(p, role, sizeof(REAL), boxes + k * (1 + 2 * p->rank), own);
     const pc_roi_head *head = table;
     const int lines = pc_roi_has_lines(p, role);
-    return (NAME(roi_box)){NAME(roi_axis_of)(&p->d, lines, head->lines[0], table),
-                           NAME(roi_axis_of)(&p->h, lines, head->lines[1], table),
-                           NAME(roi_axis_of)(&p->w, lines, head->lines[2], table),
+    return (NAME(roi_box)){NAME(roi_axis_of)(&p->d, lines, 0, table),
+                           NAME(roi_axis_of)(&p->h, lines, 1, table),
+                           NAME(roi_axis_of)(&p->w, lines, 2, table),
                            head->image, head->first[2], head->last[2]};
 }
 
@@ -106,44 +106,59 @@ INLINE VEC NAME(roi_start)(const int maximum) {
     return maximum ? NAME(splat)(-(REAL)__builtin_inf()) : (VEC){0};
 }
 
-/* A row of the map reduced to columns of bins: h[bin][vector]. */
-INLINE void NAME(roi_columns)(const NAME(roi_axis) *w, const REAL *row, int64_t ld_w, int64_t ld_v, int64_t w0, int64_t w1,
-                              const int nv, const int maximum, REAL *h) {
-    for (int64_t o = w0; o < w1; o++) {
-        const int64_t end = w->begin[o + 1];
+/* A row of the map reduced to columns of bins: h[bin][vector]. `even` taps a bin where that is not 0. */
+INLINE void NAME(roi_reduce)(const NAME(roi_axis) *w, const REAL *row, int64_t ld_w, int64_t ld_v, int64_t w0, int64_t w1,
+                             const int nv, const int maximum, const int even, REAL *h) {
+    for (int64_t o = w0; o < w1; o++, h += nv * LANES) {
+        const int64_t begin = even ? o * even : w->begin[o], n = even ? even : w->begin[o + 1] - begin;
         /* a bin without pixels is zero, whatever its rows weigh */
-        VEC a = NAME(roi_start)(maximum && w->begin[o] < end), b = a;
-        for (int64_t i = w->begin[o]; i < end; i++) {
+        VEC a = NAME(roi_start)(maximum && n > 0), b = a;
+        for (int64_t i = begin; i < begin + n; i++) {
             const REAL *const from = row + w->index[i] * ld_w;
             const REAL weight = w->weight[i];
-            if (maximum) {
-                a = NAME(roi_larger)(a, NAME(load)(from) * weight);
-                if (nv == 2)
-                    b = NAME(roi_larger)(b, NAME(load)(from + ld_v) * weight);
-            } else {
-                a += NAME(load)(from) * weight;
-                if (nv == 2)
-                    b += NAME(load)(from + ld_v) * weight;
-            }
+            a = NAME(roi_joined)(a, NAME(load)(from) * weight, maximum);
+            if (nv == 2)
+                b = NAME(roi_joined)(b, NAME(load)(from + ld_v) * weight, maximum);
         }
         *(VEC *)h = a;
         if (nv == 2)
             *(VEC *)(h + LANES) = b;
-        h += nv * LANES;
     }
 }
 
+INLINE void NAME(roi_columns)(const NAME(roi_axis) *w, const REAL *row, int64_t ld_w, int64_t ld_v, int64_t w0, int64_t w1,
+                              const int nv, const int maximum, REAL *h) {
+    switch (maximum ? 0 : w->even) {
+    case 2: NAME(roi_reduce)(w, row, ld_w, ld_v, w0, w1, nv, maximum, 2, h); break;
+    case 3: NAME(roi_reduce)(w, row, ld_w, ld_v, w0, w1, nv, maximum, 3, h); break;
+    case 4: NAME(roi_reduce)(w, row, ld_w, ld_v, w0, w1, nv, maximum, 4, h); break;
+    default: NAME(roi_reduce)(w, row, ld_w, ld_v, w0, w1, nv, maximum, 0, h); break;
+    }
+}
+
+/* A row of bins from `even` reduced rows. */
+INLINE void NAME(roi_combine)(const REAL *const rows[PC_ROI_EVEN], const REAL *weight, int64_t width, const int nv,
+                              const int even, REAL *y, int64_t ld_y) {
+    for (int64_t q = 0; q < width; q++)
+        for (int v = 0; v < nv; v++) {
+            VEC sum = *(const VEC *)(rows[0] + (q * nv + v) * LANES) * weight[0];
+            for (int i = 1; i < even; i++)
+                sum += *(const VEC *)(rows[i] + (q * nv + v) * LANES) * weight[i];
+            *(VEC *)(y + v * ld_y + q * LANES) = sum;
+        }
+}
+
 /* Rows h0 .. h1 of bins from one plane of the map into y[vector][bin], whose vectors lie ld_y apart. */
-INLINE void NAME(roi_plane)(const pc_roi *p, const NAME(roi_box) *box, const NAME(roi_view) *view, pc_roi_part part,
-                            int64_t d, const int nv, const int maximum, REAL *kept, REAL *y, int64_t ld_y) {
-    const int64_t width = part.w1 - part.w0, pitch = width * nv * LANES;
+INLINE void NAME(roi_plane)(const NAME(roi_box) *box, const NAME(roi_view) *view, pc_roi_part part, int64_t d, const int nv,
+                            const int maximum, REAL *kept, REAL *y, int64_t ld_y) {
+    const int64_t width = part.w1 - part.w0, pitch = width * nv * LANES, even = maximum ? 0 : box->h.even;
     int64_t have[PC_ROI_KEPT];
     for (int i = 0; i < PC_ROI_KEPT; i++)
         have[i] = -1;
     int next = 0;
-    (void)p;
     for (int64_t o = part.h0; o < part.h1; o++, y += width * LANES) {
         const int64_t begin = box->h.begin[o], end = box->h.begin[o + 1];
+        const REAL *rows[PC_ROI_EVEN];
         if (begin == end)
             for (int64_t q = 0; q < width; q++)
                 for (int v = 0; v < nv; v++)
@@ -161,6 +176,10 @@ INLINE void NAME(roi_plane)(const pc_roi *p, const NAME(roi_box) *box, const NAM
                                   maximum, kept + slot * pitch);
             }
             const REAL *const h = kept + slot * pitch;
+            if (even) {
+                rows[i - begin] = h;
+                continue;
+            }
             const REAL weight = box->h.weight[i];
             for (int64_t q = 0; q < width; q++)
                 for (int v = 0; v < nv; v++) {
@@ -168,6 +187,14 @@ INLINE void NAME(roi_plane)(const pc_roi *p, const NAME(roi_box) *box, const NAM
                     VEC *const to = (VEC *)(y + v * ld_y + q * LANES);
                     *to = i == begin ? value : NAME(roi_joined)(*to, value, maximum);
                 }
+        }
+        const REAL *const weights = box->h.weight + begin;
+        switch (even) {
+        case 1: NAME(roi_combine)(rows, weights, width, nv, 1, y, ld_y); break;
+        case 2: NAME(roi_combine)(rows, weights, width, nv, 2, y, ld_y); break;
+        case 3: NAME(roi_combine)(rows, weights, width, nv, 3, y, ld_y); break;
+        case 4: NAME(roi_combine)(rows, weights, width, nv, 4, y, ld_y); break;
+        default: break;
         }
     }
 }
@@ -189,7 +216,7 @@ INLINE void NAME(roi_bins)(const pc_roi *p, const NAME(roi_box) *box, const NAME
                            const int nv, const int maximum, REAL *cache, REAL *y) {
     const int64_t plane = (part.h1 - part.h0) * (part.w1 - part.w0), ld_y = (part.d1 - part.d0) * plane * LANES;
     if (p->rank == 2) {
-        NAME(roi_plane)(p, box, view, part, 0, nv, maximum, cache, y, ld_y);
+        NAME(roi_plane)(box, view, part, 0, nv, maximum, cache, y, ld_y);
     } else {
         REAL *const kept = cache + PC_ROI_KEPT * (part.w1 - part.w0) * nv * LANES;
         int64_t have[PC_ROI_KEPT];
@@ -212,7 +239,7 @@ INLINE void NAME(roi_bins)(const pc_roi *p, const NAME(roi_box) *box, const NAME
                     slot = next;
                     next = (next + 1) % PC_ROI_KEPT;
                     have[slot] = d;
-                    NAME(roi_plane)(p, box, view, part, d, nv, maximum, cache, kept + slot * plane * nv * LANES,
+                    NAME(roi_plane)(box, view, part, d, nv, maximum, cache, kept + slot * plane * nv * LANES,
                                     plane * LANES);
                 }
                 const REAL *const from = kept + slot * plane * nv * LANES;
@@ -300,11 +327,14 @@ static void STORED(roi_load)(const STORAGE *src, int64_t ld_c, int64_t ld_p, int
 
 /* The way back. */
 static void STORED(roi_save)(const REAL *y, int64_t ld_c, int64_t ld_p, int64_t n_lanes, int64_t n, STORAGE *dst) {
+    int64_t done = 0;
     if (ld_p == 1 && n > 1) {
-        STORED(turn_out)(NULL, y, n_lanes, n, PC_ACT_NONE, dst, ld_c, NULL, 0);
-        return;
+        /* a last pixel or two of 49 or 98 are cheaper one by one than with a vector of old ones */
+        done = n > LANES && n % LANES <= 2 ? n - n % LANES : n;
+        STORED(turn_out)(NULL, y, n_lanes, done, PC_ACT_NONE, dst, ld_c, NULL, 0);
+        y += done * LANES;
     }
-    for (int64_t i = 0; i < n; i++, y += LANES) {
+    for (int64_t i = done; i < n; i++, y += LANES) {
         STORAGE *const to = dst + i * ld_p;
         if (ld_c == 1) {
             STORED(write)(to, y, n_lanes);

@@ -180,6 +180,38 @@ static int64_t make_lines(axis_table *t) {
     return n;
 }
 
+/* Gives all bins as many taps, where they are few, so that the kernels' loops have one length for a box: the last tap in
+ * halves, which changes no sum, and no infinity. */
+static int64_t make_even(axis_table *t) {
+    const pc_roi_lists *s = &t->lists;
+    int64_t most = 0, least = PC_ROI_EVEN;
+    for (int64_t o = 0; o < t->a->out; o++) {
+        const int64_t n = s->begin[o + 1] - s->begin[o];
+        most = pc_max(most, n);
+        least = pc_min(least, n);
+    }
+    if (least == 0 || most > PC_ROI_EVEN || most * t->a->out > t->a->taps)
+        return 0;
+    for (int64_t o = t->a->out - 1; o >= 0; o--) {
+        const int64_t from = s->begin[o], n = (o == t->a->out - 1 ? t->n : s->begin[o + 1]) - from, to = o * most;
+        double last = get(s->weight, t->real_bytes, from + n - 1);
+        const int32_t pixel = s->index[from + n - 1];
+        for (int64_t i = n - 1; i >= 0; i--) {
+            s->index[to + i] = s->index[from + i];
+            put(s->weight, t->real_bytes, to + i, get(s->weight, t->real_bytes, from + i));
+        }
+        for (int64_t i = n; i < most; i++) {
+            last /= 2;
+            put(s->weight, t->real_bytes, to + i - 1, last);
+            put(s->weight, t->real_bytes, to + i, last);
+            s->index[to + i] = pixel;
+        }
+    }
+    for (int64_t o = 0; o <= t->a->out; o++)
+        s->begin[o] = (int32_t)(o * most);
+    return most;
+}
+
 void pc_roi_make_table(const pc_roi *p, int role, int64_t real_bytes, const double *box, void *table) {
     pc_roi_head *head = table;
     const pc_roi_axis *axes[3] = {&p->d, &p->h, &p->w};
@@ -207,6 +239,7 @@ void pc_roi_make_table(const pc_roi *p, int role, int64_t real_bytes, const doub
         head->first[i] = first;
         head->last[i] = last;
         head->lines[i] = lines ? make_lines(&t) : 0;
+        head->even[i] = role == PC_ROI_FORWARD && p->join == PC_ROI_MEAN && corner <= p->rank ? make_even(&t) : 0;
     }
 }
 
@@ -233,7 +266,7 @@ static int64_t most_taps(const pc_roi *p, const pc_roi_axis *a) {
     if (p->rule == PC_ROI_POOL || p->rule == PC_ROI_PS_POOL)
         return a->in + 2 * a->out;
     if (p->join == PC_ROI_MEAN)
-        return p->ratio ? a->out * pc_min(2 * p->ratio, a->in) : a->in + 2 + 3 * a->out;
+        return p->ratio ? a->out * pc_min(2 * p->ratio, a->in) : a->in + 2 + PC_ROI_EVEN * a->out;
     return p->ratio ? 2 * p->ratio * a->out : 4 * (a->in + 2) + 2 * a->out;
 }
 
@@ -250,7 +283,7 @@ static int64_t worker_elems(pc_roi *p, const pc_roi_kernel *kernel) {
         p->map_elems = (p->band * p->w.in + (p->join != PC_ROI_MEAN ? pixels : 0)) * block;
         p->row_elems = 0;
     } else {
-        p->cache_elems = (4 * p->w.out + (p->rank == 3 ? 5 * p->h.out * p->w.out : 0)) * block;
+        p->cache_elems = PC_ROI_KEPT * (p->w.out + (p->rank == 3 ? p->h.out * p->w.out : 0)) * block;
         p->map_elems = p->whole ? pixels * block : 0;
     }
     return p->bins_elems + p->row_elems + p->cache_elems + p->map_elems + kernel->lanes;
