@@ -946,7 +946,7 @@ class RoiProblem:
     @property
     def samples(self) -> int:
         """Samples of a bin, where that is known; 2 an axis where boxes say it."""
-        return (self.sampling_ratio or 2) ** self.rank
+        return int((self.sampling_ratio or 2) ** self.rank)
 
     @property
     def flops(self) -> int:

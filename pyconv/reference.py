@@ -260,9 +260,8 @@ Sample = list[tuple[int, float]]
 def roi_axis(problem: RoiProblem, axis: int, low: float, high: float) -> list[tuple[list[Sample], float]]:
     """Return, for each bin of a box along an axis, its samples on the map and how many it has in all.
 
-    Samples outside the map, where everything is zero, are only counted. A pixel that weighs nothing is no part of a sample:
-    it is a zero, also where it is infinite. A window of whole pixels is as many samples of
-    one pixel each.
+    Samples outside the map, where everything is zero, are only counted. A pixel that weighs nothing is no part of a
+    sample: it is a zero, also where it is infinite. A window of whole pixels is as many samples of one pixel each.
     """
     size, bins = problem.spatial[axis], problem.out_spatial[axis]
     if problem.has_samples:
@@ -317,11 +316,11 @@ def _candidates(base: float, step: float, count: float, size: int) -> Iterator[f
     if not count > 0:
         return
     if step == 0:
-        ends = (0.0, count - 1)
+        low, high = 0.0, count - 1
     else:
         with np.errstate(over="ignore"):
-            ends = tuple(sorted(float(np.float64(edge - base) * count / step) for edge in (-1.0, float(size))))
-    first, last = max(0.0, np.floor(ends[0]) - 2), min(count - 1, np.ceil(ends[1]) + 2)
+            low, high = sorted(float(np.float64(edge - base) * count / step) for edge in (-1.0, float(size)))
+    first, last = max(0.0, np.floor(low) - 2), min(count - 1, np.ceil(high) + 2)
     # adaptive samples are half a pixel apart at least
     visits = max(0.0, min(last - first + 1, 4.0 * size + 16 + MAX_SAMPLING_RATIO))
     for i in range(int(visits)):
@@ -361,10 +360,14 @@ def _parts(problem: RoiProblem, samples: list[list[Sample]]) -> Iterator[list[tu
         yield [(tuple(pixel for pixel, _ in taps), math.prod(weight for _, weight in taps))]
 
 
+def _all_channels(*index: Any) -> Any:
+    return (slice(None), *index)
+
+
 def _value(maps: Array, part: list[tuple[tuple[int, ...], float]]) -> Array:
-    total = np.zeros(maps.shape[0])
+    total: Array = np.zeros(maps.shape[0])
     for pixel, weight in part:
-        total += maps[(slice(None), *pixel)].astype(np.float64) * weight
+        total += maps[_all_channels(*pixel)].astype(np.float64) * weight
     return total
 
 
@@ -395,12 +398,12 @@ def roi(problem: RoiProblem, x: Array, boxes: Array, out: Array | None = None) -
     out = np.zeros(problem.out_shape) if out is None else out
     with np.errstate(invalid="ignore", over="ignore"):
         for k, image, position, channels, samples, total in _roi_bins(problem, boxes):
-            maps = x[image, channels]
+            maps, mine = x[image, channels], out[k]
             if problem.join == "mean":
                 values = [_value(maps, part) for part in _parts(problem, samples)]
-                out[(k, slice(None), *position)] = sum(values) / total if total and values else 0.0
+                mine[_all_channels(*position)] = sum(values) / total if total and values else 0.0
             else:
-                out[(k, slice(None), *position)] = _largest(problem, maps, samples, total)[0]
+                mine[_all_channels(*position)] = _largest(problem, maps, samples, total)[0]
     return out
 
 
@@ -409,18 +412,18 @@ def roi_grad(problem: RoiProblem, grad_output: Array, boxes: Array, x: Array | N
     grad = np.zeros(problem.x_shape)
     with np.errstate(invalid="ignore", over="ignore"):
         for k, image, position, channels, samples, total in _roi_bins(problem, boxes):
-            g = grad_output[(k, slice(None), *position)].astype(np.float64)
+            g = grad_output[k][_all_channels(*position)].astype(np.float64)
             maps = grad[image, channels]
             if problem.join == "mean":
                 for part in _parts(problem, samples):
                     for pixel, weight in part:
-                        maps[(slice(None), *pixel)] += g * weight / total
+                        maps[_all_channels(*pixel)] += g * weight / total
                 continue
             assert x is not None
             _, at, parts = _largest(problem, x[image, channels], samples, total)
             for number, part in enumerate(parts):
                 for pixel, weight in part:
-                    maps[(slice(None), *pixel)] += np.where(at == number, g * weight, 0)
+                    maps[_all_channels(*pixel)] += np.where(at == number, g * weight, 0)
     return grad
 
 

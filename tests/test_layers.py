@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.fft": {"algorithm", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
-    "backends.numba_cpu": {"algorithm", "cost", "errors", "kernels", "problem"},
+    "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.numba_roi": {"algorithm", "cost", "kernels", "problem"},
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against
     "cli": {"demo"},

@@ -380,11 +380,11 @@ def test_little_scratch(op: str, text: str, monkeypatch: pytest.MonkeyPatch) -> 
                 if algorithm.backend == "numpy":
                     continue
                 with pyconv.options(max_workspace=1 << 20), guarded_scratch(algorithm, fill=0xA5):
-                    try:
-                        result = call_of(problem, arrays)(algorithm=algorithm.id)
-                    except Unsupported as error:
-                        assert "max_workspace" in str(error)
+                    if algorithm.workspace(Call.typical(problem, 2, 1 << 20)) is None:
+                        with pytest.raises(Unsupported, match="max_workspace"):
+                            call_of(problem, arrays)(algorithm=algorithm.id)
                         continue
+                    result = call_of(problem, arrays)(algorithm=algorithm.id)
                 ran += 1
                 allowed = allowed_of(problem, arrays, algorithm, expected)
                 if comparable(problem):

@@ -74,6 +74,10 @@ def last_kernel() -> str:
     return _local.kernel
 
 
+def _note_kernel(name: str) -> None:
+    _local.kernel = name
+
+
 def _address(array: Array | None) -> int:
     return 0 if array is None else int(array.__array_interface__["data"][0])
 
@@ -285,6 +289,9 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
+    from . import numba_roi
+
+    yield from numba_roi.algorithms(_note_kernel)
     families = ("direct", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
     for op in ("conv1d", "conv2d", "conv3d"):
         grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()

@@ -1,8 +1,8 @@
-"""Regions of interest: roi_align, roi_pool, their position-sensitive forms, feature pyramids, and what detectors need
-around them: nms, box_iou, anchors."""
+"""Regions of interest: roi_align, roi_pool, position-sensitive forms, pyramids; and nms, box_iou, anchors."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -95,8 +95,8 @@ def _boxes_of(call: str, boxes: Any, rank: int, images: int, scale: float) -> Ar
         found = _numeric("boxes", boxes)
         if found.ndim != 2 or found.shape[1] not in (width, width + 1):
             raise InvalidProblem(
-                f"{call}: boxes must be (k, {width + 1}), (image, {_corners(rank)}), or a list with an (l, {width}) for "
-                f"each image, got shape {found.shape}"
+                f"{call}: boxes must be (k, {width + 1}), (image, {_corners(rank)}), or a list with an (l, {width}) "
+                f"for each image, got shape {found.shape}"
             )
         if found.shape[1] == width:
             if images != 1:
@@ -560,7 +560,7 @@ def _levels_of(
         raise InvalidProblem(
             f"{name}: scales must be a positive number for each of {len(maps)} features, got {scales!r}"
         )
-    if any(fine <= coarse for fine, coarse in zip(factors, factors[1:], strict=False)):
+    if any(fine <= coarse for fine, coarse in itertools.pairwise(factors)):
         raise InvalidProblem(f"{name}: scales must fall from the finest map on, got {scales!r}")
     if not 0 < _scale_of(canonical_size) < math.inf:
         raise InvalidProblem(f"{name}: canonical_size must be positive, got {canonical_size!r}")
@@ -889,8 +889,8 @@ def anchors(
 ) -> Array:
     """Return the anchors of a region proposal network: boxes of some sizes and shapes around each pixel of a map.
 
-    An anchor of size s and aspect ratio r has height ``s sqrt(r)`` and width ``s / sqrt(r)``; around pixel (y, x) of the
-    map its centre is (y, x) times the stride.
+    An anchor of size s and aspect ratio r has height ``s sqrt(r)`` and width ``s / sqrt(r)``; around pixel (y, x) of
+    the map its centre is (y, x) times the stride.
 
     Parameters
     ----------
