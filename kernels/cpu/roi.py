@@ -157,6 +157,12 @@ def make_tables(
             )  # fmt: skip
 
 
+@exact_word
+def _least(array: Any) -> float:
+    """Return the least positive number: what has a weight keeps one, so that an infinity stays one."""
+    return float(np.nextafter(array.dtype.type(0), array.dtype.type(1)))
+
+
 @kernel
 def roi_forward(
     maps: Any, boxes: Any, rank: int, words: Any, scale: float, bins: Any, most: int, first: int, last: int, out: Any
@@ -169,6 +175,7 @@ def roi_forward(
     index, weight = np.empty((3, most), np.int64), np.empty((3, most))
     value = np.empty(channels, maps.dtype)
     planes = 2 if rank == 3 else 1
+    least = _least(maps)
     for k in range(first, last):
         image = int(boxes[k, 0])
         if image < 0:
@@ -186,7 +193,7 @@ def roi_forward(
                         for a in range(begin[0, od], begin[0, od + 1]):
                             for b in range(begin[1, oh], begin[1, oh + 1]):
                                 for e in range(begin[2, ow], begin[2, ow + 1]):
-                                    share = maps.dtype.type(weight[0, a] * weight[1, b] * weight[2, e])
+                                    share = maps.dtype.type(max(weight[0, a] * weight[1, b] * weight[2, e], least))
                                     pixel = x[index[0, a], index[1, b], index[2, e]]
                                     for c in range(channels):
                                         to[c] += pixel[c] * share
@@ -202,7 +209,7 @@ def roi_forward(
                                     for j in range(step):
                                         for m in range(step):
                                             share = maps.dtype.type(
-                                                weight[0, a + i] * weight[1, b + j] * weight[2, e + m]
+                                                max(weight[0, a + i] * weight[1, b + j] * weight[2, e + m], least)
                                             )
                                             pixel = x[index[0, a + i], index[1, b + j], index[2, e + m]]
                                             for c in range(channels):
@@ -227,6 +234,7 @@ def roi_backward(
     value, best = np.empty(channels, grad.dtype), np.empty(channels, grad.dtype)
     at = np.empty((channels, 3), np.int64)
     planes = 2 if rank == 3 else 1
+    least = _least(grad)
     for k in range(boxes.shape[0]):
         image = int(boxes[k, 0])
         if image < 0:
@@ -243,7 +251,7 @@ def roi_backward(
                         for a in range(begin[0, od], begin[0, od + 1]):
                             for b in range(begin[1, oh], begin[1, oh + 1]):
                                 for e in range(begin[2, ow], begin[2, ow + 1]):
-                                    share = grad.dtype.type(weight[0, a] * weight[1, b] * weight[2, e])
+                                    share = grad.dtype.type(max(weight[0, a] * weight[1, b] * weight[2, e], least))
                                     pixel = to[index[0, a], index[1, b], index[2, e], first:last]
                                     for c in range(channels):
                                         pixel[c] += given[c] * share
@@ -262,7 +270,7 @@ def roi_backward(
                                     for j in range(step):
                                         for m in range(step):
                                             share = grad.dtype.type(
-                                                weight[0, a + i] * weight[1, b + j] * weight[2, e + m]
+                                                max(weight[0, a + i] * weight[1, b + j] * weight[2, e + m], least)
                                             )
                                             pixel = x[index[0, a + i], index[1, b + j], index[2, e + m], first:last]
                                             for c in range(channels):
@@ -279,7 +287,7 @@ def roi_backward(
                             for j in range(step):
                                 for m in range(step):
                                     a, b, e = at[c, 0] + i, at[c, 1] + j, at[c, 2] + m
-                                    share = grad.dtype.type(weight[0, a] * weight[1, b] * weight[2, e])
+                                    share = grad.dtype.type(max(weight[0, a] * weight[1, b] * weight[2, e], least))
                                     to[index[0, a], index[1, b], index[2, e], first + c] += given[c] * share
     return last - first
 

@@ -636,7 +636,7 @@ def fpn_roi_align(
     >>> import numpy as np, pyconv
     >>> levels = [np.full((1, 1, 2 * size, 2 * size), size, np.float32) for size in (64, 32, 16, 8)]
     >>> boxes = np.array([[0, 0, 0, 50, 50], [0, 0, 0, 500, 500]])
-    >>> pyconv.fpn_roi_align(levels, boxes, 1, [1 / 4, 1 / 8, 1 / 16, 1 / 32]).ravel()
+    >>> pyconv.fpn_roi_align(levels, boxes, 1, [1 / 4, 1 / 8, 1 / 16, 1 / 32]).ravel().round(3)
     array([64.,  8.], dtype=float32)
     """
     maps, factors, chosen = _levels_of("fpn_roi_align", features, boxes, scales, canonical_size, canonical_level)
