@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.boxes import make_boxes, sampled_truth
 from benchmarks.peers import Array
-from benchmarks.shapes import Layer
+from benchmarks.shapes import BoxLayer, Layer
 
 __all__ = ["SAMPLES", "TOLERANCE", "Arrays", "disagreement", "make_arrays"]
 
@@ -22,7 +23,7 @@ TOLERANCE = {"float16": 5e-4, "float32": 2e-5, "float64": 1e-12}
 
 @dataclass(frozen=True)
 class Arrays:
-    """The arguments of one layer: x, w and a bias or None."""
+    """The arguments of one layer: x, w and a bias or None; of boxes w, and of their gradient its argument as bias."""
 
     x: Array
     w: Array
@@ -33,6 +34,9 @@ def make_arrays(layer: Layer, dtype: str, bias: bool) -> Arrays:
     """Return normal numbers seeded by the layer's name (equal in every process), outputs of about unit size."""
     random = np.random.default_rng(zlib.crc32(layer.name.encode()))
     x = random.standard_normal(layer.x_shape, dtype=np.float32).astype(dtype)
+    if isinstance(layer, BoxLayer):
+        g = random.standard_normal(layer.bins_shape, dtype=np.float32).astype(dtype) if layer.gradient else None
+        return Arrays(x, make_boxes(layer), g)
     w = random.standard_normal(layer.w_shape, dtype=np.float32).astype(dtype)
     w /= np.sqrt(w[0].size)
     if layer.pooling:  # an average is a depthwise convolution with equal weights
@@ -80,6 +84,10 @@ def disagreement(layer: Layer, arrays: Arrays, activation: str | None, out: Arra
     """
     if out.shape != layer.out_shape or out.dtype != arrays.x.dtype:
         raise ValueError(f"got {out.dtype} {out.shape}, expected {arrays.x.dtype} {layer.out_shape}")
+    if isinstance(layer, BoxLayer):
+        indices, truth = sampled_truth(layer, arrays.x, arrays.w, arrays.bias)
+        found = np.array([float(out[tuple(index)]) for index in indices])
+        return float(np.sqrt(np.mean((found - truth) ** 2) / np.mean(truth**2)))
     indices = _sample(layer)
     truth = np.array([_truth(layer, arrays, activation, index) for index in indices])
     found = np.array([float(out[tuple(index)]) for index in indices])

@@ -20,7 +20,8 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 __all__ = [
     "CLASSES",
@@ -29,6 +30,7 @@ __all__ = [
     "LAYERS",
     "QUICK_PER_CLASS",
     "TRANSPOSED",
+    "BoxLayer",
     "Layer",
     "TransposedLayer",
     "find",
@@ -50,6 +52,9 @@ CLASSES = (
     "conv3d",
     "small",
     "pool",
+    "boxes",
+    "boxes-grad",
+    "boxes-more",
 )
 
 #: Classes of large kernels, which come from signal and image processing.
@@ -208,6 +213,72 @@ class TransposedLayer(Layer):
         return "transposed"
 
 
+@dataclass(frozen=True)
+class BoxLayer(Layer):
+    """Boxes on one map: a detector's head. ``c_out`` are the output's channels; the weights are the boxes.
+
+    Parameters
+    ----------
+    function : str
+        ``roi_align``, ``roi_pool`` or ``ps_roi_align``; ``kernel`` are its bins.
+    boxes : int
+        How many.
+    ratio : int
+        Samples of a bin along each axis, 0 for as many as it has pixels.
+    shrink : int
+        Pixels of the image per pixel of the map.
+    gradient : bool
+        Whether the gradient with respect to the map is what is computed.
+    """
+
+    function: str = "roi_align"
+    boxes: int = 1
+    ratio: int = 0
+    shrink: int = 16
+    gradient: bool = False
+
+    @property
+    def out_spatial(self) -> tuple[int, ...]:
+        """Bins of a box, or the map."""
+        return self.spatial if self.gradient else self.kernel
+
+    @property
+    def bins_shape(self) -> tuple[int, ...]:
+        """Shape of the boxes' bins."""
+        return (self.boxes, self.c_out, *self.kernel)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of what is computed."""
+        return self.x_shape if self.gradient else self.bins_shape
+
+    @property
+    def w_shape(self) -> tuple[int, ...]:
+        """Shape of the boxes."""
+        return (self.boxes, 5)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the definition, of 2 x 2 samples where boxes say how many."""
+        samples = (self.ratio or 2) ** 2 * 4 if "align" in self.function else 4
+        return 2 * math.prod(self.bins_shape) * samples
+
+    def problem(self, dtype: str = "float32", *, bias: bool = False, activation: str | None = None) -> str:
+        """Return the problem as pyconv writes it."""
+        name = f"{self.function}{'-grad-x' if self.gradient else ''}"
+        sizes = f"n1c{self.c_in}h{self.spatial[0]}w{self.spatial[1]}-k{self.boxes}to{_join(self.kernel)}"
+        words = f"-r{self.ratio}" if "align" in self.function else ""
+        aligned = "-aligned" if self.function == "roi_align" else ""
+        return f"{name} {sizes}-x{1 / self.shrink!r}{words}-{DTYPES[dtype]}{aligned}"
+
+    @property
+    def bench_class(self) -> str:
+        """Means of samples, their gradients, and the other operations."""
+        if self.function != "roi_align":
+            return "boxes-more"
+        return "boxes-grad" if self.gradient else "boxes"
+
+
 def _join(sizes: tuple[int, ...]) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else "x".join(map(str, sizes))
 
@@ -279,6 +350,41 @@ def _pools() -> list[Layer]:
         _layer(f"pool.{name}.{kind}", c, size, c, k, s, p, groups=c, tags=kind)
         for name, c, size, k, s, p in table
         for kind in ("max", "avg")
+    ]
+
+
+def _boxes() -> list[Layer]:
+    """Heads of Faster R-CNN and Mask R-CNN on one map or a level of a pyramid, and of R-FCN."""
+
+    def head(
+        name: str, c: int, spatial: Sizes, boxes: int, bins: int, ratio: int, shrink: int = 16, **more: Any
+    ) -> Layer:
+        c_in = c * bins * bins if more.get("function", "").startswith("ps_") else c
+        base = _layer(name, c_in, spatial, c, bins, 1, 0)
+        return BoxLayer(**{field.name: getattr(base, field.name) for field in fields(Layer)},
+                        boxes=boxes, ratio=ratio, shrink=shrink, **more)  # fmt: skip
+
+    c4 = (50, 68)
+    table = (
+        ("1000x7.r2", c4, 1000, 7, 2, 16),
+        ("1000x7.adaptive", c4, 1000, 7, 0, 16),
+        ("60x7.r2", c4, 60, 7, 2, 16),
+        ("60x7.adaptive", c4, 60, 7, 0, 16),
+        ("256x14.r2", c4, 256, 14, 2, 16),
+        ("100x14.adaptive", c4, 100, 14, 0, 16),
+        ("p3.500x7.r2", (100, 136), 500, 7, 2, 8),
+        ("p5.300x7.r2", (25, 34), 300, 7, 2, 32),
+    )
+    return [
+        *(head(f"roi.{name}", 256, size, k, bins, r, shrink) for name, size, k, bins, r, shrink in table),
+        *(
+            head(f"roi.{name}.grad", 256, size, k, bins, r, shrink, gradient=True)
+            for name, size, k, bins, r, shrink in table[:5]
+        ),
+        head("roi_pool.1000x7", 256, c4, 1000, 7, 0, function="roi_pool"),
+        head("roi_pool.100x7", 256, c4, 100, 7, 0, function="roi_pool"),
+        head("ps_roi_align.300x7", 10, (38, 63), 300, 7, 2, function="ps_roi_align"),
+        head("ps_roi_align.300x7.adaptive", 10, (38, 63), 300, 7, 0, function="ps_roi_align"),
     ]
 
 
@@ -731,6 +837,7 @@ LAYERS: tuple[Layer, ...] = (
     *_volumes(),
     *_small(),
     *_pools(),
+    *_boxes(),
 )
 
 
@@ -890,6 +997,10 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
         "tiny.1d",
     ),
     "pool": tuple(layer.name for layer in _pools()),
+    **{
+        name: tuple(layer.name for layer in _boxes() if layer.bench_class == name)
+        for name in ("boxes", "boxes-grad", "boxes-more")
+    },
 }
 
 _BY_NAME = {layer.name: layer for layer in LAYERS}

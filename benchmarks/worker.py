@@ -29,7 +29,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks import data, machine, peers
-from benchmarks.shapes import Layer
+from benchmarks.shapes import BoxLayer, Layer
 
 __all__ = ["layer_from_json", "layer_to_json", "main"]
 
@@ -50,7 +50,7 @@ def layer_to_json(layer: Layer) -> dict[str, Any]:
 def layer_from_json(fields: dict[str, Any]) -> Layer:
     """Inverse of :func:`layer_to_json`."""
     known: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return Layer(**known)
+    return BoxLayer(**known) if "boxes" in known else Layer(**known)
 
 
 def wait_until_idle() -> bool:
@@ -101,6 +101,8 @@ class Worker:
         self.forget(request)
         layer, dtype, activation = layer_from_json(request["layer"]), request["dtype"], request["activation"]
         reason = self.peer.supports(layer, dtype)
+        if reason is None and isinstance(layer, BoxLayer) and not getattr(self.peer, "HAS_BOXES", False):
+            reason = "has no regions of interest"
         if reason is not None:
             return {"refused": reason}
         arrays = data.make_arrays(layer, dtype, request["bias"])

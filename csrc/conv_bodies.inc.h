@@ -7,6 +7,7 @@
 #endif
 #include "storage.h"
 #include "tile.inc.c"
+#include "turn.inc.c"
 #include "channels.inc.c"
 #include "direct.inc.c"
 #include "implicit_gemm.inc.c"

@@ -12,6 +12,7 @@ typedef struct pc_isa {
     const pc_pool_table *pool;
     const pc_grad_table *grad;
     const pc_layer_table *layers;
+    const pc_roi_table *roi;
 } pc_isa;
 
 /* Every family of kernels on every instruction set, best first. */
@@ -24,8 +25,9 @@ typedef struct pc_isa {
     extern const pc_conv_table pc_conv_##isa;                                                                          \
     extern const pc_pool_table pc_pool_##isa;                                                                          \
     extern const pc_grad_table pc_grad_##isa;                                                                          \
-    extern const pc_layer_table pc_layers_##isa;
-#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa, &pc_layers_##isa},
+    extern const pc_layer_table pc_layers_##isa;                                                                       \
+    extern const pc_roi_table pc_roi_##isa;
+#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa, &pc_layers_##isa, &pc_roi_##isa},
 PC_FOR_ISAS(PC_DECLARE)
 static const pc_isa isas[] = {PC_FOR_ISAS(PC_ENTRY)};
 
@@ -80,6 +82,10 @@ int pc_n_layer_kernels(int isa) { return isas[isa].layers->n; }
 const pc_layer_kernel *pc_layer_kernel_at(int isa, int index) { return &isas[isa].layers->kernels[index]; }
 const char *pc_layer_kernel_name(const pc_layer_kernel *kernel) { return kernel->name; }
 int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel) { return kernel->lanes; }
+int pc_n_roi_kernels(int isa) { return isas[isa].roi->n; }
+const pc_roi_kernel *pc_roi_kernel_at(int isa, int index) { return &isas[isa].roi->kernels[index]; }
+const char *pc_roi_kernel_name(const pc_roi_kernel *kernel) { return kernel->name; }
+const char *pc_nms_name(int isa) { return isas[isa].roi->nms_name; }
 
 static _Thread_local const char *last_kernel = "";
 
@@ -130,4 +136,24 @@ int pc_layer_run(const pc_layer_kernel *kernel, const void *problem, void *a0, v
         return PC_MISALIGNED;
     kernel->run(problem, arrays, scratch, threads);
     return PC_OK;
+}
+
+int pc_roi_run(const pc_roi_kernel *kernel, const pc_roi *p, void *x, void *out, const double *boxes,
+               const void *forward, void *scratch, int threads) {
+    const uintptr_t addresses = (uintptr_t)x | (uintptr_t)out | (uintptr_t)forward;
+    if (addresses % (uintptr_t)kernel->item_bytes != 0 || (uintptr_t)boxes % sizeof(double) != 0)
+        return PC_MISALIGNED;
+    const pc_roi_arrays arrays = {x, out, boxes, forward, scratch};
+    kernel->run(p, &arrays, threads);
+    return PC_OK;
+}
+
+void pc_nms_run(int isa, const double *corners, int64_t n, const int64_t *runs, int64_t n_runs, double threshold,
+                uint8_t *keep, double *scratch, int threads) {
+    pc_set_last_kernel(isas[isa].roi->nms_name);
+    const double *const x1 = corners, *const y1 = x1 + n, *const x2 = y1 + n, *const y2 = x2 + n;
+    for (int64_t i = 0; i < n; i++)
+        scratch[i] = (x2[i] - x1[i]) * (y2[i] - y1[i]);
+    pc_nms_job job = {corners, scratch, n, runs, threshold, keep};
+    pc_parallel(isas[isa].roi->nms, &job, n_runs, threads);
 }

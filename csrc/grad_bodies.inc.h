@@ -6,6 +6,7 @@
 #endif
 #include "storage.h"
 #include "tile.inc.c"
+#include "turn.inc.c"
 #include "channels.inc.c"
 #include "winograd.inc.c"
 #include "grad_direct.inc.c"

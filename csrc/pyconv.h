@@ -266,6 +266,56 @@ int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel);
 int pc_layer_run(const pc_layer_kernel *kernel, const void *problem, void *a0, void *a1, void *a2, void *a3, void *a4,
                  void *a5, void *a6, void *a7, void *a8, void *scratch, int threads);
 
+/* Regions of interest. What a box is cut into: bins with bilinear samples (roi_align, ps_roi_align) or windows of whole
+ * pixels (roi_pool, ps_roi_pool). */
+enum pc_roi_rule { PC_ROI_ALIGN, PC_ROI_PS_ALIGN, PC_ROI_POOL, PC_ROI_PS_POOL };
+/* What becomes of a bin: the mean of its samples, the largest weighted pixel, the largest sample. */
+enum pc_roi_join { PC_ROI_MEAN, PC_ROI_MAX_PIXEL, PC_ROI_MAX_SAMPLE };
+enum pc_roi_role { PC_ROI_FORWARD, PC_ROI_GRADIENT };
+
+typedef struct pc_roi_axis {
+    int64_t in, out;
+    /* filled by plan() */
+    int64_t taps;  /* most pixels that all bins of a box read along this axis */
+    int64_t begin; /* where the axis begins in a box's table, in bytes */
+} pc_roi_axis;
+
+/* x is the array of maps and out the one with the boxes' bins, whichever of them is read. With slices > 1 each bin reads
+ * channels of its own: channel c of bin b is channel c * slices + b of x. */
+typedef struct pc_roi {
+    int64_t n, c, boxes, rank, slices; /* images, channels of out, boxes */
+    pc_roi_axis d, h, w;
+    int64_t rule, join, ratio, aligned; /* ratio: samples of a bin along an axis, 0: as many as it has pixels */
+    double scale;
+    pc_ld ld_x, ld_out, ld_forward;
+    /* filled by plan() */
+    int64_t vectors, n_blocks;    /* of channels that a task has in its lanes */
+    int64_t chunk, n_chunks;      /* boxes of a task */
+    int64_t band, n_bands;        /* rows of the map of a task of a gradient */
+    int64_t whole;                /* a worker's scratch has room for a whole map */
+    int64_t table_bytes, n_tables; /* tables that all tasks share; where 0, each task makes its own */
+    int64_t map_elems, row_elems, cache_elems, bins_elems; /* what the scratch of one worker holds */
+    int64_t scratch_bytes, shared_bytes; /* of one worker, and for all of them */
+} pc_roi;
+
+typedef struct pc_roi_kernel pc_roi_kernel;
+
+int pc_n_roi_kernels(int isa);
+const pc_roi_kernel *pc_roi_kernel_at(int isa, int index);
+const char *pc_roi_kernel_name(const pc_roi_kernel *kernel);
+int pc_roi_plan(const pc_roi_kernel *kernel, pc_roi *p, int64_t max_scratch_bytes);
+/* boxes: p->boxes rows of an image's index and, along x, y and z, the first and then the last corners. A box of image -1
+ * is left out. forward: x, where the gradient of a maximum has to look for it. scratch holds shared_bytes and threads *
+ * scratch_bytes. */
+int pc_roi_run(const pc_roi_kernel *kernel, const pc_roi *p, void *x, void *out, const double *boxes,
+               const void *forward, void *scratch, int threads);
+
+/* Marks in keep[] the boxes that no better one of their run overlaps by more than `threshold`. Boxes lie in four rows of
+ * n corners (x1, y1, x2, y2), each run in falling order of its scores; runs[0 .. n_runs] are their bounds. scratch holds
+ * n doubles. */
+const char *pc_nms_name(int isa);
+void pc_nms_run(int isa, const double *corners, int64_t n, const int64_t *runs, int64_t n_runs, double threshold,
+                uint8_t *keep, double *scratch, int threads);
 /* The name of the kernel that this thread ran last, written by the kernel itself: what tests ask. */
 const char *pc_last_kernel(void);
 
@@ -327,6 +377,20 @@ struct pc_layer_kernel {
     void (*run)(const void *problem, void *const *arrays, char *scratch, int threads);
 };
 
+typedef struct pc_roi_arrays {
+    void *x, *out;
+    const double *boxes;
+    const void *forward;
+    char *scratch;
+} pc_roi_arrays;
+
+struct pc_roi_kernel {
+    const char *name; /* roi_role_dtype__isa */
+    int role;
+    int64_t item_bytes, real_bytes, lanes;
+    void (*run)(const pc_roi *p, const pc_roi_arrays *arrays, int threads);
+};
+
 /* The kernels of one family on one instruction set: pc_<family>_<isa>. */
 typedef struct pc_conv_table {
     int n;
@@ -345,6 +409,20 @@ typedef struct pc_layer_table {
     const pc_layer_kernel *kernels;
 } pc_layer_table;
 
+typedef struct pc_nms_job {
+    const double *corners, *area;
+    int64_t n;
+    const int64_t *runs;
+    double threshold;
+    uint8_t *keep;
+} pc_nms_job;
+typedef struct pc_roi_table {
+    int n;
+    const pc_roi_kernel *kernels;
+    const char *nms_name;
+    void (*nms)(void *job, int64_t run, int worker);
+} pc_roi_table;
+
 /* Calls run(ctx, task, worker) once for each task in [0, n_tasks), worker in [0, threads). */
 typedef void (*pc_task)(void *ctx, int64_t task, int worker);
 void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads);
@@ -361,6 +439,76 @@ void pc_set_last_kernel(const char *name);
 typedef struct pc_half {
     uint16_t bits;
 } __attribute__((may_alias)) pc_half;
+
+/* What a box's table says of one axis, in int32_t and, on request, float or double. Taps begin[o] .. begin[o + 1] belong
+ * to bin o: pixel index[i] times weight[i]. For PC_ROI_MAX_SAMPLE they are pairs, the two pixels of a sample. zero[o]: a
+ * sample of the bin lies outside the map, where everything is zero, or the bin has none at all, or a pixel weighs nothing. For the gradient of a
+ * mean the same taps are ordered by pixels ("lines"): those of line l are line_begin[l] .. line_begin[l + 1], each a bin
+ * and a weight. */
+typedef struct pc_roi_lists {
+    int32_t *begin, *index, *zero;
+    void *weight;
+    int32_t *line, *line_begin, *line_bin;
+    void *line_weight;
+    int32_t *owner; /* while the table is made: the line of each tap */
+} pc_roi_lists;
+
+/* The head of a table: the box's image, and of d, h and w the first and last pixel that it reads, its lines, and the
+ * taps of a bin where all bins have as many, at most PC_ROI_EVEN; else 0. */
+#define PC_ROI_EVEN 4
+/* Reduced rows that are kept: those of a bin, and of the bin before. */
+#define PC_ROI_KEPT 8
+typedef struct pc_roi_head {
+    int64_t image, first[3], last[3], lines[3], even[3];
+} pc_roi_head;
+
+static inline pc_roi_lists pc_roi_lists_of(const pc_roi_axis *a, int lines, int64_t real_bytes, void *table) {
+    char *at = (char *)table + a->begin;
+    pc_roi_lists s = {0};
+    s.weight = at;
+    at += a->taps * real_bytes;
+    if (lines) {
+        s.line_weight = at;
+        at += a->taps * real_bytes;
+    }
+    s.begin = (int32_t *)at;
+    s.zero = s.begin + a->out + 1;
+    s.index = s.zero + a->out;
+    if (lines) {
+        s.line = s.index + a->taps;
+        s.line_begin = s.line + a->taps;
+        s.line_bin = s.line_begin + a->taps + 1;
+        s.owner = s.line_bin + a->taps;
+    }
+    return s;
+}
+
+static inline int pc_roi_has_lines(const pc_roi *p, int role) {
+    return role == PC_ROI_GRADIENT && p->join == PC_ROI_MEAN && p->slices == 1;
+}
+
+/* Makes the table of a box. */
+void pc_roi_make_table(const pc_roi *p, int role, int64_t real_bytes, const double *box, void *table);
+
+/* What all tasks of a call share, behind each other in shared memory: boxes in the order of their images, where each
+ * image's begin, whether its whole map is turned at once, and tables. */
+typedef struct pc_roi_shared {
+    int64_t *order, *first, *whole;
+    char *tables;
+} pc_roi_shared;
+
+static inline int64_t pc_roi_lists_bytes(const pc_roi *p) { return (2 * p->n + 1 + p->boxes + 7) / 8 * 64; }
+
+static inline pc_roi_shared pc_roi_shared_of(const pc_roi *p, char *scratch) {
+    pc_roi_shared s;
+    s.order = (int64_t *)scratch;
+    s.first = s.order + p->boxes;
+    s.whole = s.first + p->n + 1;
+    s.tables = scratch + pc_roi_lists_bytes(p);
+    return s;
+}
+
+void pc_roi_sort(const pc_roi *p, const double *boxes, pc_roi_shared s);
 
 /* The register tile that a blocking is chosen for; widened: x has another type and cannot be read in place. */
 typedef struct pc_tile_shape {

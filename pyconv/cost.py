@@ -19,8 +19,10 @@ __all__ = [
     "conv_seconds",
     "dot_seconds",
     "fft_seconds",
+    "nms_seconds",
     "packing_seconds",
     "pool_seconds",
+    "roi_seconds",
     "weight_gradient_seconds",
     "winograd_gradient_seconds",
     "winograd_seconds",
@@ -459,3 +461,13 @@ def packing_seconds(problem: LinearProblem, machine: Machine) -> float:
     rows, columns = problem.out_shape if problem.argument else problem.w_shape
     n_bytes = 2.0 * rows * columns * max(4, ITEM_BYTES[problem.dtype])
     return n_bytes / (0.5 * machine.bandwidth(n_bytes))
+
+
+def roi_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/roi.inc.c: about a vector operation for a pixel of a sample, and every array moved once."""
+    return problem.flops / (1e9 * machine.gflops) + problem.bytes / machine.bandwidth(problem.bytes) + _OVERHEAD
+
+
+def nms_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/nms.inc.c."""
+    return problem.flops / (0.1e9 * machine.gflops) + _OVERHEAD

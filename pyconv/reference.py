@@ -17,6 +17,7 @@ import numpy as np
 
 from .algorithm import Array
 from .problem import (
+    MAX_SAMPLING_RATIO,
     ConvProblem,
     ConvWeightProblem,
     LinearProblem,
@@ -24,6 +25,7 @@ from .problem import (
     PoolProblem,
     ResizeProblem,
     ResponseProblem,
+    RoiProblem,
     TransposedProblem,
     pad_index,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "activation_grad",
     "batch_norm",
     "batch_norm_grad",
+    "box_iou",
     "conv",
     "conv_blocks",
     "conv_grad_bias",
@@ -46,9 +49,12 @@ __all__ = [
     "nearest",
     "nearest_grad",
     "nearest_index",
+    "nms",
     "pool",
     "pool_grad",
     "pool_windows",
+    "roi",
+    "roi_grad",
     "unpool",
     "unpool_grad",
 ]
@@ -531,3 +537,197 @@ def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:
             return np.asarray(wide("grad_output").sum(axis=0))
         y = wide("x") @ wide("w").T
         return np.asarray(y if arrays.get("bias") is None else y + wide("bias"))
+
+
+#: A sample along one axis: the pixels that it is interpolated from, each with its weight.
+Sample = list[tuple[int, float]]
+
+
+def roi_axis(problem: RoiProblem, axis: int, low: float, high: float) -> list[tuple[list[Sample], float]]:
+    """Return, for each bin of a box along an axis, its samples on the map and how many it has in all.
+
+    Samples outside the map, where everything is zero, are only counted. A pixel that weighs nothing is no part of a
+    sample: it is a zero, also where it is infinite. A window of whole pixels is as many samples of one pixel each.
+    """
+    size, bins = problem.spatial[axis], problem.out_spatial[axis]
+    if problem.has_samples:
+        return _align_axis(problem, size, bins, low, high)
+    start, end = (_rounded(corner * problem.scale) for corner in (low, high))
+    pooled = problem.kind == "roi_pool"
+    pixels, limit = max(1, end - start + pooled), size if pooled else size - 1
+    found: list[tuple[list[Sample], float]] = []
+    for o in range(bins):
+        first = min(max(start + o * pixels // bins, 0), limit)
+        last = min(max(start - (-(o + 1) * pixels // bins), 0), limit)
+        found.append(([[(i, 1.0)] for i in range(first, last)], float(max(0, last - first))))
+    return found
+
+
+def _rounded(corner: float) -> int:
+    """Round halves away from zero; what is clipped lies far outside any map."""
+    near = min(abs(corner), 1e9)
+    return math.floor(near + 0.5) if corner >= 0 else -math.floor(near + 0.5)
+
+
+def _align_axis(problem: RoiProblem, size: int, bins: int, low: float, high: float) -> list[tuple[list[Sample], float]]:
+    position_sensitive = problem.kind == "ps_roi_align"
+    offset = 0.5 if problem.aligned or position_sensitive else 0.0
+    start, end = low * problem.scale - offset, high * problem.scale - offset
+    length = end - start
+    if not problem.aligned and not position_sensitive:
+        length = max(length, 1.0)
+    step = length / bins
+    count = float(problem.sampling_ratio) if problem.sampling_ratio else float(np.ceil(step))
+    found: list[tuple[list[Sample], float]] = []
+    for o in range(bins):
+        base, samples = start + o * step, []
+        for s in _candidates(base, step, count, size):
+            at = base + (s + 0.5) * step / count
+            if not -1.0 <= at <= size:
+                continue
+            at = max(at, 0.0)
+            pixel = int(at)
+            if pixel >= size - 1:
+                samples.append([(size - 1, 1.0)])
+            elif at == pixel:
+                samples.append([(pixel, 1.0)])
+            else:
+                samples.append([(pixel, 1.0 - (at - pixel)), (pixel + 1, at - pixel)])
+        found.append((samples, max(count, 0.0)))
+    return found
+
+
+def _candidates(base: float, step: float, count: float, size: int) -> Iterator[float]:
+    """Yield the numbers of the samples that may lie on the map, of the first ``count`` ones, which may be 1e30."""
+    if not count > 0:
+        return
+    if step == 0:
+        low, high = 0.0, count - 1
+    else:
+        with np.errstate(over="ignore"):
+            low, high = sorted(float(np.float64(edge - base) * count / step) for edge in (-1.0, float(size)))
+    first, last = max(0.0, np.floor(low) - 2), min(count - 1, np.ceil(high) + 2)
+    # adaptive samples are half a pixel apart at least
+    visits = max(0.0, min(last - first + 1, 4.0 * size + 16 + MAX_SAMPLING_RATIO))
+    for i in range(int(visits)):
+        yield first + i
+
+
+def _roi_bins(
+    problem: RoiProblem, boxes: Array
+) -> Iterator[tuple[int, int, tuple[int, ...], Any, list[list[Sample]], float]]:
+    """Each bin of each box: box, image, bin, channels, samples along each axis, samples in all."""
+    slices, rank = problem.slices, problem.rank
+    for k, box in enumerate(boxes.tolist()):
+        if box[0] < 0:
+            continue
+        axes = [roi_axis(problem, i, box[rank - i], box[2 * rank - i]) for i in range(rank)]
+        for number, position in enumerate(np.ndindex(*problem.out_spatial)):
+            along = [axis[o] for axis, o in zip(axes, position, strict=True)]
+            channels = slice(number if slices > 1 else 0, None, slices)
+            samples = [found for found, _ in along]
+            yield k, int(box[0]), position, channels, samples, math.prod(count for _, count in along)
+
+
+def _taps(sample: tuple[Sample, ...]) -> list[tuple[tuple[int, ...], float]]:
+    """Return a sample's pixels and weights, from those along each axis."""
+    return [
+        (tuple(pixel for pixel, _ in taps), math.prod(weight for _, weight in taps))
+        for taps in itertools.product(*sample)
+    ]
+
+
+def _parts(problem: RoiProblem, samples: list[list[Sample]]) -> Iterator[list[tuple[tuple[int, ...], float]]]:
+    """Yield what a bin is joined from: samples, or for the largest weighted pixel each pixel by itself, row by row."""
+    if problem.join != "max pixel":
+        yield from map(_taps, itertools.product(*samples))
+        return
+    for taps in itertools.product(*([tap for sample in axis for tap in sample] for axis in samples)):
+        yield [(tuple(pixel for pixel, _ in taps), math.prod(weight for _, weight in taps))]
+
+
+def _all_channels(*index: Any) -> Any:
+    return (slice(None), *index)
+
+
+def _value(maps: Array, part: list[tuple[tuple[int, ...], float]]) -> Array:
+    total: Array = np.zeros(maps.shape[0])
+    for pixel, weight in part:
+        total += maps[_all_channels(*pixel)].astype(np.float64) * weight
+    return total
+
+
+def _largest(
+    problem: RoiProblem, maps: Array, samples: list[list[Sample]], total: float
+) -> tuple[Array, Array, list[list[tuple[tuple[int, ...], float]]]]:
+    """Return each channel's maximum, the number of the part that it is (-1: none), and the parts.
+
+    The first of equal ones, the last NaN. A sample outside the map, or a pixel that weighs nothing, is zero, and comes
+    before all others.
+    """
+    n = maps.shape[0]
+    missing = math.prod(map(len, samples)) < total or not total
+    if problem.join == "max pixel" and problem.has_samples:
+        missing = missing or any(len(sample) < 2 for axis in samples for sample in axis)
+    best, at, parts = np.full(n, 0.0 if missing else -np.inf), np.full(n, -1), list(_parts(problem, samples))
+    for number, part in enumerate(parts):
+        value = _value(maps, part)
+        take = (value > best) | np.isnan(value)
+        if number == 0 and not missing:
+            take[...] = True
+        best, at = np.where(take, value, best), np.where(take, number, at)
+    return best, at, parts
+
+
+def roi(problem: RoiProblem, x: Array, boxes: Array, out: Array | None = None) -> Array:
+    """Return the bins of all boxes in float64; those of a box of image -1 stay as they are in ``out``."""
+    out = np.zeros(problem.out_shape) if out is None else out
+    with np.errstate(invalid="ignore", over="ignore"):
+        for k, image, position, channels, samples, total in _roi_bins(problem, boxes):
+            maps, mine = x[image, channels], out[k]
+            if problem.join == "mean":
+                values = [_value(maps, part) for part in _parts(problem, samples)]
+                mine[_all_channels(*position)] = sum(values) / total if total and values else 0.0
+            else:
+                mine[_all_channels(*position)] = _largest(problem, maps, samples, total)[0]
+    return out
+
+
+def roi_grad(problem: RoiProblem, grad_output: Array, boxes: Array, x: Array | None) -> Array:
+    """Return the gradient with respect to x in float64."""
+    grad = np.zeros(problem.x_shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for k, image, position, channels, samples, total in _roi_bins(problem, boxes):
+            g = grad_output[k][_all_channels(*position)].astype(np.float64)
+            maps = grad[image, channels]
+            if problem.join == "mean":
+                for part in _parts(problem, samples):
+                    for pixel, weight in part:
+                        maps[_all_channels(*pixel)] += g * weight / total
+                continue
+            assert x is not None
+            _, at, parts = _largest(problem, x[image, channels], samples, total)
+            for number, part in enumerate(parts):
+                for pixel, weight in part:
+                    maps[_all_channels(*pixel)] += np.where(at == number, g * weight, 0)
+    return grad
+
+
+def box_iou(a: Array, b: Array) -> Array:
+    """Return intersection over union of each box of a with each of b, (x1, y1, x2, y2), in float64."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        inter = np.prod(np.where(high > low, high - low, 0), axis=-1)
+        areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b)]
+        return np.asarray(inter / (areas[0][:, None] + areas[1] - inter))
+
+
+def nms(corners: Array, runs: Array, threshold: float) -> Array:
+    """Return 1 for each box that stays, of boxes in falling order of their scores, four rows of corners."""
+    boxes, keep = corners.T, np.ones(corners.shape[1], np.uint8)
+    for begin, end in itertools.pairwise(runs.tolist()):
+        for i in range(begin, end):
+            if keep[i]:
+                keep[i + 1 : end][box_iou(boxes[i : i + 1], boxes[i + 1 : end])[0] > threshold] = 0
+    return keep

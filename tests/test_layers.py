@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "ops.interpolate": {"algorithm", "errors", "ops", "problem"},
     "ops.linear": {"algorithm", "errors", "ops", "problem"},
     "ops.norm": {"algorithm", "errors", "ops", "problem"},
+    "ops.roi": {"algorithm", "errors", "ops", "problem", "reference"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
     "ops.prepared": {"algorithm", "options", "ops"},
@@ -46,11 +47,13 @@ MAY_IMPORT = {
     "backends.transposed": {"algorithm", "cost", "problem", "reference"},
     "backends.c_layers": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.layers": {"algorithm", "problem", "reference"},
+    "backends.c_roi": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.fft": {"algorithm", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
-    "backends.numba_cpu": {"algorithm", "cost", "errors", "kernels", "problem"},
+    "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.numba_roi": {"algorithm", "cost", "kernels", "problem"},
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against
     "cli": {"demo"},
@@ -128,12 +131,13 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = algorithm.kernel_name.partition("_")[0]
-            assert what in ("conv", "grad", "pool", "layers")
+            assert what in ("conv", "grad", "layers", "nms", "pool", "roi")
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
-            file = "pool" if what == "pool" else family.partition("_f")[0]
+            file = what if what in ("nms", "pool", "roi") else family.partition("_f")[0]
             file = f"grad_{file}" if what == "grad" else file
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
-            assert f"{what}_{family}" in (root / "csrc" / f"{what}_unit.inc.h").read_text()
+            unit = "roi" if what == "nms" else what
+            assert f"{what}_{family}" in (root / "csrc" / f"{unit}_unit.inc.h").read_text()
 
 
 def test_c_sources_are_portable(root: Path) -> None:

@@ -29,6 +29,7 @@ RIVALS = (
     "ncnn",
     "opencv",
     "scipy",
+    "torchvision",
 )
 #: Every peer, ourselves first.
 PEERS = (OURS, *RIVALS)
@@ -54,7 +55,7 @@ class Prepared:
 
 
 class Peer(Protocol):
-    """What a peer's module offers."""
+    """What a peer's module offers; one that is asked for boxes on maps too has ``HAS_BOXES = True``."""
 
     def available(self) -> str | None:
         """Return why the library cannot be used here, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from benchmarks.peers import Array
-from benchmarks.shapes import Layer
+from benchmarks.shapes import BoxLayer, Layer
 
 TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 # Old enough for every reader; Conv has not changed since opset 11.
@@ -31,6 +31,22 @@ def conv_model(layer: Layer, w: Array, bias: Array | None, activation: str | Non
     return _serialised(layer, nodes, constants, dtype)
 
 
+def boxes_model(layer: BoxLayer, boxes: Array, dtype: str) -> bytes:
+    """Return a model of one RoiAlign node, with constant boxes."""
+    constants = {"boxes": boxes[:, 1:].astype(dtype), "images": boxes[:, 0].astype("int64")}
+    node = helper.make_node(
+        "RoiAlign",
+        ["x", *constants],
+        ["y"],
+        output_height=layer.kernel[0],
+        output_width=layer.kernel[1],
+        sampling_ratio=layer.ratio,
+        spatial_scale=1 / layer.shrink,
+        coordinate_transformation_mode="half_pixel",
+    )
+    return _serialised(layer, [node], constants, dtype, opset=16)
+
+
 def _pool(layer: Layer) -> NodeProto:
     more = {"count_include_pad": 1} if layer.pooling == "avg" else {}
     return helper.make_node(
@@ -44,7 +60,9 @@ def _pool(layer: Layer) -> NodeProto:
     )
 
 
-def _serialised(layer: Layer, nodes: list[NodeProto], constants: dict[str, Array], dtype: str) -> bytes:
+def _serialised(
+    layer: Layer, nodes: list[NodeProto], constants: dict[str, Array], dtype: str, opset: int = OPSET
+) -> bytes:
     graph = helper.make_graph(
         nodes,
         layer.name,
@@ -52,6 +70,6 @@ def _serialised(layer: Layer, nodes: list[NodeProto], constants: dict[str, Array
         [helper.make_tensor_value_info("y", TYPES[dtype], layer.out_shape)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSION)
     serialised: bytes = model.SerializeToString()
     return serialised

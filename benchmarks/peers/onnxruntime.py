@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.peers import Array, Prepared, fastest, missing
-from benchmarks.shapes import Layer
+from benchmarks.shapes import BoxLayer, Layer
+
+HAS_BOXES = True
 
 
 def available() -> str | None:
@@ -22,6 +24,8 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why onnxruntime cannot do the layer, or None."""
+    if isinstance(layer, BoxLayer) and (layer.gradient or layer.function != "roi_align"):
+        return "has RoiAlign forward only"
     return None if dtype == "float32" else "its CPU provider has Conv in float32 only"
 
 
@@ -31,15 +35,15 @@ def prepare(
     """Return the faster of ``run_with_iobinding`` and ``run``."""
     import onnxruntime
 
-    from benchmarks.peers._onnx_model import conv_model
+    from benchmarks.peers._onnx_model import boxes_model, conv_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    session = onnxruntime.InferenceSession(
-        conv_model(layer, w, bias, activation, dtype), options, providers=["CPUExecutionProvider"]
-    )
+    boxes = isinstance(layer, BoxLayer)
+    model = boxes_model(layer, w, dtype) if boxes else conv_model(layer, w, bias, activation, dtype)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     out = np.empty(layer.out_shape, dtype=dtype)
     binding = session.io_binding()
     x_value = onnxruntime.OrtValue.ortvalue_from_numpy(x)

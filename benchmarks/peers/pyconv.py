@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Array, Prepared, missing
-from benchmarks.shapes import Layer
+from benchmarks.shapes import BoxLayer, Layer
+
+HAS_BOXES = True
 
 
 def available() -> str | None:
@@ -35,6 +37,8 @@ def prepare(
 
     pyconv.set_options(threads=threads)
     out = np.empty(layer.out_shape, dtype=dtype)
+    if isinstance(layer, BoxLayer):
+        return _boxes(layer, x, w, bias, out)
     if layer.pooling:
         pool = getattr(pyconv, f"{layer.pooling}_pool{layer.rank}d")
         window = (layer.kernel, layer.stride, layer.padding)
@@ -52,3 +56,25 @@ def prepare(
         run=lambda: convolve(x, out=out),
         form=pyconv.explain(function, x, w, bias, **settings).algorithm,
     )
+
+
+def _boxes(layer: BoxLayer, x: Array, boxes: Array, g: Array | None, out: Array) -> Prepared:
+    """Return the operation on boxes, or its gradient."""
+    import pyconv
+
+    where: Any = pyconv.grad if layer.gradient else pyconv
+    function = getattr(where, layer.function)
+    arguments: list[Any] = [x, boxes, layer.kernel, 1 / layer.shrink]
+    if layer.function != "roi_pool":
+        arguments.append(layer.ratio)
+    if layer.function == "roi_align":
+        arguments.append(True)
+    if layer.gradient:
+        arguments.insert(0, g)
+    algorithm = pyconv.explain(function, *arguments).algorithm
+
+    def run() -> Array:
+        result = function(*arguments, out=out)
+        return np.asarray(result[0] if layer.gradient else result)
+
+    return Prepared(run, algorithm)

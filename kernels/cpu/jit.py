@@ -13,7 +13,7 @@ from numba.core import types
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
-__all__ = ["SOURCES", "c_function", "kernel", "once", "word"]
+__all__ = ["SOURCES", "c_function", "exact_word", "kernel", "once", "word"]
 
 #: No fast-math but contraction, as the C kernels are built; divisions by zero give IEEE's answer.
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -50,6 +50,12 @@ def kernel(function: Callable[..., Any]) -> Dispatcher:
 def word(function: Callable[..., Any]) -> Dispatcher:
     """Decorate a function that kernels call; it is compiled into them."""
     return numba.njit(**_OPTIONS)(function)
+
+
+def exact_word(function: Callable[..., Any]) -> Dispatcher:
+    """Decorate a function that kernels call, whose every operation is rounded by itself."""
+    # said, for what is not said is inherited from the caller
+    return numba.njit(error_model="numpy", fastmath=False)(function)
 
 
 def c_function(function: Callable[..., Any], *arguments: types.Type) -> CFunc:

@@ -74,6 +74,10 @@ def last_kernel() -> str:
     return _local.kernel
 
 
+def _note_kernel(name: str) -> None:
+    _local.kernel = name
+
+
 def _address(array: Array | None) -> int:
     return 0 if array is None else int(array.__array_interface__["data"][0])
 
@@ -286,9 +290,12 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
+    from . import numba_roi
+
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
+    yield from numba_roi.algorithms(_note_kernel)
 
 
 def _kernels() -> Iterator[NumbaConv]:

@@ -22,10 +22,12 @@ from ..problem import (
     ConvWeightProblem,
     ElementwiseProblem,
     LinearProblem,
+    NmsProblem,
     NormProblem,
     PoolProblem,
     ResizeProblem,
     ResponseProblem,
+    RoiProblem,
     TransposedProblem,
     UnpoolProblem,
 )
@@ -360,11 +362,79 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
     return found[0 if problem.wants_x else 1 :][: len(problem.outputs)]
 
 
-def _layer_ops() -> Iterator[str]:
-    for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
-        yield name
-        yield f"{name}-grad-x"
-    yield from ("linear-grad-w", "linear-grad-bias", "batch_norm_stats", "batch_norm-grad-weight")
+@dataclass(frozen=True, slots=True)
+class ReferenceRoi:
+    """Boxes on maps by their definitions, bin by bin; and non-maximum suppression."""
+
+    op: str
+    dtype: str
+    family: str = "reference"
+    backend: str = "numpy"
+    preferred: bool = True
+
+    @property
+    def id(self) -> str:
+        """Return op.family.dtype@backend."""
+        return f"{self.op}.reference.{self.dtype}@numpy"
+
+    def supports(self, problem: RoiProblem | NmsProblem) -> Support:
+        """Return yes: it does everything."""
+        return Support()
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the result in float64."""
+        return 8 * sum(int(np.prod(a.shape, dtype=object)) for a in call.problem.outputs)
+
+    def estimate(self, problem: RoiProblem | NmsProblem, machine: Machine) -> float:
+        """Return some microseconds a sample."""
+        return problem.flops / 1e9 + 50e-6
+
+    def accuracy(self, problem: RoiProblem | NmsProblem) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: RoiProblem | NmsProblem) -> int:
+        """Return 0."""
+        return 0
+
+    def error_bound(self, problem: RoiProblem | NmsProblem) -> float:
+        """Return one rounding to the output type, and the float64 sum's."""
+        if isinstance(problem, NmsProblem) or (problem.kind == "roi_pool" and not problem.gradient):
+            return 0.0
+        terms = int(np.prod(problem.taps)) + (
+            problem.boxes * int(np.prod(problem.out_spatial)) if problem.gradient else 0
+        )
+        return EPSILON[self.dtype] + (terms + 4) * EPSILON["f64"]
+
+    def packing(self, problem: RoiProblem | NmsProblem) -> str:
+        """Return "plain": there are no weights."""
+        return "plain"
+
+    def prepare(self, problem: RoiProblem | NmsProblem, *weights: Array | None) -> Packed:
+        """Return nothing: there are no weights."""
+        return None
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem = call.problem
+
+        def forward(packed: Packed, x: Array, boxes: Array, out: Array) -> bool:
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[...] = reference.roi(problem, x, boxes, out.astype(np.float64))
+            return True
+
+        def backward(packed: Packed, grad_output: Array, boxes: Array, x: Array | None, out: Array) -> bool:
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[...] = reference.roi_grad(problem, grad_output, boxes, x)
+            return True
+
+        def suppress(packed: Packed, boxes: Array, runs: Array, out: Array) -> bool:
+            out[...] = reference.nms(boxes, runs, problem.threshold)
+            return True
+
+        if isinstance(problem, NmsProblem):
+            return suppress
+        return backward if problem.gradient else forward
 
 
 def _pool_ops() -> Iterator[tuple[str, str]]:
@@ -403,6 +473,11 @@ def algorithms() -> Iterator[Algorithm]:
     for op in _layer_ops():
         for dtype in EPSILON:
             yield ReferenceLayer(op, dtype)
+    for op in ("roi_align", "roi_align3d", "roi_pool", "ps_roi_align", "ps_roi_pool"):
+        for dtype in EPSILON:
+            yield ReferenceRoi(op, dtype)
+            yield ReferenceRoi(f"{op}-grad-x", dtype)
+    yield ReferenceRoi("nms", "f64")
     for rank in (1, 2, 3):
         for dtype in EPSILON:
             yield ReferenceConv(f"conv{rank}d", dtype)
