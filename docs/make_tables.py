@@ -24,7 +24,7 @@ def _ranks(ops: list[str]) -> str:
     """Return "conv1d/2d/3d, ..." for conv1d, conv2d, conv3d; operations without a rank as they are."""
     found: dict[tuple[str, str], list[str]] = {}
     for op in ops:
-        what, rank, rest = re.fullmatch(r"([a-z_]+?)(\dd)?((?:-.*)?)", op).groups("")
+        what, rank, rest = re.fullmatch(r"([a-z0-9_]+?)(\dd)?((?:-.*)?)", op).groups("")
         found.setdefault((what, rest), []).append(rank)
     return ", ".join(f"{what}{'/'.join(ranks)}{rest}" for (what, rest), ranks in found.items())
 

@@ -200,7 +200,8 @@ def conv_transpose_blocks(
         weights: Any = w[g * c_in : (g + 1) * c_in, first:last].astype(np.float64)
         for tap in itertools.product(*map(range, problem.kernel)):
             reached = [_reached(problem, axis, a) for axis, a in enumerate(tap)]
-            part = x[(n, slice(g * c_in, (g + 1) * c_in), *(source for source, _ in reached))].astype(np.float64)
+            read: Any = (n, slice(g * c_in, (g + 1) * c_in), *(source for source, _ in reached))
+            part = x[read].astype(np.float64)
             if part.size == 0:
                 continue
             with np.errstate(invalid="ignore", over="ignore"):

@@ -437,17 +437,6 @@ class ReferenceRoi:
         return backward if problem.gradient else forward
 
 
-def _pool_ops() -> Iterator[tuple[str, str]]:
-    for rank in (1, 2, 3):
-        for dtype in ITEM_BYTES:
-            moved = [f"max_pool{rank}d", f"adaptive_max_pool{rank}d", f"max_unpool{rank}d"]
-            summed = [f"avg_pool{rank}d", f"adaptive_avg_pool{rank}d"]
-            if dtype in FLOATS:
-                moved += [*summed, *(f"{op}-grad-x" for op in (*moved, *summed))]
-            for op in moved:
-                yield op, dtype
-
-
 def _layer_ops() -> Iterator[str]:
     for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
         yield name

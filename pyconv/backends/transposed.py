@@ -136,7 +136,7 @@ class Transposed:
 
     def accuracy(self, problem: TransposedProblem) -> str:
         """Return the least strict of the parts'."""
-        return max((step.kernel.accuracy(step.part.conv) for step in self._steps(problem)), key=_LOOSER.index)
+        return str(max((step.kernel.accuracy(step.part.conv) for step in self._steps(problem)), key=_LOOSER.index))
 
     def error_bound(self, problem: TransposedProblem) -> float:
         """Return the largest of the parts' bounds."""
@@ -144,11 +144,11 @@ class Transposed:
         if problem.padding_mode != "zeros":  # the sums of what is folded are rounded to the arrays' type
             epsilon = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}[problem.dtype]
             border = math.prod(1 + before + after for before, after in problem.padding) * epsilon
-        return border + max(step.kernel.error_bound(step.part.conv) for step in self._steps(problem))
+        return float(border + max(step.kernel.error_bound(step.part.conv) for step in self._steps(problem)))
 
     def error_reach(self, problem: TransposedProblem) -> int:
         """Return the largest of the parts' reaches, in elements of x."""
-        return max(step.kernel.error_reach(step.part.conv) for step in self._steps(problem))
+        return int(max(step.kernel.error_reach(step.part.conv) for step in self._steps(problem)))
 
     def packing(self, problem: TransposedProblem) -> str:
         """Name the parts and their kernels' orders of weights."""
@@ -247,11 +247,9 @@ class _Apart:
         kernels = w.reshape(groups, problem.c_in // groups, problem.c_out // groups, *problem.kernel)
         phases = []
         for phase in itertools.product(*(range(axis.n) for axis in part.phases)):
-            taps = tuple(
-                slice(first + a, None, step)
-                for first, a, step in zip(part.first_tap, phase, part.tap_step, strict=True)
-            )
-            phases.append(np.flip(kernels[(..., *taps)], tuple(range(-rank, 0))).swapaxes(1, 2))
+            starts = zip(part.first_tap, phase, part.tap_step, strict=True)
+            taps: Any = (..., *(slice(first + a, None, step) for first, a, step in starts))
+            phases.append(np.flip(kernels[taps], tuple(range(-rank, 0))).swapaxes(1, 2))
         axis = 1 if problem.channels_last else 2
         return np.ascontiguousarray(np.stack(phases, axis).reshape(part.conv.w_shape))
 
@@ -356,7 +354,7 @@ def _folding(problem: TransposedProblem, convolve: Runner) -> Runner:
         outside = (*range(-before, 0), *range(size, size + after))
         pairs = [(before + i, pad_index(i, size, problem.padding_mode)) for i in outside]
         borders.append((axis + 2, slice(before, before + size), pairs))
-    inside = (0, slice(None), *(within for _, within, _ in borders))
+    inside: Any = (0, slice(None), *(within for _, within, _ in borders))
 
     def run(packed: Packed, x: Array, out: Array) -> bool:
         whole = np.empty(shape, out.dtype)

@@ -85,5 +85,5 @@ class Prepared:
         return found
 
 
-#: The functions that prepare() takes, and how their weights and settings make a :class:`Prepared`.
-PREPARED: dict[Callable[..., Any], Callable[..., Prepared]] = {}
+#: The functions that prepare() takes, and what makes a prepared call of their weights and settings.
+PREPARED: dict[Callable[..., Any], Callable[..., Callable[..., Array]]] = {}
