@@ -3,6 +3,7 @@
 #if !PC_WIDENED
 #include "vec.h"
 #include "math.inc.c"
+#include "powers.inc.c"
 #include "gemm.inc.c"
 #endif
 #include "storage.h"
@@ -18,3 +19,4 @@
 #include "fft.inc.c"
 #include "pool.inc.c"
 #include "pool_indexed.inc.c"
+#include "pool_norm.inc.c"

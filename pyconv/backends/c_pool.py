@@ -94,10 +94,15 @@ class CPool:
         return 0
 
     def error_bound(self, problem: PoolProblem | UnpoolProblem) -> float:
-        """Return one rounding for each addition and division, and of the result; nothing for what only moves."""
+        """Return one rounding for each addition and division, and of the result; nothing for what only moves.
+
+        That of norms is of the sums that they are roots of.
+        """
         if isinstance(problem, UnpoolProblem) or (problem.kind == "max" and not problem.gradient):
             return 0.0
-        return (problem.overlap + 4) * c.EPSILON[self.dtype] + c.ROUNDING[self.dtype]
+        # (of the powers and their slopes each multiplication; of a norm's gradient the sums of its windows as well)
+        more = 0.0 if problem.kind != "lp" else 3 * problem.norm + (problem.window if problem.gradient else 0)
+        return (problem.overlap + more + 4) * c.EPSILON[self.dtype] + c.ROUNDING[self.dtype]
 
     def estimate(self, problem: PoolProblem | UnpoolProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
@@ -151,7 +156,9 @@ class CPool:
         if isinstance(problem, UnpoolProblem):
             p.scatter = lib.PC_SCATTER_GET if problem.gradient else lib.PC_SCATTER_PUT
         else:
-            p.kind = lib.PC_POOL_MAX if problem.kind == "max" else lib.PC_POOL_AVG
+            p.kind = {"max": lib.PC_POOL_MAX, "avg": lib.PC_POOL_AVG, "lp": lib.PC_POOL_LP}[problem.kind]
+            p.norm, p.power = problem.norm, power_of(problem.norm)
+            p.signs = p.power % 2 == 1
             p.scatter = lib.PC_SCATTER_ADD
             p.include_pad = problem.count_include_pad
             p.divisor = problem.divisor or 0
@@ -212,6 +219,11 @@ class CPool:
         return run
 
 
+def power_of(norm: float) -> float:
+    """Return what elements are raised to: -p for |x|^p, p where x^p has a meaning for any x, 0 for x itself."""
+    return 0.0 if norm == 1 else norm if norm % 1 == 0 else -norm
+
+
 def _elsewhere(packed: Packed, *arrays: Array | None) -> bool:
     """Return False: these strides are read and written from copies."""
     return False
@@ -262,7 +274,7 @@ def algorithms(isas: dict[str, int], best: str) -> Iterator[CPool]:
             _, family, dtype = what.split("_")
             for rank in (1, 2, 3):
                 maxima = (f"max_pool{rank}d", f"adaptive_max_pool{rank}d")
-                averages = (f"avg_pool{rank}d", f"adaptive_avg_pool{rank}d")
+                averages = (f"avg_pool{rank}d", f"adaptive_avg_pool{rank}d", f"lp_pool{rank}d")
                 ops: tuple[str, ...] = {"separable": maxima, "indexed": maxima}.get(family, ())
                 if family == "separable" and dtype in FLOATS:
                     ops += averages
