@@ -430,7 +430,7 @@ typedef struct STORED(pool_job) {
 
 /* What a row's elements are joined as: themselves, squares, or powers. */
 #if PC_INTEGERS
-#define RAISED(x) (x)
+#define RAISED(x) ((void)raise, (void)power, (x))
 #else
 #define RAISED(x) NAME(pool_raised)(x, raise, power)
 #endif

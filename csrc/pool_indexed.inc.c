@@ -14,7 +14,8 @@
 
 #ifndef PC_INDEXED_CONSTANTS
 #define PC_INDEXED_CONSTANTS
-enum { PC_NO_INDEX = 0x7f000000 };
+/* windows reach less far, and the sum of both fits 32 bits */
+enum { PC_NO_INDEX = 0x3f000000 };
 #endif
 
 #if !PC_WIDENED && !PC_INTEGERS

@@ -23,6 +23,9 @@ from .ops.pool import (
     max_unpool1d,
     max_unpool2d,
     max_unpool3d,
+    zero_unpool1d,
+    zero_unpool2d,
+    zero_unpool3d,
 )
 from .options import options, set_options
 from .prepare import explain, prepare
@@ -65,4 +68,7 @@ __all__ = [
     "options",
     "prepare",
     "set_options",
+    "zero_unpool1d",
+    "zero_unpool2d",
+    "zero_unpool3d",
 ]

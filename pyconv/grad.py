@@ -34,6 +34,9 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "zero_unpool1d",
+    "zero_unpool2d",
+    "zero_unpool3d",
 ]
 
 
@@ -528,6 +531,78 @@ def max_unpool3d(
     return gradients("grad.max_unpool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
+def zero_unpool1d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.zero_unpool1d`; the parameters are those of :func:`zero_unpool2d`."""
+    requests = pool.zero_gradient(1, grad_output, x, kernel_size, stride, output_size)
+    return gradients("grad.zero_unpool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def zero_unpool2d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.zero_unpool2d`: what grad_output has at the windows' first corners.
+
+    Parameters
+    ----------
+    grad_output : (n, c, h_out, w_out) or (c, h_out, w_out), the dtype of x
+    x, kernel_size, stride, output_size : as in the forward call
+        Only the shape of x matters.
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family or an id of :func:`max_unpool2d`'s.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> g = np.arange(8, dtype=np.float32).reshape(1, 1, 2, 4)
+    >>> pyconv.grad.zero_unpool2d(g, np.zeros((1, 1, 1, 2), np.float32), 2)[0]
+    array([[[[0., 2.]]]], dtype=float32)
+    """
+    requests = pool.zero_gradient(2, grad_output, x, kernel_size, stride, output_size)
+    return gradients("grad.zero_unpool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def zero_unpool3d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.zero_unpool3d`; the parameters are those of :func:`zero_unpool2d`."""
+    requests = pool.zero_gradient(3, grad_output, x, kernel_size, stride, output_size)
+    return gradients("grad.zero_unpool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
 REQUESTS.update(
     {
         max_pool1d: Explainable(partial(pool.max_gradient, 1), 2),
@@ -548,5 +623,8 @@ REQUESTS.update(
         max_unpool1d: Explainable(partial(pool.unpool_gradient, 1), 3),
         max_unpool2d: Explainable(partial(pool.unpool_gradient, 2), 3),
         max_unpool3d: Explainable(partial(pool.unpool_gradient, 3), 3),
+        zero_unpool1d: Explainable(partial(pool.zero_gradient, 1), 2),
+        zero_unpool2d: Explainable(partial(pool.zero_gradient, 2), 2),
+        zero_unpool3d: Explainable(partial(pool.zero_gradient, 3), 2),
     }
 )

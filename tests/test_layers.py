@@ -35,6 +35,8 @@ MAY_IMPORT = {
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "problem"},
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
+    "backends.numba_pool": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.pooling": {"algorithm", "problem"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.fft": {"algorithm", "problem"},

@@ -70,12 +70,22 @@ PROBLEMS = (
     *(
         ("lp_pool2d", f"{text}-norm{norm}")
         for norm in ("2.0", "3.0")
-        for text in ("n1c2h14w14-k3s1p0-f64", "n1c2h9w131-k3x5s1x3p0-f32-ceil", "n1c2h7w6-k7x6s1p0-f32",
-                     "n1c2h7w6-k2s5p0-f32", "n1c1h50w90-k9x3s1p0-f32", "n0c3h8w8-k2s2p0-f32")
+        for text in (
+            "n1c2h14w14-k3s1p0-f64",
+            "n1c2h9w131-k3x5s1x3p0-f32-ceil",
+            "n1c2h7w6-k7x6s1p0-f32",
+            "n1c2h7w6-k2s5p0-f32",
+            "n1c1h50w90-k9x3s1p0-f32",
+            "n0c3h8w8-k2s2p0-f32",
+        )
     ),
     *(("lp_pool1d", f"n2c3w301-k3s2p0-{dtype}-norm{norm}") for dtype in ("f32", "f16") for norm in ("2.0", "3.0")),
     *(("lp_pool1d", f"n1c20w40-k11s1p0-f64-norm{norm}-channels_last") for norm in ("1.0", "3.0", "1.5")),
-    *(("lp_pool3d", f"n1c3d5h9w18-k3s2p0-{dtype}-ceil-norm{norm}") for dtype in ("f32", "f64") for norm in ("2.0", "5.0")),
+    *(
+        ("lp_pool3d", f"n1c3d5h9w18-k3s2p0-{dtype}-ceil-norm{norm}")
+        for dtype in ("f32", "f64")
+        for norm in ("2.0", "5.0")
+    ),
     *(("lp_pool3d", f"n1c18d3h4w5-k2s1p0-f16-norm{norm}-channels_last") for norm in ("2.0", "3.0")),
     *((f"{kind}_pool1d", "n2c3w301-k3s2p1-f32") for kind in ("max", "avg")),
     *((f"{kind}_pool1d", "n1c4w90-k11s1p5-f64-channels_last") for kind in ("max", "avg")),
@@ -616,7 +626,7 @@ def test_roots_over_the_whole_range(dtype: type, reach: int) -> None:
 def test_same_bits_for_any_number_of_threads(op: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if registry.why_missing("c"):
         pytest.skip("needs the C kernels")
-    monkeypatch.setattr("pyconv.backends.c_pool._BYTES_PER_THREAD", 1)
+    monkeypatch.setattr("pyconv.backends.pooling.BYTES_PER_THREAD", 1)
     call_module.plan_for.cache_clear()
     try:
         for problem in problems_of(op, text):
@@ -788,7 +798,7 @@ def test_an_index_outside_is_refused(bad: int) -> None:
     """Hazard 14: compared as 64-bit integers, and nothing is written."""
     x, indices = np.ones((1, 2, 4, 4), np.float32), np.zeros((1, 2, 4, 4), np.int64)
     indices[0, 1, 2, 3] = bad
-    for algorithm in ("reference", *(["scatter"] if registry.why_missing("c") is None else [])):
+    for algorithm in ("reference", *(f"scatter.f32@{b}" for b in ("c-baseline", "numba") if has_backend(b))):
         out = np.full((1, 2, 8, 8), 7, np.float32)
         with pytest.raises(InvalidProblem, match="index lies outside"):
             pyconv.max_unpool2d(x, indices, 2, out=out, algorithm=algorithm)
@@ -813,6 +823,96 @@ def test_adaptive_size_zero_has_a_gradient_of_zeros() -> None:
     for kind in ("avg", "max"):
         g = np.ones((1, 2, 0, 3), np.float32)
         assert not getattr(pyconv.grad, f"adaptive_{kind}_pool2d")(g, x, (0, 3))[0].any()
+
+
+def has_backend(word: str) -> bool:
+    return registry.why_missing(word.partition("-")[0]) is None
+
+
+def families_of(op: str, text: str) -> list[str]:
+    return [a.id for a in supporting(PoolProblem.parse(op, text))]
+
+
+def test_a_last_window_that_begins_in_the_padding_is_dropped() -> None:
+    """Hazard 26."""
+    x = np.ones((1, 1, 4), np.float32)
+    for algorithm in families_of("max_pool1d", "n1c1w4-k2s3p1-f32-ceil"):
+        y = pyconv.max_pool1d(x, 2, 3, 1, ceil_mode=True, algorithm=algorithm)
+        np.testing.assert_array_equal(y, [[[1, 1]]])
+
+
+def test_what_hangs_over_the_padding_is_not_counted() -> None:
+    """Hazard 27: two of the last window's three places exist, one of them is padding."""
+    x = np.ones((1, 1, 4), np.float64)
+    for algorithm in families_of("avg_pool1d", "n1c1w4-k3s2p1-f64-ceil"):
+        y = pyconv.avg_pool1d(x, 3, 2, 1, ceil_mode=True, algorithm=algorithm)
+        np.testing.assert_allclose(y, [[[2 / 3, 1, 1 / 2]]], rtol=1e-15)
+
+
+def test_the_divisor_wins_over_the_count() -> None:
+    """Hazard 28."""
+    x = np.ones((1, 1, 3, 3), np.float32)
+    for algorithm in families_of("avg_pool2d", "n1c1h3w3-k2s2p1-f32-without_pad-over8"):
+        y = pyconv.avg_pool2d(x, 2, 2, 1, count_include_pad=False, divisor_override=8, algorithm=algorithm)
+        np.testing.assert_array_equal(y, [[[[0.125, 0.25], [0.25, 0.5]]]])
+
+
+@pytest.mark.parametrize("kind", ["max", "avg", "lp"])
+def test_nothing_to_pool(kind: str) -> None:
+    """Hazard 29: no images or channels are fine, windows of nothing but padding are not."""
+    more = () if kind != "lp" else (2,)
+    pool, grad = getattr(pyconv, f"{kind}_pool2d"), getattr(pyconv.grad, f"{kind}_pool2d")
+    for shape in ((0, 3, 6, 8), (2, 0, 6, 8)):
+        for order in (False, True):
+            x = in_memory_order(np.ones(shape, np.float32), order)
+            y = pool(x, *more, 2)
+            assert y.shape == (*shape[:2], 3, 4)
+            assert grad(y, x, *more, 2)[0].shape == shape
+    with pytest.raises(InvalidProblem, match="larger than the padded input|nothing to pool"):
+        pool(np.ones((1, 1, 0, 4), np.float32), *more, 2)
+    if kind != "lp":
+        with pytest.raises(InvalidProblem, match="nothing to pool"):
+            pool(np.ones((1, 1, 0, 4), np.float32), 2, 1, 1)
+
+
+def test_offsets_that_do_not_fit_are_refused() -> None:
+    """An offset has to stay below that of columns outside x, even where it is added to that one."""
+    wide = replace(PoolProblem.parse("adaptive_max_pool1d", f"n1c1w{0x3F000000}-to1-f32"), indices=True)
+    narrow = replace(wide, spatial=(0x3F000000 - 1,))
+    for algorithm in POOLS.values():
+        if algorithm.op == wide.op and algorithm.dtype == "f32" and algorithm.family == "indexed":
+            assert "reach less than 2^30" in algorithm.supports(wide).reason
+            assert algorithm.supports(narrow) or not getattr(algorithm, "runs_here", True)
+
+
+def test_a_numba_kernel_that_does_less_than_all_of_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    if registry.why_missing("numba"):
+        pytest.skip("needs Numba")
+    x = np.ones((1, 2, 5, 7), np.float32)
+    monkeypatch.setattr("pyconv.kernels.cpu.pool.pool_separable", lambda *arguments: 0)
+    with pytest.raises(RuntimeError, match="did 0 of"):
+        pyconv.max_pool2d(x, 2, algorithm="separable.f32@numba")
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_zero_unpooling_is_slices(rank: int) -> None:
+    rng = np.random.default_rng(8)
+    unpool, grad = getattr(pyconv, f"zero_unpool{rank}d"), getattr(pyconv.grad, f"zero_unpool{rank}d")
+    for kernel, stride, size, order in ((2, None, None, False), (1, 3, None, True), (3, 2, (10, 9, 9)[:rank], False)):
+        x = in_memory_order(rng.standard_normal((2, 3, *(4,) * rank)).astype(np.float32), order)
+        step = slice(None, None, stride or kernel)
+        for algorithm in ("auto", "reference"):
+            y = unpool(x, kernel, stride, size, algorithm=algorithm)
+            assert y.shape[2:] == (size or (3 * (stride or kernel) + kernel,) * rank)
+            inside = (..., *(slice(0, 4 * (stride or kernel)),) * rank)
+            np.testing.assert_array_equal(y[inside][(..., *(step,) * rank)], x)
+            assert np.count_nonzero(y) == np.count_nonzero(x)
+            np.testing.assert_array_equal(grad(y, x, kernel, stride, size, algorithm=algorithm)[0], x)
+    np.testing.assert_array_equal(unpool(x[0], 2), unpool(x, 2)[0])
+    with pytest.raises(InvalidProblem, match="x must have axes"):
+        unpool(np.ones(3, np.float32), 2)
+    with pytest.raises(InvalidProblem, match="within one stride"):
+        unpool(x, 2, 2, (90,) * rank)
 
 
 def test_explain() -> None:

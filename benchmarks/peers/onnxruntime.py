@@ -22,7 +22,9 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why onnxruntime cannot do the layer, or None."""
-    return None if dtype == "float32" else "its CPU provider has Conv in float32 only"
+    from benchmarks.peers._onnx_model import refuses
+
+    return refuses(layer) if dtype == "float32" else "its CPU provider has Conv in float32 only"
 
 
 def prepare(

@@ -35,6 +35,8 @@ def prepare(
 
     pyconv.set_options(threads=threads)
     out = np.empty(layer.out_shape, dtype=dtype)
+    if layer.pooling and (layer.adaptive or layer.pooling not in ("max", "avg")):
+        return _pooled(layer, x, out)
     if layer.pooling:
         pool = getattr(pyconv, f"{layer.pooling}_pool{layer.rank}d")
         window = (layer.kernel, layer.stride, layer.padding)
@@ -52,3 +54,29 @@ def prepare(
         run=lambda: convolve(x, out=out),
         form=pyconv.explain(function, x, w, bias, **settings).algorithm,
     )
+
+
+def _pooled(layer: Layer, x: Array, out: Array) -> Prepared:
+    """Return a pooling layer that is not a plain one; gradients are those for ones."""
+    import pyconv
+
+    kind, _, more = layer.pooling.partition("_")
+    window = (layer.kernel, layer.stride, layer.padding)
+    forward = getattr(pyconv, f"{'adaptive_' if layer.adaptive else ''}{kind}_pool{layer.rank}d")
+    backward = getattr(pyconv.grad, f"{kind}_pool{layer.rank}d")
+    ones = np.ones(layer.pooled_shape, dtype=x.dtype)
+    if layer.adaptive:
+        size = layer.out_spatial
+        return Prepared(lambda: np.asarray(forward(x, size, out=out)), pyconv.explain(forward, x, size).algorithm)
+    if kind == "lp":
+        norm = (2.0, *window[:2])
+        return Prepared(lambda: np.asarray(forward(x, *norm, out=out)), pyconv.explain(forward, x, *norm).algorithm)
+    if more == "indices":
+        both = (out, np.empty(layer.pooled_shape, np.int64))
+        form = pyconv.explain(forward, x, *window, return_indices=True).algorithm
+        return Prepared(lambda: np.asarray(forward(x, *window, return_indices=True, out=both)[0]), form)
+    saved: dict[str, Any] = {}
+    if kind == "max":
+        saved = {"indices": forward(x, *window, return_indices=True)[1]}
+    form = pyconv.explain(backward, ones, x, *window, **saved).algorithm
+    return Prepared(lambda: np.asarray(backward(ones, x, *window, **saved, out=out)[0]), form)

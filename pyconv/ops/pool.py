@@ -48,6 +48,9 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "zero_unpool1d",
+    "zero_unpool2d",
+    "zero_unpool3d",
 ]
 
 
@@ -404,6 +407,39 @@ def unpool_gradient(
     shape = x.shape if x.ndim == rank + 2 else (1, *x.shape)
     arrays = as_array("grad_output", grad_output), as_array("indices", indices)
     return (Request(_UNPOOL[rank, True], arrays, None, (*settings, shape)),)
+
+
+def _corners(rank: int, x: Array, kernel_size: Any, stride: Any, output_size: Any) -> tuple[Array, tuple[int, ...]]:
+    """Return the index of the first element of each window, for all planes of x the same, and the planes' size."""
+    if x.ndim not in (rank + 1, rank + 2):
+        axes = spatial_axes(rank)
+        raise InvalidProblem(f"zero_unpool{rank}d: x must have axes (n, c, {axes}) or (c, {axes}), got shape {x.shape}")
+    kernel = numbers("kernel_size", kernel_size, rank)
+    steps = kernel if stride is None else numbers("stride", stride, rank)
+    sizes = x.shape[-rank:]
+    spatial = tuple(max(0, (n - 1) * s + k) for n, s, k in zip(sizes, steps, kernel, strict=True))
+    if output_size is not None:
+        spatial = numbers("output_size", output_size[-rank:] if isinstance(output_size, tuple) else output_size, rank)
+    corners = np.zeros(sizes, np.int64)
+    for axis, (n, s) in enumerate(zip(sizes, steps, strict=True)):
+        along = np.arange(n, dtype=np.int64) * (s * math.prod(spatial[axis + 1 :]))
+        corners += along.reshape(-1, *(1,) * (rank - 1 - axis))
+    return np.broadcast_to(corners, x.shape), spatial
+
+
+def _zero_request(rank: int, x: Any, kernel_size: Any, stride: Any = None, output_size: Any = None) -> Request:
+    x = as_array("x", x)
+    indices, spatial = _corners(rank, x, kernel_size, stride, output_size)
+    return _unpool_request(rank, x, indices, kernel_size, stride, 0, spatial)
+
+
+def zero_gradient(
+    rank: int, grad_output: Any, x: Any, kernel_size: Any, stride: Any = None, output_size: Any = None
+) -> tuple[Request]:
+    """Return the request of zero_unpool's gradient."""
+    x = as_array("x", x)
+    indices, spatial = _corners(rank, x, kernel_size, stride, output_size)
+    return unpool_gradient(rank, grad_output, x, indices, kernel_size, stride, 0, spatial)
 
 
 def _with_indices(request: Request, return_indices: bool, out: Any, algorithm: Any) -> Any:
@@ -1034,6 +1070,105 @@ def max_unpool3d(
     return run(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
+def zero_unpool1d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Put each element of x at the first place of its window of zeros, along one axis.
+
+    Parameters, results and errors are those of :func:`zero_unpool2d`, with one axis.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> pyconv.zero_unpool1d(np.array([[7.0, 9.0]]), 2)
+    array([[7., 0., 9., 0.]])
+    >>> pyconv.zero_unpool1d(np.array([[7.0, 9.0]]), 1, 3)
+    array([[7., 0., 0., 9.]])
+    """
+    return run(_zero_request(1, x, kernel_size, stride, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+
+
+def zero_unpool2d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Put each element of x at the first corner of its window of zeros: "bed of nails" un-pooling.
+
+    It is :func:`max_unpool2d` with the indices of the windows' first elements.
+
+    Parameters
+    ----------
+    x : (n, c, h, w) or (c, h, w) float16, float32, float64 or an integer type
+        The elements.
+    kernel_size, stride : int or (int, int)
+        The window, and the pixels between windows (None: windows side by side).
+    output_size : tuple of int, optional
+        The exact size, within one stride of the usual one; a whole shape is taken too.
+    out : numpy.ndarray, optional
+        Where to put the result; may overlap x.
+    algorithm : str
+        "auto", a family or an id of :func:`max_unpool2d`.
+
+    Returns
+    -------
+    (n, c, h_out, w_out), the dtype of x
+        ``h_out = (h - 1) stride + kernel_size``, unless ``output_size`` says otherwise.
+
+    Raises
+    ------
+    InvalidProblem, TypeError, Unsupported, MemoryError
+        As :func:`max_unpool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.array([[[[1, 2], [3, 4]]]], dtype=np.float32)
+    >>> pyconv.zero_unpool2d(x, 2)
+    array([[[[1., 0., 2., 0.],
+             [0., 0., 0., 0.],
+             [3., 0., 4., 0.],
+             [0., 0., 0., 0.]]]], dtype=float32)
+    >>> pyconv.zero_unpool2d(x, 1, 2).shape
+    (1, 1, 3, 3)
+    """
+    return run(_zero_request(2, x, kernel_size, stride, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+
+
+def zero_unpool3d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Put each element of x at the first corner of its window of zeros, along three axes.
+
+    Parameters, results and errors are those of :func:`zero_unpool2d`, with three axes.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> pyconv.zero_unpool3d(np.full((1, 1, 1, 1), 7.0), 2).ravel()
+    array([7., 0., 0., 0., 0., 0., 0., 0.])
+    >>> pyconv.zero_unpool3d(np.full((1, 1, 1, 1), 7.0), 2, output_size=(1, 2, 2)).shape
+    (1, 1, 2, 2)
+    """
+    return run(_zero_request(3, x, kernel_size, stride, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+
+
 REQUESTS.update(
     {
         max_pool1d: Explainable(partial(_max_request, 1), 1),
@@ -1054,5 +1189,8 @@ REQUESTS.update(
         max_unpool1d: Explainable(partial(_unpool_request, 1), 2),
         max_unpool2d: Explainable(partial(_unpool_request, 2), 2),
         max_unpool3d: Explainable(partial(_unpool_request, 3), 2),
+        zero_unpool1d: Explainable(partial(_zero_request, 1), 1),
+        zero_unpool2d: Explainable(partial(_zero_request, 2), 1),
+        zero_unpool3d: Explainable(partial(_zero_request, 3), 1),
     }
 )
