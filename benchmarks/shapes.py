@@ -54,8 +54,8 @@ CLASSES = (
     "pool_train",
 )
 
-#: What a pooling layer computes: maxima, averages, 2-norms, maxima with their indices, and the gradients with respect to
-#: x, of maxima from their indices.
+#: What a pooling layer computes: maxima, averages, 2-norms, maxima with their indices, and the gradients with respect
+#: to x, of maxima from their indices.
 POOLINGS = ("max", "avg", "lp", "max_indices", "max_grad", "avg_grad")
 
 #: Classes of large kernels, which come from signal and image processing.
@@ -130,9 +130,10 @@ class Layer:
         sizes = "".join(f"{axis}{size}" for axis, size in zip("dhw"[-self.rank :], self.spatial, strict=True))
         if self.pooling:
             sizes += f"-k{_join(self.kernel)}s{_join(self.stride)}p{_join(self.padding)}"
-            op, _, more = self.pooling.partition("_")
-            text = f"{op}_pool{self.rank}d{'-grad-x' if more == 'grad' else ''} n{self.n}c{self.c_in}{sizes}-{DTYPES[dtype]}"
-            return text + ("-norm2.0" if op == "lp" else "") + ("-indices" if self.pooling.startswith("max_") else "")
+            kind, _, more = self.pooling.partition("_")
+            op = f"{kind}_pool{self.rank}d{'-grad-x' if more == 'grad' else ''}"
+            text = f"{op} n{self.n}c{self.c_in}{sizes}-{DTYPES[dtype]}"
+            return text + ("-norm2.0" if kind == "lp" else "") + ("-indices" if self.pooling.startswith("max_") else "")
         text = f"n{self.n}c{self.c_in}{sizes}-o{self.c_out}"
         text += f"k{_join(self.kernel)}s{_join(self.stride)}p{_join(self.padding)}"
         if max(self.dilation) > 1:
