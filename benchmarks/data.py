@@ -76,7 +76,7 @@ def _truth(layer: Layer, arrays: Arrays, activation: str | None, index: Array) -
 
 
 def _gradient(layer: Layer, arrays: Arrays, index: Array) -> float:
-    """Return one element of a pooling's gradient for ones: a share of each window that it is in, or is the maximum of."""
+    """Return one element of a gradient for ones: a share of each window that it is in, or that it is the maximum of."""
     plane, place, total = arrays.x[tuple(index[:2])], tuple(int(i) for i in index[2:]), 0.0
     axes = zip(place, layer.kernel, layer.stride, layer.padding, layer.out_spatial, strict=True)
     covering = [[o for o in range(out) if 0 <= at + p - o * s < k] for at, k, s, p, out in axes]

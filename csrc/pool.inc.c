@@ -149,8 +149,9 @@ INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
 #endif
 }
 
-/* The same, of vectors that were shuffled: these had better not be taken apart lane by lane. */
-INLINE VEC NAME(pool_join_drawn)(VEC a, VEC b, const int total) {
+/* The same, of vectors that were shuffled, or that a loop carries round: taken apart lane by lane gcc leaves these as so
+ * many scalars. */
+INLINE VEC NAME(pool_join_whole)(VEC a, VEC b, const int total) {
 #if !PC_INTEGERS
     if (!total)
         return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
@@ -158,15 +159,17 @@ INLINE VEC NAME(pool_join_drawn)(VEC a, VEC b, const int total) {
     return NAME(pool_join)(a, b, total);
 }
 
+/* The first where a loop is known to be unrolled, else the second. */
+INLINE VEC NAME(pool_join_of)(VEC a, VEC b, const int total, const int unrolled) {
+    return unrolled ? NAME(pool_join)(a, b, total) : NAME(pool_join_whole)(a, b, total);
+}
+
 /* All lanes of v joined; lane 0 with lane LANES / 2 and so on. */
 INLINE REAL NAME(pool_across)(VEC v, const int total) {
-    _Alignas(64) REAL lanes[2 * LANES];
-    NAME(store)(lanes, v);
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        NAME(store)(lanes + LANES, NAME(load)(lanes + half));
-        NAME(store)(lanes, NAME(pool_join)(NAME(load)(lanes), NAME(load)(lanes + LANES), total));
-    }
-    return lanes[0];
+#pragma GCC unroll 8
+    for (int half = LANES / 2; half > 0; half /= 2)
+        v = NAME(pool_join_whole)(v, NAME(shifted)(v, v, half), total);
+    return v[0];
 }
 
 /* The first n < LANES lanes of v, others `rest`. */
@@ -183,7 +186,7 @@ INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t s
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = NAME(load)(v + i);
         for (int64_t a = 1; a < k; a++)
-            sum = NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
+            sum = NAME(pool_join_of)(sum, NAME(load)(v + i + a * step), total, __builtin_constant_p(k));
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
         else
@@ -200,9 +203,9 @@ INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t 
         for (int64_t a = 1; a < k; a++) {
             const REAL *tap = at + a * step;
             if (step == 1 && a % 2 == 1) /* both halves of the vectors before */
-                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
+                sum = NAME(pool_join_whole)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
             else
-                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
+                sum = NAME(pool_join_whole)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
         }
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
@@ -212,8 +215,8 @@ INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t 
 }
 
 /* Windows of k columns by doubling, n of them, into y; level[] of `pitch` elements each holds those of 2, 4, 8 ... */
-static __attribute__((noinline)) void NAME(pool_doubled)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level,
-                                                         int64_t pitch, REAL *y, const int total) {
+INLINE void NAME(pool_doubled_of)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+                                  const int total) {
     const REAL *from = v;
     int64_t width = 1, taken = 0;
     const REAL *sum = NULL;
@@ -262,6 +265,30 @@ static __attribute__((noinline)) void NAME(pool_doubled)(const REAL *v, int64_t 
     }
 }
 
+static __attribute__((noinline)) void NAME(pool_doubled_max)(const REAL *v, int64_t n, int64_t k, int64_t step,
+                                                             REAL *level, int64_t pitch, REAL *y) {
+    NAME(pool_doubled_of)(v, n, k, step, level, pitch, y, 0);
+}
+
+#if !PC_INTEGERS
+static __attribute__((noinline)) void NAME(pool_doubled_sum)(const REAL *v, int64_t n, int64_t k, int64_t step,
+                                                             REAL *level, int64_t pitch, REAL *y) {
+    NAME(pool_doubled_of)(v, n, k, step, level, pitch, y, 1);
+}
+#endif
+
+INLINE void NAME(pool_doubled)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+                               const int total) {
+#if !PC_INTEGERS
+    if (total) {
+        NAME(pool_doubled_sum)(v, n, k, step, level, pitch, y);
+        return;
+    }
+#endif
+    (void)total;
+    NAME(pool_doubled_max)(v, n, k, step, level, pitch, y);
+}
+
 /* Every window of k columns, n of them. */
 INLINE void NAME(pool_dense)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
                              int64_t room, const int total) {
@@ -283,9 +310,9 @@ INLINE REAL NAME(pool_run)(const REAL *v, int64_t n, const int total) {
     int64_t i = 0;
     VEC sum = NAME(pool_identity)(total);
     for (; i + LANES <= n; i += LANES)
-        sum = NAME(pool_join)(sum, NAME(load)(v + i), total);
+        sum = NAME(pool_join_whole)(sum, NAME(load)(v + i), total);
     if (i < n)
-        sum = NAME(pool_join)(sum, NAME(pool_first)(NAME(load)(v + i), n - i, NAME(pool_identity)(total)), total);
+        sum = NAME(pool_join_whole)(sum, NAME(pool_first)(NAME(load)(v + i), n - i, NAME(pool_identity)(total)), total);
     return NAME(pool_across)(sum, total);
 }
 
@@ -333,7 +360,7 @@ INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, in
         for (int64_t c = 0; c < inner; c += LANES) {
             VEC sum = NAME(load)(at + c);
             for (int64_t a = 1; a < taps; a++)
-                sum = NAME(pool_join)(sum, NAME(load)(at + c + a * step), total);
+                sum = NAME(pool_join_whole)(sum, NAME(load)(at + c + a * step), total);
             if (c + LANES <= inner)
                 NAME(store)(y + c, sum);
             else
@@ -448,8 +475,8 @@ INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows
             b = NAME(pool_join)(NAME(load)(v + i + LANES), b, total);
         }
         for (int64_t r = 1; r < n_rows; r++) {
-            a = NAME(pool_join)(a, RAISED(STORED(load)(row[r] + i)), total);
-            b = NAME(pool_join)(b, RAISED(STORED(load)(row[r] + i + LANES)), total);
+            a = NAME(pool_join_of)(a, RAISED(STORED(load)(row[r] + i)), total, __builtin_constant_p(n_rows));
+            b = NAME(pool_join_of)(b, RAISED(STORED(load)(row[r] + i + LANES)), total, __builtin_constant_p(n_rows));
         }
         NAME(store)(v + i, a);
         NAME(store)(v + i + LANES, b);
@@ -464,7 +491,7 @@ INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows
             else
                 STORED(read)((REAL *)&x, row[r] + i, left);
             x = RAISED(x);
-            sum = r == 0 && fresh ? x : NAME(pool_join)(sum, x, total);
+            sum = r == 0 && fresh ? x : NAME(pool_join_whole)(sum, x, total);
         }
         NAME(store)(v + i, left < LANES ? NAME(pool_first)(sum, left, NAME(pool_identity)(total)) : sum);
     }
@@ -570,12 +597,14 @@ INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, i
 #endif
 }
 
-/* A plane of short rows, stride 1: with the border between the rows (that behind one is that before the next) it is one
- * long row, in which the taps of a window's rows are a row apart. */
+/* A plane of short rows, strides 1 or 2: with the border between the rows (that behind one is that before the next) it is
+ * one long row, in which the taps of a window's rows are a row apart. Every window of stride 1 is made; of stride 2 every
+ * second one is taken. */
 INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE *end, pc_pool_taps d, REAL *padded,
                                STORAGE *out, const int total) {
     REAL *const v = padded + p->v_elems, *const level = v + p->v_elems;
-    const int64_t pitch = p->plane_pitch, n = p->h.out * pitch;
+    const int64_t pitch = p->plane_pitch, n = ((p->h.out - 1) * p->h.stride + 1) * pitch;
+    REAL *const drawn = level + p->n_levels * p->v_elems;
     NAME(pool_fill)(padded, p->v_elems, NAME(pool_identity)(total));
     if (d.n)
         for (int64_t h = 0; h < p->h.in; h++) {
@@ -594,14 +623,25 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
     NAME(pool_dense)(v, n, p->w.k, p->w.dilation, level, p->v_elems, padded, LANES, total);
 #if !PC_INTEGERS
     REAL *const counts = v; /* of each column */
-    if (total && p->norm == 0)
-        for (int64_t o = 0; o < pc_round_up(p->w.out, LANES); o++) {
-            const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, pc_min(o, p->w.out - 1));
-            counts[o] = p->divisor != 0 ? 1 : (REAL)pc_max(1, p->include_pad ? t.all : t.n);
+    if (total && p->norm == 0) {
+        NAME(pool_fill)(counts, p->w.out, NAME(splat)(p->divisor != 0 ? 1 : (REAL)p->w.k));
+        for (int64_t o = 0; o < p->w.out && p->divisor == 0; o++) {
+            if (o == p->whole_from)
+                o = pc_max(o, p->whole_to);
+            if (o >= p->w.out)
+                break;
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, o);
+            counts[o] = (REAL)pc_max(1, p->include_pad ? t.all : t.n);
         }
+    }
 #endif
     for (int64_t h_out = 0; h_out < p->h.out; h_out++, out += p->ld_out.h) {
-        REAL *const row = padded + h_out * pitch;
+        REAL *row = padded + h_out * p->h.stride * pitch;
+        if (p->w.stride == 2) {
+            for (int64_t o = 0; o < p->w.out; o += LANES)
+                NAME(store)(drawn + o, NAME(every_second)(NAME(load)(row + 2 * o), NAME(load)(row + 2 * o + LANES), 0));
+            row = drawn;
+        }
 #if !PC_INTEGERS
         if (total && p->norm != 0) {
             NAME(pool_norms)(p, row, 0, p->w.out, d, pc_pool_taps_of(&p->h, 0, 0, h_out));
@@ -626,6 +666,82 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
         else
             NAME(copy)(out, row, p->w.out);
 #endif
+    }
+}
+
+/* Windows of 2 x 2 side by side, all of them inside x: drawn apart as they are loaded. */
+INLINE void STORED(pool_squares)(const pc_pool *p, const STORAGE *x, pc_pool_box box, pc_pool_taps d, REAL *y,
+                                 STORAGE *out, const int total) {
+    for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h) {
+        const STORAGE *const upper = x + h_out * p->h.stride * p->ld_x.h, *const lower = upper + p->ld_x.h;
+#if PC_WIDENED
+        REAL *const to = y;
+#else
+        REAL *const to = out;
+        (void)y;
+#endif
+        for (int64_t i = 0; i < box.n; i += LANES) {
+            const int64_t at = pc_min(i, box.n - LANES); /* the last vector once more, from its end */
+            const STORAGE *const a = upper + 2 * at, *const b = lower + 2 * at;
+            const VEC left = NAME(pool_join)(STORED(load)(a), STORED(load)(b), total);
+            const VEC right = NAME(pool_join)(STORED(load)(a + LANES), STORED(load)(b + LANES), total);
+            NAME(store)(to + at, NAME(pool_join_whole)(NAME(every_second)(left, right, 0),
+                                                       NAME(every_second)(left, right, 1), total));
+        }
+#if !PC_INTEGERS
+        const pc_pool_taps h = {h_out * p->h.stride, 2, 1, 2};
+        if (total && p->norm != 0)
+            NAME(pool_norms)(p, to, box.w0, box.n, d, h);
+        else if (total)
+            NAME(pool_average)(p, to, box.w0, box.n, d, h);
+#endif
+        (void)d;
+#if PC_WIDENED
+        STORED(write)(out, y, box.n);
+#endif
+    }
+}
+
+/* A window of n neighbours of one row. */
+INLINE REAL STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, const int total) {
+    const VEC identity = NAME(pool_identity)(total);
+    VEC a = identity, b = identity;
+    int64_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        a = NAME(pool_join_whole)(a, STORED(load)(x + i), total);
+        b = NAME(pool_join_whole)(b, STORED(load)(x + i + LANES), total);
+    }
+    for (; i < n; i += LANES) {
+        const int64_t left = n - i;
+        VEC last = {0};
+        if (left >= LANES || end - x >= i + LANES)
+            last = STORED(load)(x + i);
+        else
+            STORED(read)((REAL *)&last, x + i, left);
+        a = NAME(pool_join_whole)(a, left >= LANES ? last : NAME(pool_first)(last, left, identity), total);
+    }
+    return NAME(pool_across)(NAME(pool_join_whole)(a, b, total), total);
+}
+
+/* Rows of which each is one window, a vector of them at a time; v holds that. */
+static __attribute__((noinline)) void STORED(pool_lines)(const pc_pool *p, const STORAGE *x, const STORAGE *end,
+                                                         int64_t n, REAL *v, STORAGE *out, const int total) {
+    for (int64_t first = 0; first < n; first += LANES) {
+        const int64_t rows = pc_min(LANES, n - first);
+        for (int64_t i = 0; i < rows; i++)
+            v[i] = STORED(pool_line)(x + (first + i) * p->h.stride * p->ld_x.h, p->w.k, end, total);
+#if !PC_INTEGERS
+        if (total && p->norm != 0)
+            NAME(root)(v, rows, p->norm);
+        else if (total)
+            NAME(pool_divide)(v, rows, p->divisor != 0 ? (REAL)p->divisor : (REAL)p->w.k);
+#endif
+        STORAGE *const to = out + first * p->ld_out.h;
+        if (p->ld_out.h == 1)
+            STORED(write)(to, v, rows);
+        else
+            for (int64_t i = 0; i < rows; i++)
+                STORED(put)(to + i * p->ld_out.h, v[i]);
     }
 }
 
@@ -691,6 +807,14 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
     const pc_pool_taps d = pc_pool_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
     if (p->plane_pitch) {
         STORED(pool_plane)(p, x, end, d, v, out, total);
+        return;
+    }
+    if (p->squares) {
+        STORED(pool_squares)(p, x + d.first * p->ld_x.d, box, d, y, out, total);
+        return;
+    }
+    if (p->lines) {
+        STORED(pool_lines)(p, x + d.first * p->ld_x.d + h0 * p->h.stride * p->ld_x.h, end, h1 - h0, v, out, total);
         return;
     }
 #if !PC_INTEGERS
@@ -844,8 +968,14 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
     const int64_t length = p->w.out * inner;
     NAME(clear_over)(apart, p->herk_elems);
     const pc_columns d = pc_covering(&p->d, p->adaptive, d_in);
+    pc_columns before = {-1, 0};
     for (int64_t h_in = h0; h_in < h1; h_in++, x += p->ld_x.h) {
         const pc_columns h = pc_covering(&p->h, p->adaptive, h_in);
+        if (h.first == before.first && h.n == before.n) { /* the same windows as the row before */
+            memcpy(x, x - p->ld_x.h, (size_t)(p->w.in * inner) * sizeof(STORAGE));
+            continue;
+        }
+        before = h;
         int same = 1;
         const int64_t count = d.n * h.n == 0 ? 1 : STORED(pool_count)(p, &p->d, p->pad_after_d, d.first) *
                                                        STORED(pool_count)(p, &p->h, p->pad_after_h, h.first);
@@ -877,8 +1007,11 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
         const REAL rows = p->divisor != 0 ? (REAL)p->divisor : same ? (REAL)count : 1;
         for (int64_t o = 0, next; o < p->w.out; o = next) {
             const int64_t columns = STORED(pool_count)(p, &p->w, p->pad_after_w, o);
-            for (next = o + 1; next < p->w.out && STORED(pool_count)(p, &p->w, p->pad_after_w, next) == columns; next++)
-                ;
+            next = o >= p->whole_from && !p->adaptive ? pc_max(o + 1, pc_min(p->whole_to, p->w.out)) : o + 1;
+            if (p->divisor != 0)
+                next = p->w.out;
+            while (next < p->w.out && STORED(pool_count)(p, &p->w, p->pad_after_w, next) == columns)
+                next++;
             NAME(pool_divide)(v + o * inner, (next - o) * inner, rows * (REAL)columns);
         }
 #if PC_WIDENED

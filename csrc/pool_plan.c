@@ -80,7 +80,7 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
     const int doubling = !p->adaptive && p->w.k > DIRECT_TAPS && (spread || p->w.stride == 1);
     p->herk = 0;
     p->batch = 1;
-    p->plane_pitch = 0;
+    p->plane_pitch = p->lines = p->squares = 0;
     p->level_elems = p->n_levels = p->herk_elems = p->q_elems = 0;
     int64_t elems;
     if (scatter || kernel->role == PC_POOL_INDEXED) {
@@ -111,6 +111,12 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
             p->level_elems = row;
             p->n_levels = levels_of(p->w.k);
         }
+        p->squares = p->w.k == 2 && p->h.k == 2 && p->d.k == 1 && p->w.stride == 2 && p->inner == 1 && !p->adaptive &&
+                     p->power == 0 && p->w.dilation == 1 && p->h.dilation == 1 && p->w.pad == 0 && p->h.pad == 0 &&
+                     p->d.pad == 0 && 2 * p->w.out <= p->w.in && (p->h.out - 1) * p->h.stride + 2 <= p->h.in &&
+                     p->w.out - (p->n_w_tiles - 1) * p->w_tile >= lanes;
+        p->lines = p->w.out == 1 && p->inner == 1 && p->h.k == 1 && p->d.k == 1 && !p->adaptive && p->w.dilation == 1 &&
+                   p->w.pad == 0 && p->w.k <= p->w.in && p->power == 0;
         p->batch = p->signs ? 1 : pc_max(1, pc_min(8, ROW_BYTES / 2 / (real * row)));
         elems = p->batch * p->v_elems + (1 + p->signs) * p->y_elems + p->n_levels * p->level_elems;
         const int64_t block = (p->h.k + 1) * row;
@@ -120,20 +126,25 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
             p->herk_elems = row;
             elems += block;
         }
-        const int64_t pitch = p->w.in + pc_max(p->w.pad, p->pad_after_w);
-        const int64_t plane = pc_round_up((p->h.in + p->h.pad + p->pad_after_h + 1) * pitch + p->w.k * p->w.dilation,
-                                          lanes) + slack;
-        const int64_t levels = p->h.k > DIRECT_TAPS || p->w.k > DIRECT_TAPS ? levels_of(pc_max(p->h.k, p->w.k)) : 0;
-        if (!p->adaptive && !p->signs && p->inner == 1 && p->d.k == 1 && p->h.stride == 1 && p->w.stride == 1 && p->h.out > 1 &&
-            p->w.in < SHORT_ROW * lanes && plane * real <= PLANE_BYTES &&
-            (2 + levels) * plane * real <= max_scratch_bytes) {
+        /* what is behind a row, and before the next, and the rows that windows reach */
+        const int64_t reach_w = (p->w.out - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1;
+        const int64_t reach_h = (p->h.out - 1) * p->h.stride + (p->h.k - 1) * p->h.dilation + 1;
+        const int64_t pitch = pc_max(p->w.in + pc_max(p->w.pad, p->pad_after_w), reach_w - p->w.pad);
+        const int64_t plane_rows = pc_max(p->h.in + p->h.pad + p->pad_after_h, reach_h) + 1;
+        const int64_t plane = pc_round_up(plane_rows * pitch + p->w.k * p->w.dilation, lanes) + slack;
+        const int64_t widest = pc_max(p->h.k, p->w.k), levels = widest > DIRECT_TAPS ? levels_of(widest) : 0;
+        const int64_t plane_elems = (2 + levels) * plane + (p->w.stride == 2 ? out_row : 0);
+        if (!p->adaptive && !p->signs && !p->squares && !p->lines && p->inner == 1 && p->d.k == 1 && p->h.stride <= 2 &&
+            p->w.stride <= 2 && p->h.out > 1 && p->w.in < SHORT_ROW * lanes && plane * real <= PLANE_BYTES &&
+            plane_elems * real <= max_scratch_bytes) {
             p->plane_pitch = pitch;
             p->herk = 0;
             p->batch = 1;
             p->v_elems = plane;
             p->w_tile = p->w.out;
             p->n_w_tiles = 1;
-            elems = (2 + levels) * plane;
+            p->n_levels = levels;
+            elems = plane_elems;
         }
     }
     p->scratch_bytes = elems * real;

@@ -116,6 +116,8 @@ typedef struct pc_pool {
     int64_t h_tile, w_tile, inner_tile, n_h_tiles, n_w_tiles, n_tasks;
     int64_t whole_from, whole_to;        /* outputs of a row whose windows count all of their columns */
     int64_t plane_pitch;                 /* not 0: whole planes at once, rows so far apart */
+    int64_t lines;                       /* rows are one window each */
+    int64_t squares;                     /* windows are 2 x 2, side by side and inside x */
     int64_t batch;                       /* rows of v that are joined one after the other */
     int64_t herk;                                              /* rows by blocks of a window's height */
     int64_t v_elems, y_elems, level_elems, n_levels, herk_elems, q_elems; /* what the scratch of one worker holds */

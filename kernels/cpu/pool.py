@@ -61,7 +61,7 @@ POOL = np.dtype(
         *((name, np.float64) for name in ("divisor", "norm", "power")),
         *((name, STRIDES) for name in ("ld_x", "ld_out", "ld_idx", "ld_forward")),
         *((name, np.int64) for name in ("h_tile", "w_tile", "inner_tile", "n_h_tiles", "n_w_tiles", "n_tasks")),
-        *((name, np.int64) for name in ("whole_from", "whole_to", "plane_pitch", "batch")),
+        *((name, np.int64) for name in ("whole_from", "whole_to", "plane_pitch", "lines", "batch")),
         # elements of scratch, one after the other, and what all of it takes
         *((name, np.int64) for name in ("v_elems", "y_elems", "level_elems", "n_levels", "apart_elems", "q_elems")),
         ("scratch_bytes", np.int64),
@@ -427,6 +427,22 @@ def _plane(p: Any, x: Any, d: Taps, padded: Any, out: Any, total: Any) -> None:
 
 
 @word
+def _lines(p: Any, x: Any, n: int, v: Any, out: Any, total: Any) -> None:
+    """Pool rows of which each is one window, a vector of them at a time."""
+    for first in range(0, n, lanes(v)):
+        rows = min(lanes(v), n - first)
+        for i in range(rows):
+            v[i] = _run(advance(x, (first + i) * p.h.stride * p.ld_x.h), p.w.k, 1, total)
+        if total is not None:
+            if p.norm != 0:
+                _roots(v, rows, p.norm)
+            else:
+                _divide(v, rows, p.divisor if p.divisor != 0 else float(p.w.k))
+        for i in range(rows):
+            out[(first + i) * p.ld_out.h] = v[i]
+
+
+@word
 def _power_sums(
     p: Any, ld: Any, x: Any, columns: Columns, w0: int, n: int, d: Taps, h: Taps, v: Any, level: Any, sums: Any,
     other: Any,
@@ -481,6 +497,10 @@ def pool_separable(params: Any, first: int, last: int, x: int, out: int, scratch
         d = taps_of(p.d, p.after.d, p.adaptive, box.d)
         if p.plane_pitch:
             _plane(p, source, d, v, target, total)
+            continue
+        if p.lines:
+            rows = advance(source, d.first * p.ld_x.d + box.h0 * p.h.stride * p.ld_x.h)
+            _lines(p, rows, box.h1 - box.h0, v, target, total)
             continue
         if total is not None and p.signs:
             _signed_rows(p, source, box, v, target)

@@ -109,6 +109,8 @@ def plan_pool(pool: Pool, role: str, max_scratch_bytes: int) -> Any:
         return None if found is None else pool.record(found)
     else:
         cut |= {"v_elems": row, "y_elems": out_row, "level_elems": row if levels else 0, "n_levels": levels}
+        alone = w.out == inner == pool.h.k == pool.d.k == w.dilation == 1 and not pool.adaptive and w.pad == 0
+        cut["lines"] = alone and w.k <= w.size and pool.power == 0
         cut["batch"] = 1 if pool.signs else max(1, min(8, ROW_BYTES // 2 // (item * row)))
         elems = cut["batch"] * row + levels * row + (2 * out_row if pool.signs else 0)
         elems = _plan_plane(pool, cut, elems, max_scratch_bytes)

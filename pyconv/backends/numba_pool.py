@@ -144,7 +144,9 @@ class NumbaPool:
         like, offset = _SCALAR[self.dtype](0), _OFFSET.get(self.dtype)
         total = None if getattr(problem, "kind", "max") == "max" else 0
 
-        def tasks(x: int, out: int, indices: int, forward: int, first: int, last: int, scratch: int) -> int:
+        def tasks(arrays: tuple[int, ...], first: int, last: int, scratch: int) -> Any:
+            """Do some tasks and return how many were done."""
+            x, out, indices, forward = arrays
             if family == "separable":
                 return pool.pool_separable(params, first, last, x, out, scratch, like, total)
             if family == "spread":
@@ -157,7 +159,7 @@ class NumbaPool:
 
         def run(packed: Packed, *given: Array | None) -> bool:
             arrays = [a for a in given if a is not None]
-            addresses = [0 if i < 0 else numba_cpu.address(arrays[i]) for i in at]
+            addresses = tuple(0 if i < 0 else numba_cpu.address(arrays[i]) for i in at)
             if any(where % item for where, item in zip(addresses, items, strict=True)):
                 return False
             if reads_indices and pool_indexed.check_indices(params, 0, n_tasks, addresses[2]):
@@ -167,7 +169,7 @@ class NumbaPool:
 
             def work(share: int) -> None:
                 first, last = n_tasks * share // shares, n_tasks * (share + 1) // shares
-                done[share] = tasks(*addresses, first, last, scratch + share * size)
+                done[share] = tasks(addresses, first, last, scratch + share * size)
 
             threads.run_shares(work, shares)
             if sum(done) != n_tasks:

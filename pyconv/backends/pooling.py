@@ -27,7 +27,7 @@ __all__ = [
 #: Offsets inside a window have to fit 32 bits, beside one that is none.
 _MAX_REACH = 0x3F000000
 #: Bytes moved below which a call stays on the caller's thread: waking another costs some microseconds.
-BYTES_PER_THREAD = 256 << 10
+BYTES_PER_THREAD = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,14 @@ def describe(call: Call) -> Described:
         more = {"include_pad": problem.count_include_pad, "divisor": float(problem.divisor or 0)}
         more |= {"norm": problem.norm, "power": _power_of(problem.norm)}
         more["own_indices"] = problem.gradient and problem.kind == "max" and not problem.indices
-    c = problem.c // inner if inner else 0
-    return Described(problem.n, c, inner, **axes, adaptive=adaptive, strides=strides, ends=ends, **more)
+    n, c = problem.n, problem.c // inner if inner else 0
+    if flat and not problem.indices and all(_is_one_run(n, c, step) for step in strides.values()):
+        # planes of one row each: they are the rows of one plane
+        axes["h"] = PoolAxis(size=n * c, out=n * c)
+        for step in strides.values():
+            step["h"] = step["c"] if c > 1 else step["n"]
+        n = c = 1
+    return Described(n, c, inner, **axes, adaptive=adaptive, strides=strides, ends=ends, **more)
 
 
 def _power_of(norm: float) -> float:
@@ -202,6 +208,11 @@ def _flat(call: Call, problem: PoolProblem | UnpoolProblem) -> bool:
     whole = problem.adaptive is not None or problem.kernel == problem.spatial
     one = all(size == 1 for size in problem.out_spatial) and all(pad == (0, 0) for pad in problem.padding)
     return whole and one and _plane_is_plain(call, "x", ITEM_BYTES[problem.dtype], False)
+
+
+def _is_one_run(n: int, c: int, strides: dict[str, int]) -> bool:
+    """Whether all channels of all images lie equally far apart."""
+    return n == 1 or c == 1 or strides["n"] == c * strides["c"]
 
 
 def _windows(
