@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ def _truth(layer: Layer, arrays: Arrays, activation: str | None, index: Array) -
     image, o = int(index[0]), int(index[1])
     per_group = layer.c_in // layer.groups
     first = o // (layer.c_out // layer.groups) * per_group
+    if layer.pooling.endswith("grad"):
+        return _gradient(layer, arrays, index)
     reads: list[Array] = []
     taps: list[Array] = []
     for at, size, k, s, p, d in zip(
@@ -67,11 +70,28 @@ def _truth(layer: Layer, arrays: Arrays, activation: str | None, index: Array) -
         reads.append(positions[inside])
         taps.append(np.arange(k)[inside])
     window = arrays.x[np.ix_(np.array([image]), np.arange(first, first + per_group), *reads)][0].astype(np.float64)
-    if layer.pooling == "max":
+    if layer.pooling.startswith("max"):
         return float(window.max())
+    if layer.pooling == "lp":
+        return float(np.sqrt(np.sum(window**2)))
     weights = arrays.w[np.ix_(np.array([o]), np.arange(per_group), *taps)][0].astype(np.float64)
     y = float(np.sum(window * weights)) + (0.0 if arrays.bias is None else float(arrays.bias[o]))
     return max(y, 0.0) if activation == "relu" else y
+
+
+def _gradient(layer: Layer, arrays: Arrays, index: Array) -> float:
+    """Return one element of a gradient for ones: a share of each window that it is in, or that it is the maximum of."""
+    plane, place, total = arrays.x[tuple(index[:2])], tuple(int(i) for i in index[2:]), 0.0
+    axes = zip(place, layer.kernel, layer.stride, layer.padding, layer.out_spatial, strict=True)
+    covering = [[o for o in range(out) if 0 <= at + p - o * s < k] for at, k, s, p, out in axes]
+    for position in itertools.product(*covering):
+        starts = [o * s - p for o, s, p in zip(position, layer.stride, layer.padding, strict=True)]
+        window = plane[tuple(slice(max(0, b), b + k) for b, k in zip(starts, layer.kernel, strict=True))]
+        if layer.pooling == "avg_grad":
+            total += 1 / math.prod(layer.kernel)
+        else:
+            total += float(window.max() == plane[place])
+    return total
 
 
 def disagreement(layer: Layer, arrays: Arrays, activation: str | None, out: Array) -> float:

@@ -55,7 +55,13 @@ CLASSES = (
     "boxes",
     "boxes-grad",
     "boxes-more",
+    "pool_global",
+    "pool_train",
 )
+
+#: What a pooling layer computes: maxima, averages, 2-norms, maxima with their indices, and the gradients with respect
+#: to x, of maxima from their indices.
+POOLINGS = ("max", "avg", "lp", "max_indices", "max_grad", "avg_grad")
 
 #: Classes of large kernels, which come from signal and image processing.
 FILTERS = ("filter", "bank", "fir", "volume")
@@ -82,7 +88,7 @@ class Layer:
         One entry a spatial axis, (d, h, w) order; padding is zeros on both sides.
     tags : tuple of str
         Words to select by: ``"small"``, ``"filter"``, ``"bank"``, ``"fir"`` and ``"volume"`` also decide the class, and
-        ``"max"`` or ``"avg"`` make it a pooling layer (its groups are its channels, and it has no weights).
+        those of :data:`POOLINGS` make it a pooling layer (its groups are its channels, and it has no weights).
     """
 
     name: str
@@ -105,8 +111,13 @@ class Layer:
 
     @property
     def pooling(self) -> str:
-        """Which element of its windows a pooling layer takes, "max" or "avg"; nothing for a convolution."""
-        return next((kind for kind in ("max", "avg") if kind in self.tags), "")
+        """What a pooling layer computes, one of :data:`POOLINGS`; nothing for a convolution."""
+        return next((kind for kind in POOLINGS if kind in self.tags), "")
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a pooling layer is asked for by the size of its output."""
+        return "adaptive" in self.tags
 
     @property
     def full(self) -> bool:
@@ -124,7 +135,10 @@ class Layer:
         sizes = "".join(f"{axis}{size}" for axis, size in zip("dhw"[-self.rank :], self.spatial, strict=True))
         if self.pooling:
             sizes += f"-k{_join(self.kernel)}s{_join(self.stride)}p{_join(self.padding)}"
-            return f"{self.pooling}_pool{self.rank}d n{self.n}c{self.c_in}{sizes}-{DTYPES[dtype]}"
+            kind, _, more = self.pooling.partition("_")
+            op = f"{kind}_pool{self.rank}d{'-grad-x' if more == 'grad' else ''}"
+            text = f"{op} n{self.n}c{self.c_in}{sizes}-{DTYPES[dtype]}"
+            return text + ("-norm2.0" if kind == "lp" else "") + ("-indices" if self.pooling.startswith("max_") else "")
         text = f"n{self.n}c{self.c_in}{sizes}-o{self.c_out}"
         text += f"k{_join(self.kernel)}s{_join(self.stride)}p{_join(self.padding)}"
         if max(self.dilation) > 1:
@@ -151,15 +165,20 @@ class Layer:
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
     @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the output."""
+    def pooled_shape(self) -> tuple[int, ...]:
+        """Shape of the layer's output, which a gradient takes in place of x."""
         return (self.n, self.c_out, *self.out_spatial)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Shape of what is computed."""
+        return self.x_shape if self.pooling.endswith("grad") else self.pooled_shape
 
     @property
     def flops(self) -> int:
         """Floating-point operations of the definition, two for each product; what GFLOP/s are counted with."""
         if self.pooling:
-            return math.prod(self.out_shape) * math.prod(self.kernel)
+            return math.prod(self.pooled_shape) * math.prod(self.kernel)
         return 2 * math.prod(self.out_shape) * (self.c_in // self.groups) * math.prod(self.kernel)
 
     @property
@@ -169,8 +188,10 @@ class Layer:
         "dense" is the dense layers that are not 3x3 with stride 1, and the stems: up to 4 input channels leave
         nothing to transform or to block over, whatever the kernel.
         """
+        if self.adaptive:
+            return "pool_global"
         if self.pooling:
-            return "pool"
+            return "pool" if self.pooling in ("max", "avg") else "pool_train"
         if "small" in self.tags:
             return "small"
         for word in FILTERS:
@@ -330,7 +351,7 @@ def _depthwise(name: str, channels: int, size: int, kernel: int, stride: int = 1
 
 
 def _pools() -> list[Layer]:
-    """Pooling as the networks have it: (layer, channels, size, kernel, stride, padding), largest and average."""
+    """Pooling as the networks have it: (layer, channels, size, kernel, stride, padding)."""
     table = (
         ("vgg1", 64, 224, 2, 2, 0),
         ("vgg2", 128, 112, 2, 2, 0),
@@ -346,11 +367,36 @@ def _pools() -> list[Layer]:
         ("yolo13", 512, 13, 13, 1, 6),
         ("sppf", 256, 20, 5, 1, 2),
     )
-    return [
+    found = [
         _layer(f"pool.{name}.{kind}", c, size, c, k, s, p, groups=c, tags=kind)
         for name, c, size, k, s, p in table
         for kind in ("max", "avg")
     ]
+    # the networks' last layers: (layer, channels, size, size of the output)
+    last = (
+        ("resnet18", 512, 7, 1),
+        ("resnet50", 2048, 7, 1),
+        ("squeezenet", 1000, 13, 1),
+        ("senet", 256, 56, 1),
+        ("vgg", 512, 14, 7),
+        ("pspnet", 512, 60, 6),
+    )
+    found += [
+        _layer(f"pool.{name}.{kind}", c, size, c, size // out, size // out, 0, groups=c, tags=f"{kind} adaptive")
+        for name, c, size, out in last
+        for kind in ("max", "avg")
+    ]
+    trained = ("unet", "resnet", "googlenet2", "inception", "sppf")
+    found += [
+        _layer(f"pool.{name}.{kind}", c, size, c, k, s, p, groups=c, tags=kind)
+        for name, c, size, k, s, p in table
+        if name in trained
+        for kind in ("max_indices", "max_grad", "avg_grad")
+    ]
+    found += [
+        _layer(f"pool.{name}.lp", c, size, c, k, s, 0, groups=c, tags="lp") for name, c, size, k, s, _ in table[2:5]
+    ]
+    return found
 
 
 def _boxes() -> list[Layer]:
@@ -996,10 +1042,9 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
         "tiny.dw3x3",
         "tiny.1d",
     ),
-    "pool": tuple(layer.name for layer in _pools()),
     **{
-        name: tuple(layer.name for layer in _boxes() if layer.bench_class == name)
-        for name in ("boxes", "boxes-grad", "boxes-more")
+        name: tuple(layer.name for layer in (*_pools(), *_boxes()) if layer.bench_class == name)
+        for name in ("pool", "pool_global", "pool_train", "boxes", "boxes-grad", "boxes-more")
     },
 }
 

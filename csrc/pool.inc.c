@@ -1,4 +1,4 @@
-/* pool_separable: maxima and averages of windows; pool_spread: the gradient of averages.
+/* pool_separable: maxima, averages and norms of windows; pool_spread: the gradient of averages.
  *
  *   out[n, c, p] = join over a of x[n, c, s p - before + d a], the taps inside x only; one, two or three axes.
  *
@@ -14,6 +14,9 @@
  * the joins from each row of a block of k rows to its end, and from its begin; a window is one of the first kind and
  * one of the second, whatever k is. Nothing is ever subtracted, so a sum has its usual error, and a NaN or an infinity
  * stays in its own windows.
+ *
+ * A norm is the root of a sum: elements are raised to its power as their rows are loaded (powers.inc.c), and outputs take
+ * the root where an average is divided.
  *
  * flops: at most kd kh + kw an output, moved: x and the output once. A task is a tile of output rows and columns of one
  * plane; every output is joined in an order that its tile's place decides, and the cut is plan's. */
@@ -78,6 +81,39 @@ static inline pc_columns pc_columns_of(const pc_pool *p, int64_t w0, int64_t n) 
     }
     return (pc_columns){w0 * p->w.stride - p->w.pad, (n - 1) * p->w.stride + (p->w.k - 1) * p->w.dilation + 1};
 }
+
+/* How many outputs' windows hold index i of an axis, and the first of them. */
+static inline pc_columns pc_covering(const pc_axis *a, int64_t adaptive, int64_t i) {
+    int64_t first, end;
+    if (adaptive) {
+        first = i * a->out / a->in;
+        end = pc_ceil_div((i + 1) * a->out, a->in);
+    } else {
+        const int64_t last = i + a->pad - a->k + 1; /* of the padded axis, the first place where such a window begins */
+        first = last > 0 ? pc_ceil_div(last, a->stride) : 0;
+        end = (i + a->pad) / a->stride + 1;
+    }
+    first = pc_min(first, a->out);
+    return (pc_columns){first, pc_max(0, pc_min(end, a->out) - first)};
+}
+
+/* A task of a gradient: rows h0 .. h1 of depth d of one plane of grad_x. */
+typedef struct pc_spread_box {
+    int64_t image, c, d, h0, h1;
+} pc_spread_box;
+
+static inline pc_spread_box pc_spread_box_of(const pc_pool *p, int64_t task) {
+    pc_spread_box box;
+    int64_t rest = task;
+    box.h0 = rest % p->n_h_tiles * p->h_tile;
+    rest /= p->n_h_tiles;
+    box.d = rest % p->d.in;
+    rest /= p->d.in;
+    box.c = rest % p->c;
+    box.image = rest / p->c;
+    box.h1 = pc_min(p->h.in, box.h0 + p->h_tile);
+    return box;
+}
 #endif
 
 #if !PC_WIDENED
@@ -113,8 +149,9 @@ INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
 #endif
 }
 
-/* The same, of vectors that were shuffled: these had better not be taken apart lane by lane. */
-INLINE VEC NAME(pool_join_drawn)(VEC a, VEC b, const int total) {
+/* The same, of vectors that were shuffled, or that a loop carries round: taken apart lane by lane gcc leaves these as so
+ * many scalars. */
+INLINE VEC NAME(pool_join_whole)(VEC a, VEC b, const int total) {
 #if !PC_INTEGERS
     if (!total)
         return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
@@ -122,15 +159,17 @@ INLINE VEC NAME(pool_join_drawn)(VEC a, VEC b, const int total) {
     return NAME(pool_join)(a, b, total);
 }
 
+/* The first where a loop is known to be unrolled, else the second. */
+INLINE VEC NAME(pool_join_of)(VEC a, VEC b, const int total, const int unrolled) {
+    return unrolled ? NAME(pool_join)(a, b, total) : NAME(pool_join_whole)(a, b, total);
+}
+
 /* All lanes of v joined; lane 0 with lane LANES / 2 and so on. */
 INLINE REAL NAME(pool_across)(VEC v, const int total) {
-    _Alignas(64) REAL lanes[2 * LANES];
-    NAME(store)(lanes, v);
-    for (int half = LANES / 2; half > 0; half /= 2) {
-        NAME(store)(lanes + LANES, NAME(load)(lanes + half));
-        NAME(store)(lanes, NAME(pool_join)(NAME(load)(lanes), NAME(load)(lanes + LANES), total));
-    }
-    return lanes[0];
+#pragma GCC unroll 8
+    for (int half = LANES / 2; half > 0; half /= 2)
+        v = NAME(pool_join_whole)(v, NAME(shifted)(v, v, half), total);
+    return v[0];
 }
 
 /* The first n < LANES lanes of v, others `rest`. */
@@ -147,7 +186,7 @@ INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t s
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = NAME(load)(v + i);
         for (int64_t a = 1; a < k; a++)
-            sum = NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
+            sum = NAME(pool_join_of)(sum, NAME(load)(v + i + a * step), total, __builtin_constant_p(k));
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
         else
@@ -164,9 +203,9 @@ INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t 
         for (int64_t a = 1; a < k; a++) {
             const REAL *tap = at + a * step;
             if (step == 1 && a % 2 == 1) /* both halves of the vectors before */
-                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
+                sum = NAME(pool_join_whole)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
             else
-                sum = NAME(pool_join_drawn)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
+                sum = NAME(pool_join_whole)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
         }
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
@@ -176,8 +215,8 @@ INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t 
 }
 
 /* Windows of k columns by doubling, n of them, into y; level[] of `pitch` elements each holds those of 2, 4, 8 ... */
-static __attribute__((noinline)) void NAME(pool_doubled)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level,
-                                                         int64_t pitch, REAL *y, const int total) {
+INLINE void NAME(pool_doubled_of)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+                                  const int total) {
     const REAL *from = v;
     int64_t width = 1, taken = 0;
     const REAL *sum = NULL;
@@ -226,6 +265,30 @@ static __attribute__((noinline)) void NAME(pool_doubled)(const REAL *v, int64_t 
     }
 }
 
+static __attribute__((noinline)) void NAME(pool_doubled_max)(const REAL *v, int64_t n, int64_t k, int64_t step,
+                                                             REAL *level, int64_t pitch, REAL *y) {
+    NAME(pool_doubled_of)(v, n, k, step, level, pitch, y, 0);
+}
+
+#if !PC_INTEGERS
+static __attribute__((noinline)) void NAME(pool_doubled_sum)(const REAL *v, int64_t n, int64_t k, int64_t step,
+                                                             REAL *level, int64_t pitch, REAL *y) {
+    NAME(pool_doubled_of)(v, n, k, step, level, pitch, y, 1);
+}
+#endif
+
+INLINE void NAME(pool_doubled)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+                               const int total) {
+#if !PC_INTEGERS
+    if (total) {
+        NAME(pool_doubled_sum)(v, n, k, step, level, pitch, y);
+        return;
+    }
+#endif
+    (void)total;
+    NAME(pool_doubled_max)(v, n, k, step, level, pitch, y);
+}
+
 /* Every window of k columns, n of them. */
 INLINE void NAME(pool_dense)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
                              int64_t room, const int total) {
@@ -247,9 +310,9 @@ INLINE REAL NAME(pool_run)(const REAL *v, int64_t n, const int total) {
     int64_t i = 0;
     VEC sum = NAME(pool_identity)(total);
     for (; i + LANES <= n; i += LANES)
-        sum = NAME(pool_join)(sum, NAME(load)(v + i), total);
+        sum = NAME(pool_join_whole)(sum, NAME(load)(v + i), total);
     if (i < n)
-        sum = NAME(pool_join)(sum, NAME(pool_first)(NAME(load)(v + i), n - i, NAME(pool_identity)(total)), total);
+        sum = NAME(pool_join_whole)(sum, NAME(pool_first)(NAME(load)(v + i), n - i, NAME(pool_identity)(total)), total);
     return NAME(pool_across)(sum, total);
 }
 
@@ -297,7 +360,7 @@ INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, in
         for (int64_t c = 0; c < inner; c += LANES) {
             VEC sum = NAME(load)(at + c);
             for (int64_t a = 1; a < taps; a++)
-                sum = NAME(pool_join)(sum, NAME(load)(at + c + a * step), total);
+                sum = NAME(pool_join_whole)(sum, NAME(load)(at + c + a * step), total);
             if (c + LANES <= inner)
                 NAME(store)(y + c, sum);
             else
@@ -337,6 +400,30 @@ INLINE void NAME(pool_divide)(REAL *y, int64_t n, REAL divisor) {
     for (; i < n; i++)
         y[i] /= divisor;
 }
+
+INLINE VEC NAME(pool_raised)(VEC x, const int raise, double power) {
+    return raise == 0 ? x : raise == 1 ? x * x : NAME(raised)(x, power);
+}
+
+/* A row of sums of powers of outputs from w0 on becomes one of sums over whole windows: those that hang over the end
+ * count as much as the others. */
+static void NAME(pool_whole_sums)(const pc_pool *p, REAL *to, int64_t w0, int64_t n, pc_pool_taps d, pc_pool_taps h) {
+    const REAL rows = (REAL)(d.n * h.n) / (REAL)(p->d.k * p->h.k);
+    const int64_t whole = pc_min(n, pc_max(0, p->whole_to - w0));
+    if (rows != 1)
+        NAME(pool_divide)(to, whole * p->inner, rows);
+    for (int64_t o = whole; o < n; o++) {
+        const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 0, w0 + o);
+        NAME(pool_divide)(to + o * p->inner, p->inner, rows * (REAL)t.n / (REAL)p->w.k);
+    }
+}
+
+/* The same, and then one of norms. */
+static void NAME(pool_norms)(const pc_pool *p, REAL *to, int64_t w0, int64_t n, pc_pool_taps d, pc_pool_taps h) {
+    NAME(pool_whole_sums)(p, to, w0, n, d, h);
+    NAME(root)(to, n * p->inner, p->norm);
+}
+
 /* A row of sums of outputs from w0 on becomes one of averages. */
 static void NAME(pool_average)(const pc_pool *p, REAL *to, int64_t w0, int64_t n, pc_pool_taps d, pc_pool_taps h) {
     const REAL rows = (REAL)(p->include_pad ? d.all * h.all : d.n * h.n);
@@ -368,20 +455,28 @@ typedef struct STORED(pool_job) {
     const pc_pool_arrays *arrays;
 } STORED(pool_job);
 
+/* What a row's elements are joined as: themselves, squares, or powers. */
+#if PC_INTEGERS
+#define RAISED(x) ((void)raise, (void)power, (x))
+#else
+#define RAISED(x) NAME(pool_raised)(x, raise, power)
+#endif
+
 /* v[0..n) = join of n_rows rows of n elements each and, unless `fresh`, of what v holds. Up to LANES - 1 elements of v
- * beyond n are written, with the identity; `end` is where the array ends that the rows are of. */
+ * beyond n are written, with the identity; `end` is where the array ends that the rows are of. Elements are squared with
+ * `raise` 1, raised to `power` with 2. */
 INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows, int64_t n, const int fresh,
-                                 const STORAGE *end, REAL *v, const int total) {
+                                 const STORAGE *end, REAL *v, const int total, const int raise, double power) {
     int64_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        VEC a = STORED(load)(row[0] + i), b = STORED(load)(row[0] + i + LANES);
+        VEC a = RAISED(STORED(load)(row[0] + i)), b = RAISED(STORED(load)(row[0] + i + LANES));
         if (!fresh) {
             a = NAME(pool_join)(NAME(load)(v + i), a, total);
             b = NAME(pool_join)(NAME(load)(v + i + LANES), b, total);
         }
         for (int64_t r = 1; r < n_rows; r++) {
-            a = NAME(pool_join)(a, STORED(load)(row[r] + i), total);
-            b = NAME(pool_join)(b, STORED(load)(row[r] + i + LANES), total);
+            a = NAME(pool_join_of)(a, RAISED(STORED(load)(row[r] + i)), total, __builtin_constant_p(n_rows));
+            b = NAME(pool_join_of)(b, RAISED(STORED(load)(row[r] + i + LANES)), total, __builtin_constant_p(n_rows));
         }
         NAME(store)(v + i, a);
         NAME(store)(v + i + LANES, b);
@@ -395,66 +490,85 @@ INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows
                 x = STORED(load)(row[r] + i);
             else
                 STORED(read)((REAL *)&x, row[r] + i, left);
-            sum = r == 0 && fresh ? x : NAME(pool_join)(sum, x, total);
+            x = RAISED(x);
+            sum = r == 0 && fresh ? x : NAME(pool_join_whole)(sum, x, total);
         }
         NAME(store)(v + i, left < LANES ? NAME(pool_first)(sum, left, NAME(pool_identity)(total)) : sum);
     }
 }
+#undef RAISED
 
 static __attribute__((noinline)) void STORED(pool_rows_max)(const STORAGE *const *row, int64_t n_rows, int64_t n,
                                                             int fresh, const STORAGE *end, REAL *v) {
     if (fresh && n_rows == 2)
-        STORED(pool_rows_of)(row, 2, n, 1, end, v, 0);
+        STORED(pool_rows_of)(row, 2, n, 1, end, v, 0, 0, 0);
     else if (fresh && n_rows == 3)
-        STORED(pool_rows_of)(row, 3, n, 1, end, v, 0);
+        STORED(pool_rows_of)(row, 3, n, 1, end, v, 0, 0, 0);
     else if (fresh)
-        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 0);
+        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 0, 0, 0);
     else
-        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 0);
+        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 0, 0, 0);
 }
 
 #if !PC_INTEGERS
 static __attribute__((noinline)) void STORED(pool_rows_sum)(const STORAGE *const *row, int64_t n_rows, int64_t n,
                                                             int fresh, const STORAGE *end, REAL *v) {
     if (fresh && n_rows == 2)
-        STORED(pool_rows_of)(row, 2, n, 1, end, v, 1);
+        STORED(pool_rows_of)(row, 2, n, 1, end, v, 1, 0, 0);
     else if (fresh && n_rows == 3)
-        STORED(pool_rows_of)(row, 3, n, 1, end, v, 1);
+        STORED(pool_rows_of)(row, 3, n, 1, end, v, 1, 0, 0);
     else if (fresh)
-        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 1);
+        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 1, 0, 0);
     else
-        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 1);
+        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 1, 0, 0);
+}
+
+static __attribute__((noinline)) void STORED(pool_rows_raised)(const STORAGE *const *row, int64_t n_rows, int64_t n,
+                                                               int fresh, const STORAGE *end, REAL *v, double power) {
+    if (power == 2 && fresh)
+        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 1, 1, power);
+    else if (power == 2)
+        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 1, 1, power);
+    else if (fresh)
+        STORED(pool_rows_of)(row, n_rows, n, 1, end, v, 1, 2, power);
+    else
+        STORED(pool_rows_of)(row, n_rows, n, 0, end, v, 1, 2, power);
 }
 #endif
 
 INLINE void STORED(pool_rows)(const STORAGE *const *row, int64_t n_rows, int64_t n, int fresh, const STORAGE *end,
-                              REAL *v, const int total) {
+                              REAL *v, const int total, double power) {
 #if !PC_INTEGERS
+    if (total && power != 0) {
+        STORED(pool_rows_raised)(row, n_rows, n, fresh, end, v, power);
+        return;
+    }
     if (total) {
         STORED(pool_rows_sum)(row, n_rows, n, fresh, end, v);
         return;
     }
 #endif
     (void)total;
+    (void)power;
     STORED(pool_rows_max)(row, n_rows, n, fresh, end, v);
 }
 
 /* v[0..n) = join of the rows under the windows of output (d_out, h_out); x points at column `first` of the plane. */
-INLINE void STORED(pool_window_rows)(const pc_pool *p, const STORAGE *x, pc_pool_taps d, pc_pool_taps h, int64_t n,
-                                     const STORAGE *end, REAL *v, const int total) {
+INLINE void STORED(pool_window_rows)(const pc_ld *ld, const STORAGE *x, pc_pool_taps d, pc_pool_taps h, int64_t n,
+                                     const STORAGE *end, REAL *v, const int total, double power) {
     const STORAGE *row[PC_POOL_LIST];
     int64_t listed = 0;
     int fresh = 1;
     for (int64_t a = 0; a < d.n; a++)
         for (int64_t b = 0; b < h.n; b++) {
-            row[listed++] = x + (d.first + a * d.step) * p->ld_x.d + (h.first + b * h.step) * p->ld_x.h;
+            row[listed++] = x + (d.first + a * d.step) * ld->d + (h.first + b * h.step) * ld->h;
             if (listed == PC_POOL_LIST) {
-                STORED(pool_rows)(row, listed, n, fresh, end, v, total);
+                STORED(pool_rows)(row, listed, n, fresh, end, v, total, power);
                 listed = fresh = 0;
             }
         }
     if (listed)
-        STORED(pool_rows)(row, listed, n, fresh, end, v, total);
+        STORED(pool_rows)(row, listed, n, fresh, end, v, total, power);
     else if (fresh)
         NAME(pool_fill)(v, n, NAME(pool_identity)(total));
 }
@@ -471,7 +585,9 @@ INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, i
 #endif
     NAME(pool_columns)(p, v, from, w0, n, level, to, room, total);
 #if !PC_INTEGERS
-    if (total)
+    if (total && p->norm != 0)
+        NAME(pool_norms)(p, to, w0, n, d, h);
+    else if (total)
         NAME(pool_average)(p, to, w0, n, d, h);
 #endif
     (void)d;
@@ -481,33 +597,55 @@ INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, i
 #endif
 }
 
-/* A plane of short rows, stride 1: with the border between the rows (that behind one is that before the next) it is one
- * long row, in which the taps of a window's rows are a row apart. */
+/* A plane of short rows, strides 1 or 2: with the border between the rows (that behind one is that before the next) it is
+ * one long row, in which the taps of a window's rows are a row apart. Every window of stride 1 is made; of stride 2 every
+ * second one is taken. */
 INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE *end, pc_pool_taps d, REAL *padded,
                                STORAGE *out, const int total) {
     REAL *const v = padded + p->v_elems, *const level = v + p->v_elems;
-    const int64_t pitch = p->plane_pitch, n = p->h.out * pitch;
+    const int64_t pitch = p->plane_pitch, n = ((p->h.out - 1) * p->h.stride + 1) * pitch;
+    REAL *const drawn = level + p->n_levels * p->v_elems;
     NAME(pool_fill)(padded, p->v_elems, NAME(pool_identity)(total));
     if (d.n)
         for (int64_t h = 0; h < p->h.in; h++) {
             const STORAGE *const row[1] = {x + d.first * p->ld_x.d + h * p->ld_x.h};
-            STORED(pool_rows_of)(row, 1, p->w.in, 1, end, padded + (h + p->h.pad) * pitch + p->w.pad, total);
+            REAL *const to = padded + (h + p->h.pad) * pitch + p->w.pad;
+#if !PC_INTEGERS
+            if (p->power != 0) {
+                STORED(pool_rows_raised)(row, 1, p->w.in, 1, end, to, p->power);
+                continue;
+            }
+#endif
+            STORED(pool_rows_of)(row, 1, p->w.in, 1, end, to, total, 0, 0);
         }
     NAME(pool_dense)(padded, n + (p->w.k - 1) * p->w.dilation, p->h.k, pitch * p->h.dilation, level, p->v_elems, v,
                      LANES, total);
     NAME(pool_dense)(v, n, p->w.k, p->w.dilation, level, p->v_elems, padded, LANES, total);
 #if !PC_INTEGERS
     REAL *const counts = v; /* of each column */
-    if (total)
-        for (int64_t o = 0; o < pc_round_up(p->w.out, LANES); o++) {
-            const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, pc_min(o, p->w.out - 1));
-            counts[o] = p->divisor != 0 ? 1 : (REAL)pc_max(1, p->include_pad ? t.all : t.n);
+    if (total && p->norm == 0) {
+        NAME(pool_fill)(counts, p->w.out, NAME(splat)(p->divisor != 0 ? 1 : (REAL)p->w.k));
+        for (int64_t o = 0; o < p->w.out && p->divisor == 0; o++) {
+            if (o == p->whole_from)
+                o = pc_max(o, p->whole_to);
+            if (o >= p->w.out)
+                break;
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, o);
+            counts[o] = (REAL)pc_max(1, p->include_pad ? t.all : t.n);
         }
+    }
 #endif
     for (int64_t h_out = 0; h_out < p->h.out; h_out++, out += p->ld_out.h) {
-        REAL *const row = padded + h_out * pitch;
+        REAL *row = padded + h_out * p->h.stride * pitch;
+        if (p->w.stride == 2) {
+            for (int64_t o = 0; o < p->w.out; o += LANES)
+                NAME(store)(drawn + o, NAME(every_second)(NAME(load)(row + 2 * o), NAME(load)(row + 2 * o + LANES), 0));
+            row = drawn;
+        }
 #if !PC_INTEGERS
-        if (total) {
+        if (total && p->norm != 0) {
+            NAME(pool_norms)(p, row, 0, p->w.out, d, pc_pool_taps_of(&p->h, 0, 0, h_out));
+        } else if (total) {
             const pc_pool_taps h = pc_pool_taps_of(&p->h, p->pad_after_h, 0, h_out);
             const REAL rows = p->divisor != 0 ? (REAL)p->divisor
                                               : (REAL)pc_max(1, p->include_pad ? d.all * h.all : d.n * h.n);
@@ -530,6 +668,123 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
 #endif
     }
 }
+
+/* Windows of 2 x 2 side by side, all of them inside x: drawn apart as they are loaded. */
+INLINE void STORED(pool_squares)(const pc_pool *p, const STORAGE *x, pc_pool_box box, pc_pool_taps d, REAL *y,
+                                 STORAGE *out, const int total) {
+    for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h) {
+        const STORAGE *const upper = x + h_out * p->h.stride * p->ld_x.h, *const lower = upper + p->ld_x.h;
+#if PC_WIDENED
+        REAL *const to = y;
+#else
+        REAL *const to = out;
+        (void)y;
+#endif
+        for (int64_t i = 0; i < box.n; i += LANES) {
+            const int64_t at = pc_min(i, box.n - LANES); /* the last vector once more, from its end */
+            const STORAGE *const a = upper + 2 * at, *const b = lower + 2 * at;
+            const VEC left = NAME(pool_join)(STORED(load)(a), STORED(load)(b), total);
+            const VEC right = NAME(pool_join)(STORED(load)(a + LANES), STORED(load)(b + LANES), total);
+            NAME(store)(to + at, NAME(pool_join_whole)(NAME(every_second)(left, right, 0),
+                                                       NAME(every_second)(left, right, 1), total));
+        }
+#if !PC_INTEGERS
+        const pc_pool_taps h = {h_out * p->h.stride, 2, 1, 2};
+        if (total && p->norm != 0)
+            NAME(pool_norms)(p, to, box.w0, box.n, d, h);
+        else if (total)
+            NAME(pool_average)(p, to, box.w0, box.n, d, h);
+#endif
+        (void)d;
+#if PC_WIDENED
+        STORED(write)(out, y, box.n);
+#endif
+    }
+}
+
+/* A window of n neighbours of one row. */
+INLINE REAL STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, const int total) {
+    const VEC identity = NAME(pool_identity)(total);
+    VEC a = identity, b = identity;
+    int64_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        a = NAME(pool_join_whole)(a, STORED(load)(x + i), total);
+        b = NAME(pool_join_whole)(b, STORED(load)(x + i + LANES), total);
+    }
+    for (; i < n; i += LANES) {
+        const int64_t left = n - i;
+        VEC last = {0};
+        if (left >= LANES || end - x >= i + LANES)
+            last = STORED(load)(x + i);
+        else
+            STORED(read)((REAL *)&last, x + i, left);
+        a = NAME(pool_join_whole)(a, left >= LANES ? last : NAME(pool_first)(last, left, identity), total);
+    }
+    return NAME(pool_across)(NAME(pool_join_whole)(a, b, total), total);
+}
+
+/* Rows of which each is one window, a vector of them at a time; v holds that. */
+static __attribute__((noinline)) void STORED(pool_lines)(const pc_pool *p, const STORAGE *x, const STORAGE *end,
+                                                         int64_t n, REAL *v, STORAGE *out, const int total) {
+    for (int64_t first = 0; first < n; first += LANES) {
+        const int64_t rows = pc_min(LANES, n - first);
+        for (int64_t i = 0; i < rows; i++)
+            v[i] = STORED(pool_line)(x + (first + i) * p->h.stride * p->ld_x.h, p->w.k, end, total);
+#if !PC_INTEGERS
+        if (total && p->norm != 0)
+            NAME(root)(v, rows, p->norm);
+        else if (total)
+            NAME(pool_divide)(v, rows, p->divisor != 0 ? (REAL)p->divisor : (REAL)p->w.k);
+#endif
+        STORAGE *const to = out + first * p->ld_out.h;
+        if (p->ld_out.h == 1)
+            STORED(write)(to, v, rows);
+        else
+            for (int64_t i = 0; i < rows; i++)
+                STORED(put)(to + i * p->ld_out.h, v[i]);
+    }
+}
+
+#if !PC_INTEGERS
+/* sums[0..n) = sums of powers over the windows of outputs from w0 on of row (d, h), of |x|^p where those of x^p are
+ * negative. x: the first column of the plane that they read; v: with zeros around that; left of them: nothing. `other`:
+ * as long as `sums`; returns whether any were negative. */
+static int STORED(pool_power_sums)(const pc_pool *p, const pc_ld *ld, const STORAGE *x, const STORAGE *end,
+                                   pc_columns columns, int64_t w0, int64_t n, pc_pool_taps d, pc_pool_taps h, REAL *v,
+                                   REAL *level, REAL *sums, REAL *other) {
+    const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - columns.first) * p->inner;
+    STORED(pool_window_rows)(ld, x, d, h, inside, end, v, 1, p->power);
+    NAME(pool_columns)(p, v, columns.first, w0, n, level, sums, LANES, 1);
+    int negative = 0;
+    if (p->signs)
+        for (int64_t i = 0; i < n * p->inner; i++)
+            negative |= sums[i] < 0;
+    if (!negative)
+        return 0;
+    STORED(pool_window_rows)(ld, x, d, h, inside, end, v, 1, -p->power);
+    NAME(pool_columns)(p, v, columns.first, w0, n, level, other, LANES, 1);
+    return 1;
+}
+
+/* Rows of norms whose sums may be negative. */
+static __attribute__((noinline)) void STORED(pool_signed_rows)(const pc_pool *p, const STORAGE *x, const STORAGE *end,
+                                                               pc_pool_box box, REAL *v, STORAGE *out) {
+    REAL *const sums = v + p->v_elems, *const other = sums + p->y_elems, *const level = other + p->y_elems;
+    const pc_columns columns = pc_columns_of(p, box.w0, box.n);
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, 0, box.d);
+    NAME(clear_over)(v, p->v_elems);
+    for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h) {
+        const pc_pool_taps h = pc_pool_taps_of(&p->h, 0, 0, h_out);
+        if (STORED(pool_power_sums)(p, &p->ld_x, x, end, columns, box.w0, box.n, d, h, v, level, sums, other))
+            for (int64_t i = 0; i < box.n * p->inner; i += LANES) {
+                const VEC sum = NAME(load)(sums + i);
+                NAME(store)(sums + i, NAME(select)(sum < 0, NAME(load)(other + i), sum));
+            }
+        NAME(pool_norms)(p, sums, box.w0, box.n, d, h);
+        STORED(write)(out, sums, box.n * p->inner);
+    }
+}
+#endif
 
 INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, int64_t task, int worker,
                               const int total) {
@@ -554,6 +809,20 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
         STORED(pool_plane)(p, x, end, d, v, out, total);
         return;
     }
+    if (p->squares) {
+        STORED(pool_squares)(p, x + d.first * p->ld_x.d, box, d, y, out, total);
+        return;
+    }
+    if (p->lines) {
+        STORED(pool_lines)(p, x + d.first * p->ld_x.d + h0 * p->h.stride * p->ld_x.h, end, h1 - h0, v, out, total);
+        return;
+    }
+#if !PC_INTEGERS
+    if (total && p->signs) {
+        STORED(pool_signed_rows)(p, x, end, box, v, out);
+        return;
+    }
+#endif
     const VEC identity = NAME(pool_identity)(total);
     const int64_t length = inside * p->inner;
     /* the border right of x, before each row of it: whole vectors of a row may reach over it */
@@ -569,8 +838,9 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
         for (int64_t first_row = h0; first_row < h1; first_row += p->batch) {
             const int64_t rows = pc_min(p->batch, h1 - first_row);
             for (int64_t b = 0; b < rows; b++)
-                STORED(pool_window_rows)(p, x, d, pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), length,
-                                         end, middle + b * p->v_elems, total);
+                STORED(pool_window_rows)(&p->ld_x, x, d,
+                                         pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), length, end,
+                                         middle + b * p->v_elems, total, p->power);
             for (int64_t b = 0; b < rows; b++, out += p->ld_out.h)
                 STORED(pool_finish)(p, v + b * p->v_elems, columns.first, w0, n, d,
                                     pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), level, y, out,
@@ -592,7 +862,7 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
             if (i >= 0 && i < p->h.in) {
                 const STORAGE *const row[1] = {x + d.first * p->ld_x.d + i * p->ld_x.h};
                 if (d.n)
-                    STORED(pool_rows)(row, 1, length, 0, end, to, total);
+                    STORED(pool_rows)(row, 1, length, 0, end, to, total, p->power);
             }
         }
         NAME(pool_fill)(prefix, length, identity);
@@ -601,7 +871,7 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
                 const int64_t i = block + k + t - 1;
                 if (i >= 0 && i < p->h.in && d.n) {
                     const STORAGE *const row[1] = {x + d.first * p->ld_x.d + i * p->ld_x.h};
-                    STORED(pool_rows)(row, 1, length, 0, end, prefix, total);
+                    STORED(pool_rows)(row, 1, length, 0, end, prefix, total, p->power);
                 }
             }
             if (block + t != next)
@@ -644,39 +914,51 @@ static int STORED(pool_separable_run)(const pc_pool *p, const pc_pool_arrays *ar
 
 #if !PC_INTEGERS
 
-/* How many outputs' windows hold index i of an axis, and the first of them. */
-static pc_columns STORED(pool_covering)(const pc_axis *a, int64_t adaptive, int64_t i) {
-    int64_t first, end;
-    if (adaptive) {
-        first = i * a->out / a->in;
-        end = pc_ceil_div((i + 1) * a->out, a->in);
-    } else {
-        const int64_t last = i + a->pad - a->k + 1; /* of the padded axis, the first place where such a window begins */
-        first = last > 0 ? pc_ceil_div(last, a->stride) : 0;
-        end = (i + a->pad) / a->stride + 1;
-    }
-    first = pc_min(first, a->out);
-    return (pc_columns){first, pc_max(0, pc_min(end, a->out) - first)};
-}
-
 /* What an average of output o divides by along one axis. */
 INLINE int64_t STORED(pool_count)(const pc_pool *p, const pc_axis *a, int64_t pad_after, int64_t o) {
     const pc_pool_taps t = pc_pool_taps_of(a, pad_after, p->adaptive, o);
     return p->divisor != 0 ? 1 : pc_max(1, p->include_pad ? t.all : t.n);
 }
 
+#if !PC_WIDENED
+/* to[i] = the sum of v's columns whose windows cover column i. y: as long, and may be `to`; apart: holds zeros but where
+ * earlier calls put what this one overwrites. */
+static void NAME(pool_spread_columns)(const pc_pool *p, const REAL *v, REAL *apart, REAL *level, REAL *y, REAL *to) {
+    const int64_t inner = p->inner, k = p->w.k, stride = p->w.stride;
+    if (p->adaptive) {
+        NAME(clear_over)(y, p->w.in * inner);
+        for (int64_t o = 0; o < p->w.out; o++) {
+            const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, o);
+            for (int64_t i = t.first * inner; i < (t.first + t.n) * inner; i += inner)
+                for (int64_t j = 0; j < inner; j++)
+                    y[i + j] += v[o * inner + j];
+        }
+        if (to != y)
+            NAME(copy)(to, y, p->w.in * inner);
+        return;
+    }
+    /* output o begins to count for the columns from o * stride - pad on: k - 1 places before them in `apart` */
+    const int64_t first = k - 1 - p->w.pad;
+    const int64_t n = pc_min(p->w.out, (p->w.in + k - 2 - first) / stride + 1);
+    if (stride == 1)
+        NAME(copy)(apart + first * inner, v, n * inner);
+    else if (inner == 1)
+        for (int64_t o = 0; o < n; o++)
+            apart[first + o * stride] = v[o];
+    else
+        for (int64_t o = 0; o < n; o++)
+            NAME(copy)(apart + (first + o * stride) * inner, v + o * inner, inner);
+    NAME(pool_dense)(apart, p->w.in * inner, k, inner, level, p->level_elems, to, 0, 1);
+}
+#endif
+
 /* One tile of rows of grad_x: the rows of grad_output whose windows cover it, each over what its outputs divided by,
  * summed into v; v over what its columns divided by, apart by the stride; and windows of k columns of that. */
 static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
     const STORED(pool_job) *job = ctx;
     const pc_pool *p = job->p;
-    int64_t rest = task;
-    const int64_t h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    const int64_t d_in = rest % p->d.in;
-    rest /= p->d.in;
-    const int64_t c = rest % p->c, image = rest / p->c;
-    const int64_t h1 = pc_min(p->h.in, h0 + p->h_tile), inner = p->inner, k = p->w.k, stride = p->w.stride;
+    const pc_spread_box box = pc_spread_box_of(p, task);
+    const int64_t image = box.image, c = box.c, d_in = box.d, h0 = box.h0, h1 = box.h1, inner = p->inner;
     const STORAGE *const g = (const STORAGE *)job->arrays->out + image * p->ld_out.n + c * p->ld_out.c;
     const STORAGE *const end = (const STORAGE *)job->arrays->out + p->out_end;
     STORAGE *x = (STORAGE *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c + d_in * p->ld_x.d + h0 * p->ld_x.h;
@@ -685,9 +967,15 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
     REAL *const y = v + p->v_elems, *const level = y + p->y_elems, *const apart = level + p->n_levels * p->level_elems;
     const int64_t length = p->w.out * inner;
     NAME(clear_over)(apart, p->herk_elems);
-    const pc_columns d = STORED(pool_covering)(&p->d, p->adaptive, d_in);
+    const pc_columns d = pc_covering(&p->d, p->adaptive, d_in);
+    pc_columns before = {-1, 0};
     for (int64_t h_in = h0; h_in < h1; h_in++, x += p->ld_x.h) {
-        const pc_columns h = STORED(pool_covering)(&p->h, p->adaptive, h_in);
+        const pc_columns h = pc_covering(&p->h, p->adaptive, h_in);
+        if (h.first == before.first && h.n == before.n) { /* the same windows as the row before */
+            memcpy(x, x - p->ld_x.h, (size_t)(p->w.in * inner) * sizeof(STORAGE));
+            continue;
+        }
+        before = h;
         int same = 1;
         const int64_t count = d.n * h.n == 0 ? 1 : STORED(pool_count)(p, &p->d, p->pad_after_d, d.first) *
                                                        STORED(pool_count)(p, &p->h, p->pad_after_h, h.first);
@@ -703,24 +991,27 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
             for (int64_t b = 0; b < h.n; b++) {
                 row[listed++] = g + (d.first + a) * p->ld_out.d + (h.first + b) * p->ld_out.h;
                 if (!same) {
-                    STORED(pool_rows)(row, 1, length, 1, end, y, 1);
+                    STORED(pool_rows)(row, 1, length, 1, end, y, 1, 0);
                     NAME(pool_divide)(y, length, (REAL)(STORED(pool_count)(p, &p->d, p->pad_after_d, d.first + a) *
                                                         STORED(pool_count)(p, &p->h, p->pad_after_h, h.first + b)));
                     NAME(pool_both)(v, y, length, v, 1);
                     listed = 0;
                 } else if (listed == PC_POOL_LIST) {
-                    STORED(pool_rows)(row, listed, length, fresh, end, v, 1);
+                    STORED(pool_rows)(row, listed, length, fresh, end, v, 1, 0);
                     listed = fresh = 0;
                 }
             }
         if (listed)
-            STORED(pool_rows)(row, listed, length, fresh, end, v, 1);
+            STORED(pool_rows)(row, listed, length, fresh, end, v, 1, 0);
         /* runs of columns that divide by one number */
         const REAL rows = p->divisor != 0 ? (REAL)p->divisor : same ? (REAL)count : 1;
         for (int64_t o = 0, next; o < p->w.out; o = next) {
             const int64_t columns = STORED(pool_count)(p, &p->w, p->pad_after_w, o);
-            for (next = o + 1; next < p->w.out && STORED(pool_count)(p, &p->w, p->pad_after_w, next) == columns; next++)
-                ;
+            next = o >= p->whole_from && !p->adaptive ? pc_max(o + 1, pc_min(p->whole_to, p->w.out)) : o + 1;
+            if (p->divisor != 0)
+                next = p->w.out;
+            while (next < p->w.out && STORED(pool_count)(p, &p->w, p->pad_after_w, next) == columns)
+                next++;
             NAME(pool_divide)(v + o * inner, (next - o) * inner, rows * (REAL)columns);
         }
 #if PC_WIDENED
@@ -728,41 +1019,11 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
 #else
         REAL *const to = x;
 #endif
-        if (p->adaptive) {
-            NAME(clear_over)(y, p->w.in * inner);
-            for (int64_t o = 0; o < p->w.out; o++) {
-                const pc_pool_taps t = pc_pool_taps_of(&p->w, 0, 1, o);
-                for (int64_t i = t.first * inner; i < (t.first + t.n) * inner; i += inner)
-                    for (int64_t j = 0; j < inner; j++)
-                        y[i + j] += v[o * inner + j];
-            }
-            if (to != y)
-                NAME(copy)(to, y, p->w.in * inner);
-        } else {
-            /* output o begins to count for the columns from o * stride - pad on: k - 1 places before them in `apart` */
-            const int64_t first = k - 1 - p->w.pad;
-            const int64_t n = pc_min(p->w.out, (p->w.in + k - 2 - first) / stride + 1);
-            if (stride == 1)
-                NAME(copy)(apart + first * inner, v, n * inner);
-            else if (inner == 1)
-                for (int64_t o = 0; o < n; o++)
-                    apart[first + o * stride] = v[o];
-            else
-                for (int64_t o = 0; o < n; o++)
-                    NAME(copy)(apart + (first + o * stride) * inner, v + o * inner, inner);
-            NAME(pool_dense)(apart, p->w.in * inner, k, inner, level, p->level_elems, to, 0, 1);
-        }
+        NAME(pool_spread_columns)(p, v, apart, level, y, to);
 #if PC_WIDENED
         STORED(write)(x, y, p->w.in * inner);
 #endif
     }
-}
-
-static int STORED(pool_spread_run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads) {
-    pc_set_last_kernel(PC_STRING(PC_PASTE(pool_spread, DTYPE, PC_ISA)));
-    STORED(pool_job) job = {p, arrays};
-    pc_parallel(STORED(pool_spread_task), &job, p->n_tasks, threads);
-    return PC_OK;
 }
 
 #endif

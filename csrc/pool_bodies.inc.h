@@ -1,8 +1,11 @@
-/* Every pooling kernel, for one type of the arrays (STORAGE, DTYPE) and of the arithmetic (REAL, REAL_DTYPE) on one
- * instruction set. */
+/* Every pooling kernel of floats, for one type of the arrays (STORAGE, DTYPE) and of the arithmetic (REAL, REAL_DTYPE) on
+ * one instruction set. */
 #if !PC_WIDENED
 #include "vec.h"
+#include "math.inc.c"
+#include "powers.inc.c"
 #endif
 #include "storage.h"
 #include "pool.inc.c"
 #include "pool_indexed.inc.c"
+#include "pool_norm.inc.c"

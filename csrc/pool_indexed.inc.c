@@ -14,7 +14,8 @@
 
 #ifndef PC_INDEXED_CONSTANTS
 #define PC_INDEXED_CONSTANTS
-enum { PC_NO_INDEX = 0x7f000000 };
+/* windows reach less far, and the sum of both fits 32 bits */
+enum { PC_NO_INDEX = 0x3f000000 };
 #endif
 
 #if !PC_WIDENED && !PC_INTEGERS
@@ -135,6 +136,14 @@ static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_pool_
                                  int64_t n, int64_t *indices) {
     const int64_t inner = p->inner;
     const int64_t plane = (pc_min(d.first, p->d.in - 1) * p->h.in + pc_min(h.first, p->h.in - 1)) * p->w.in;
+    if (inner == 1 && !p->adaptive) {
+        const int64_t begin = w0 * p->w.stride - p->w.pad, last = p->w.in - 1;
+        for (int64_t o = 0; o < n; o++) {
+            const int64_t first = begin + o * p->w.stride, at = y_at[o], inside = first < 0 ? 0 : first > last ? last : first;
+            indices[o] = plane + (at >= PC_NO_INDEX ? inside : first + at);
+        }
+        return;
+    }
     for (int64_t o = 0; o < n; o++) {
         const int64_t first =
             p->adaptive ? pc_pool_taps_of(&p->w, 0, 1, w0 + o).first : (w0 + o) * p->w.stride - p->w.pad;

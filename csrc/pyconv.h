@@ -112,7 +112,7 @@ typedef struct pc_part {
 } pc_part;
 void pc_part_weights(const pc_part *part, int64_t item_bytes, const void *w, void *to, int threads);
 
-enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG };
+enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG, PC_POOL_LP };
 /* What a kernel of the pooling family computes. */
 enum pc_pool_role { PC_POOL_SEPARABLE, PC_POOL_SPREAD, PC_POOL_INDEXED, PC_POOL_SCATTER };
 /* x[i] += out[o], x[i] = out[o] or out[o] = x[i], where i is o's index. */
@@ -129,6 +129,9 @@ typedef struct pc_pool {
     int64_t adaptive, kind, scatter;
     int64_t include_pad; /* averages count the border */
     double divisor;      /* what they divide by; 0: by their number of elements */
+    double norm;         /* p of PC_POOL_LP, the p-th root of a sum of p-th powers */
+    double power;        /* what its elements are raised to: 0: to nothing; > 0: x^power, a whole one; < 0: |x|^-power */
+    int64_t signs;       /* where sums of x^power are negative they are to be those of |x|^power */
     pc_ld ld_x, ld_out, ld_idx, ld_forward;
     int64_t x_end, out_end, forward_end; /* elements of each array from its first element to its end in memory */
     int64_t own_indices;                 /* a gradient finds the maxima of `forward` itself */
@@ -136,9 +139,11 @@ typedef struct pc_pool {
     int64_t h_tile, w_tile, inner_tile, n_h_tiles, n_w_tiles, n_tasks;
     int64_t whole_from, whole_to;        /* outputs of a row whose windows count all of their columns */
     int64_t plane_pitch;                 /* not 0: whole planes at once, rows so far apart */
+    int64_t lines;                       /* rows are one window each */
+    int64_t squares;                     /* windows are 2 x 2, side by side and inside x */
     int64_t batch;                       /* rows of v that are joined one after the other */
     int64_t herk;                                              /* rows by blocks of a window's height */
-    int64_t v_elems, y_elems, level_elems, n_levels, herk_elems; /* what the scratch of one worker holds */
+    int64_t v_elems, y_elems, level_elems, n_levels, herk_elems, q_elems; /* what the scratch of one worker holds */
     int64_t scratch_bytes;
 } pc_pool;
 

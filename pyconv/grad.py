@@ -42,6 +42,9 @@ __all__ = [
     "leaky_relu",
     "linear",
     "local_response_norm",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -58,6 +61,9 @@ __all__ = [
     "sigmoid",
     "silu",
     "tanh",
+    "zero_unpool1d",
+    "zero_unpool2d",
+    "zero_unpool3d",
 ]
 
 Gradients = tuple[Array | None, Array | None, Array | None]
@@ -1198,6 +1204,170 @@ def fpn_roi_align(
     return gradients("grad.fpn_roi_align", requests, output_mask, out, algorithm)
 
 
+def _lp_pool(
+    rank: int, grad_output: Any, x: Any, norm_type: Any, kernel_size: Any, stride: Any, ceil_mode: bool,
+    output_mask: Any, out: Any, algorithm: Any,
+) -> tuple[Array | None]:  # fmt: skip
+    """Return the gradient; for an infinite p that of the largest |x|, times the sign of x."""
+    requests = pool.lp_gradient(rank, grad_output, x, norm_type, kernel_size, stride, ceil_mode)
+    signs = np.sign(as_array("x", x)) if pool.norm_of(norm_type) == np.inf else None
+    result = gradients(f"grad.lp_pool{rank}d", requests, output_mask, out, algorithm)
+    if signs is not None and result[0] is not None:
+        # (the sign of a NaN is NaN, and so is the norm that it gives)
+        np.multiply(result[0], signs, out=result[0], where=result[0] != 0)
+    return result  # type: ignore[return-value]
+
+
+def lp_pool1d(
+    grad_output: Any,
+    x: Any,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.lp_pool1d`; the parameters are those of :func:`lp_pool2d`."""
+    return _lp_pool(1, grad_output, x, norm_type, kernel_size, stride, ceil_mode, output_mask, out, algorithm)
+
+
+def lp_pool2d(
+    grad_output: Any,
+    x: Any,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.lp_pool2d`: grad_output times ``(x / norm)^(p - 1)``, summed over windows.
+
+    Parameters
+    ----------
+    grad_output : (n, c, h_out, w_out) or (c, h_out, w_out), the dtype of x
+    x, norm_type, kernel_size, stride, ceil_mode : as in the forward call
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family ("spread", "reference") or an id of :func:`pyconv.algorithms`. With ``norm_type=inf`` it is one
+        of :func:`max_pool2d`'s.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Notes
+    -----
+    A window whose norm is 0 has a gradient of 0, as in torch, and so has an element that is 0 where p is no integer.
+    Where the norm is that of ``|x|`` the gradient is so too.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.array([[[[3, 0, 0, 0], [4, 0, 0, 0]]]], dtype=np.float32)
+    >>> pyconv.grad.lp_pool2d(np.ones((1, 1, 1, 2), np.float32), x, 2, 2)[0]
+    array([[[[0.6, 0. , 0. , 0. ],
+             [0.8, 0. , 0. , 0. ]]]], dtype=float32)
+    """
+    return _lp_pool(2, grad_output, x, norm_type, kernel_size, stride, ceil_mode, output_mask, out, algorithm)
+
+
+def lp_pool3d(
+    grad_output: Any,
+    x: Any,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.lp_pool3d`; the parameters are those of :func:`lp_pool2d`."""
+    return _lp_pool(3, grad_output, x, norm_type, kernel_size, stride, ceil_mode, output_mask, out, algorithm)
+
+
+def zero_unpool1d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.zero_unpool1d`; the parameters are those of :func:`zero_unpool2d`."""
+    requests = pool.zero_gradient(1, grad_output, x, kernel_size, stride, output_size)
+    return gradients("grad.zero_unpool1d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def zero_unpool2d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.zero_unpool2d`: what grad_output has at the windows' first corners.
+
+    Parameters
+    ----------
+    grad_output : (n, c, h_out, w_out) or (c, h_out, w_out), the dtype of x
+    x, kernel_size, stride, output_size : as in the forward call
+        Only the shape of x matters.
+    output_mask : (bool,), optional
+        Whether the gradient is wanted.
+    out : numpy.ndarray, optional
+        Where to put it; may overlap the inputs.
+    algorithm : str
+        "auto", a family or an id of :func:`max_unpool2d`'s.
+
+    Returns
+    -------
+    (gradient of x,)
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> g = np.arange(8, dtype=np.float32).reshape(1, 1, 2, 4)
+    >>> pyconv.grad.zero_unpool2d(g, np.zeros((1, 1, 1, 2), np.float32), 2)[0]
+    array([[[[0., 2.]]]], dtype=float32)
+    """
+    requests = pool.zero_gradient(2, grad_output, x, kernel_size, stride, output_size)
+    return gradients("grad.zero_unpool2d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
+def zero_unpool3d(
+    grad_output: Any,
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    output_mask: Any = None,
+    out: Any = None,
+    algorithm: Any = "auto",
+) -> tuple[Array | None]:
+    """Return the gradient of :func:`pyconv.zero_unpool3d`; the parameters are those of :func:`zero_unpool2d`."""
+    requests = pool.zero_gradient(3, grad_output, x, kernel_size, stride, output_size)
+    return gradients("grad.zero_unpool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
+
+
 def _negative_slope_request(grad_output: Any, x: Any, negative_slope: Any = 0.01) -> Any:
     return activation.gradient("leaky_relu", grad_output, x, negative_slope)
 
@@ -1246,5 +1416,11 @@ REQUESTS.update(
         roi_pool: Explainable(partial(roi.pool_gradient, "roi_pool"), 3),
         ps_roi_align: Explainable(roi.ps_align_gradient, 3),
         ps_roi_pool: Explainable(partial(roi.pool_gradient, "ps_roi_pool"), 3),
+        lp_pool1d: Explainable(partial(pool.lp_gradient, 1), 2),
+        lp_pool2d: Explainable(partial(pool.lp_gradient, 2), 2),
+        lp_pool3d: Explainable(partial(pool.lp_gradient, 3), 2),
+        zero_unpool1d: Explainable(partial(pool.zero_gradient, 1), 2),
+        zero_unpool2d: Explainable(partial(pool.zero_gradient, 2), 2),
+        zero_unpool3d: Explainable(partial(pool.zero_gradient, 3), 2),
     }
 )

@@ -65,7 +65,7 @@ DTYPES = {
 FLOATS = ("f16", "f32", "f64")
 INTEGERS = tuple(word for word in DTYPES.values() if word not in FLOATS)
 ITEM_BYTES = {word: int(re.sub(r"\D", "", word)) // 8 for word in DTYPES.values()}
-POOL_KINDS = ("max", "avg")
+POOL_KINDS = ("max", "avg", "lp")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 ROI_KINDS = ("roi_align", "ps_roi_align", "roi_pool", "ps_roi_pool")
 ROI_MODES = ("avg", "max")
@@ -409,7 +409,7 @@ class TransposedPart(NamedTuple):
     first_tap: tuple[int, ...]
 
     @property
-    def count(self) -> int:
+    def n_phases(self) -> int:
         """Phases of each channel."""
         return math.prod(axis.n for axis in self.phases)
 
@@ -927,7 +927,7 @@ class PoolProblem:
 
     Parameters
     ----------
-    kind : {"max", "avg"}
+    kind : {"max", "avg", "lp"}
     n, c : int
         Images and channels.
     spatial, kernel, stride, dilation : tuple of int
@@ -942,6 +942,8 @@ class PoolProblem:
         Whether an average divides by the padding as well.
     divisor : int or None
         What averages divide by instead of their number of elements.
+    norm : float
+        The p of "lp", the p-th root of a sum of p-th powers; 0 for the others.
     indices : bool
         Maxima come with their indices; a gradient is given them.
     gradient : bool
@@ -963,6 +965,7 @@ class PoolProblem:
     adaptive: tuple[int, ...] | None = None
     count_include_pad: bool = True
     divisor: int | None = None
+    norm: float = 0.0
     indices: bool = False
     gradient: bool = False
     dtype: str = "f32"
@@ -983,6 +986,10 @@ class PoolProblem:
             raise InvalidProblem(f"{self.kind} pooling does not take {self.dtype}")
         if self.kind != "max" and (self.indices or max(self.dilation) > 1):
             raise InvalidProblem("only maxima have indices and a dilation")
+        if (self.kind == "lp") != (self.norm != 0) or not 0 <= self.norm < math.inf:
+            raise InvalidProblem(f"norm_type must be a number above 0, got {self.norm!r}")
+        if self.kind == "lp" and (self.adaptive is not None or max(map(max, self.padding)) > 0):
+            raise InvalidProblem("norms are taken of whole windows, without padding")
         if self.adaptive is not None:
             if len(self.adaptive) != rank or min(self.adaptive) < 0:
                 raise InvalidProblem(f"output_size must be {rank} sizes >= 0, got {self.adaptive}")
@@ -1056,7 +1063,7 @@ class PoolProblem:
 
     @property
     def inputs(self) -> tuple[Operand, ...]:
-        """x; of a gradient grad_output, and x or the indices where it depends on them."""
+        """x; of a gradient grad_output, and x or the indices where it depends on them (an average's does not)."""
         x = Operand("x", self.x_shape, self.dtype, self.channels_last)
         if not self.gradient:
             return (x,)
@@ -1083,6 +1090,7 @@ class PoolProblem:
         roles = {"x": "out", "out": "grad_output"}
         if self.kind == "avg":
             return roles
+        # (what was given to the forward call)
         return roles | ({"indices": "indices"} if self.indices else {"forward": "x"})
 
     @property
@@ -1121,6 +1129,7 @@ class PoolProblem:
             (self.ceil_mode, "ceil"),
             (not self.count_include_pad, "without_pad"),
             (self.divisor is not None, f"over{self.divisor}".replace("-", "minus")),
+            (self.norm != 0, f"norm{self.norm!r}".replace("-", "minus")),
             (self.indices, "indices"),
             (self.channels_last, "channels_last"),
         )
@@ -1136,7 +1145,7 @@ class PoolProblem:
         >>> problem.out_shape, problem.op, str(problem)
         ((1, 64, 57, 57), 'max_pool2d', 'n1c64h112w112-k3s2p1-f32-ceil')
         """
-        name = re.fullmatch(r"(adaptive_)?(max|avg)_pool([123])d(-grad-x)?", op)
+        name = re.fullmatch(r"(adaptive_)?(max|avg|lp)_pool([123])d(-grad-x)?", op)
         match = re.fullmatch(
             r"n(\d+)c(\d+)((?:[dhw]\d+){1,3})-(?:to([\dx]+)|k([\dx]+)s([\dx]+)p([\dx:]+)(?:d([\dx]+))?)-([fiu]\d+)(.*)",
             text,
@@ -1151,6 +1160,8 @@ class PoolProblem:
         for word in filter(None, match[10].split("-")):
             if word.startswith("over"):
                 found["divisor"] = int(word[4:].replace("minus", "-"))
+            elif word.startswith("norm"):
+                found["norm"] = float(word[4:].replace("minus", "-"))
             elif word in ("ceil", "without_pad", "indices", "channels_last"):
                 found |= {"ceil": {"ceil_mode": True}, "without_pad": {"count_include_pad": False}}.get(
                     word, {word: True}

@@ -50,6 +50,7 @@ __all__ = [
     "nearest_grad",
     "nearest_index",
     "nms",
+    "norm_of",
     "pool",
     "pool_grad",
     "pool_windows",
@@ -319,6 +320,26 @@ def _first_maximum(problem: PoolProblem, window: Array, where: tuple[slice, ...]
     return flat[at], int(np.ravel_multi_index(place, problem.spatial))
 
 
+def norm_of(problem: PoolProblem, window: Array) -> tuple[float, Array, Array]:
+    """Return a window's norm, the terms of the sum that it is the root of, and the slope of each over p.
+
+    torch's meaning: the root of sum x^p, which for p = 1 has the sum's sign. Where that is no number, because p is no
+    integer or the sum is negative, it is the root of sum |x|^p. A window that hangs over the end counts as a whole one.
+    The slope of a norm of 0 is 0, and so is that of |x|^p at 0.
+    """
+    p = problem.norm
+    whole = math.prod(problem.kernel) / window.size
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        terms, slopes = window**p * whole, window ** (p - 1) * whole
+        total = terms.sum()
+        if p != 1 and (p % 1 != 0 or total < 0):
+            terms = np.abs(window) ** p * whole
+            slopes = np.where(window == 0, 0, np.sign(window) * np.abs(window) ** (p - 1)) * whole
+            total = terms.sum()
+        norm = float(total if p == 1 else total ** (1 / p))
+        return norm, terms, slopes * (norm ** (1 - p) if norm != 0 else 0.0)
+
+
 def pool(problem: PoolProblem, x: Array) -> tuple[Array, Array | None]:
     """Return the whole output, maxima in x's type and sums in float64, and the indices of maxima if asked for."""
     out = np.empty(problem.out_shape, x.dtype if problem.kind == "max" else np.float64)
@@ -334,24 +355,25 @@ def pool(problem: PoolProblem, x: Array) -> tuple[Array, Array | None]:
                 continue
             with np.errstate(invalid="ignore", over="ignore"):
                 values = window.astype(np.float64)
-                out[image + position] = values.sum() / counted if counted else 0.0
+                if problem.kind == "lp":
+                    out[image + position] = norm_of(problem, values)[0]
+                else:
+                    out[image + position] = values.sum() / counted if counted else 0.0
     return out, indices
 
 
 def pool_grad(problem: PoolProblem, grad_output: Array, x: Array | None, indices: Array | None) -> Array:
     """Return the gradient with respect to x in float64.
 
-    A maximum's goes to the element that it is; an average's in equal parts to its window.
+    A maximum's goes to the element that it is; an average's in equal parts to its window; a norm's as :func:`norm_of`
+    says.
     """
     grad = np.zeros(problem.x_shape)
     for image in _planes(problem):
         plane, flat = grad[image], grad[image].reshape(-1)
         for position, where, counted in _windows(problem):
             g = float(grad_output[image + position])
-            with np.errstate(
-                invalid="ignore",
-                over="ignore",
-            ):
+            with np.errstate(invalid="ignore", over="ignore"):
                 if problem.kind == "max":
                     if indices is not None:
                         at = int(indices[image + position])
@@ -359,6 +381,9 @@ def pool_grad(problem: PoolProblem, grad_output: Array, x: Array | None, indices
                         assert x is not None
                         _, at = _first_maximum(problem, x[image][where], where)
                     flat[at] += g
+                elif problem.kind == "lp":
+                    assert x is not None
+                    plane[where] += g * norm_of(problem, x[image][where].astype(np.float64))[2]
                 else:
                     plane[where] += g / counted if counted else 0.0
     return grad

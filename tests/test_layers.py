@@ -48,6 +48,8 @@ MAY_IMPORT = {
     "backends.c_layers": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.layers": {"algorithm", "problem", "reference"},
     "backends.c_roi": {"_ffi", "algorithm", "backends", "cost", "problem"},
+    "backends.numba_pool": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.pooling": {"algorithm", "problem"},
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.fft": {"algorithm", "problem"},

@@ -55,6 +55,38 @@ PROBLEMS = (
             "n2c0h8w8-k2s2p0-f32",
         )
     ),
+    # powers by multiplication and by pow, roots of whole vectors and one by one, sums of both signs, windows that hang
+    # over; rows one by one, planes, blocks of rows, one run
+    *(
+        ("lp_pool2d", f"{sizes}-norm{norm}{order}")
+        for norm in ("1.0", "2.0", "3.0", "4.0", "9.0", "2.5", "0.5")
+        for sizes, order in (
+            ("n2c3h13w17-k2s2p0-f32", ""),
+            ("n1c3h12w38-k3s2p0-f64-ceil", ""),
+            ("n1c20h9w11-k3s1p0-f32", "-channels_last"),
+            ("n1c3h30w31-k9s1p0-f16", ""),
+        )
+    ),
+    *(
+        ("lp_pool2d", f"{text}-norm{norm}")
+        for norm in ("2.0", "3.0")
+        for text in (
+            "n1c2h14w14-k3s1p0-f64",
+            "n1c2h9w131-k3x5s1x3p0-f32-ceil",
+            "n1c2h7w6-k7x6s1p0-f32",
+            "n1c2h7w6-k2s5p0-f32",
+            "n1c1h50w90-k9x3s1p0-f32",
+            "n0c3h8w8-k2s2p0-f32",
+        )
+    ),
+    *(("lp_pool1d", f"n2c3w301-k3s2p0-{dtype}-norm{norm}") for dtype in ("f32", "f16") for norm in ("2.0", "3.0")),
+    *(("lp_pool1d", f"n1c20w40-k11s1p0-f64-norm{norm}-channels_last") for norm in ("1.0", "3.0", "1.5")),
+    *(
+        ("lp_pool3d", f"n1c3d5h9w18-k3s2p0-{dtype}-ceil-norm{norm}")
+        for dtype in ("f32", "f64")
+        for norm in ("2.0", "5.0")
+    ),
+    *(("lp_pool3d", f"n1c18d3h4w5-k2s1p0-f16-norm{norm}-channels_last") for norm in ("2.0", "3.0")),
     *((f"{kind}_pool1d", "n2c3w301-k3s2p1-f32") for kind in ("max", "avg")),
     *((f"{kind}_pool1d", "n1c4w90-k11s1p5-f64-channels_last") for kind in ("max", "avg")),
     *((f"{kind}_pool1d", "n1c3w5-k7s2p3-f16") for kind in ("max", "avg")),
@@ -135,6 +167,9 @@ def arguments(problem: PoolProblem) -> dict[str, Any]:
     """The arguments of the public function but for the arrays."""
     if problem.adaptive is not None:
         found: dict[str, Any] = {"output_size": problem.adaptive}
+    elif problem.kind == "lp":
+        found = {"norm_type": problem.norm, "kernel_size": problem.kernel}
+        found |= {"stride": problem.stride, "ceil_mode": problem.ceil_mode}
     else:
         found = {
             "kernel_size": problem.kernel,
@@ -177,19 +212,48 @@ def expected_of(problem: PoolProblem, arrays: dict[str, np.ndarray]) -> list[np.
     return [reference.pool_grad(problem, arrays["grad_output"], arrays["x"], arrays.get("indices"))]
 
 
+def allowed_of_norms(problem: PoolProblem, arrays: dict[str, np.ndarray], bound: float) -> np.ndarray:
+    """What norms, or their gradient, may differ by where each sum is wrong by ``bound`` times its terms' sizes."""
+    p, found = problem.norm, np.zeros(problem.x_shape if problem.gradient else problem.out_shape)
+    epsilon = 2.0**-53 if problem.dtype == "f64" else 2.0**-24
+    for image in np.ndindex(problem.n, problem.c):
+        for position, where, _ in reference._windows(problem):
+            window = arrays["x"][image][where].astype(np.float64)
+            norm, terms, slopes = reference.norm_of(problem, window)
+            total, size = terms.sum(), np.abs(terms).sum()
+            error = bound * size
+            signed = (window**p).sum() if p % 2 == 1 and p > 1 else np.inf
+            unsure = abs(signed) <= error / len(window)  # by another sign it would be another sum
+            if problem.gradient:
+                g = abs(float(arrays["grad_output"][image + position]))
+                relative = bound * (1 + size / max(abs(total), 1e-300)) + epsilon * abs(np.log(max(abs(total), 1e-300)))
+                found[image][where] += np.inf if unsure else g * np.abs(slopes) * relative
+            elif unsure:
+                found[image + position] = np.inf
+            elif p == 1:
+                found[image + position] = error
+            else:
+                roots = max(total - error, 0) ** (1 / p), (total + error) ** (1 / p)
+                exponent = epsilon * (8 + abs(np.log(max(total, 1e-300))) / p)  # of 1 / p, rounded
+                found[image + position] = max(norm - roots[0], roots[1] - norm) + norm * exponent
+    return found
+
+
 def allowed_of(problem: PoolProblem, arrays: dict[str, np.ndarray], algorithm: Algorithm, expected: np.ndarray) -> Any:
     """The algorithm's bound times the same sum of magnitudes, and the rounding of the result."""
     bound = algorithm.error_bound(problem)
     if bound == 0:
         return 0.0
+    epsilon = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}[problem.dtype]
+    smallest = 2.0**-25 if problem.dtype == "f16" else 0.0  # half of the least float16
+    if problem.kind == "lp":
+        return allowed_of_norms(problem, arrays, bound) + epsilon * np.abs(expected) + smallest
     sizes = {name: a if name == "indices" else np.abs(a) for name, a in arrays.items()}
     if problem.gradient:
         sizes["x"] = arrays["x"]  # where the maxima are
     magnitude = expected_of(problem, sizes)[0]
     if problem.divisor is not None:
         magnitude = np.abs(magnitude)
-    epsilon = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}[problem.dtype]
-    smallest = 2.0**-25 if problem.dtype == "f16" else 0.0  # half of the least float16
     return bound * magnitude + epsilon * np.abs(expected) + smallest
 
 
@@ -269,14 +333,15 @@ def test_every_algorithm_is_covered(id: str) -> None:
 @st.composite
 def drawn_problems(draw: st.DrawFn, kind: str) -> PoolProblem:
     rank = draw(st.sampled_from((1, 2, 2, 2, 3)))
-    adaptive = draw(st.integers(0, 3)) == 0
+    adaptive = draw(st.integers(0, 3)) == 0 and kind != "lp"
     axes = []
     for _ in range(rank):
         kernel = draw(st.integers(1, 15 if rank < 3 else 3))
         dilation = draw(st.sampled_from((1, 1, 2, 3))) if kind == "max" else 1
         stride = draw(st.sampled_from((1, 1, 2, 2, 3)))
         reach = dilation * (kernel - 1) + 1
-        padding = (draw(st.integers(0, reach // 2)), draw(st.integers(0, reach // 2)))
+        most = reach // 2 if kind != "lp" else 0
+        padding = (draw(st.integers(0, most)), draw(st.integers(0, most)))
         size = max(1, reach - sum(padding)) + draw(st.integers(0, 50 if rank < 3 else 6))
         axes.append((size, kernel, stride, padding, dilation))
     spatial, kernel_, stride_, padding_, dilation_ = map(tuple, zip(*axes, strict=True))
@@ -294,14 +359,15 @@ def drawn_problems(draw: st.DrawFn, kind: str) -> PoolProblem:
         dilation=dilation_,
         ceil_mode=draw(st.booleans()) and not adaptive,
         adaptive=tuple(draw(st.integers(1, 9)) for _ in range(rank)) if adaptive else None,
-        count_include_pad=draw(st.booleans()) or kind == "max",
+        norm=draw(st.sampled_from((1.0, 2.0, 2.0, 3.0, 3.0, 6.0, 2.5, 0.75))) if kind == "lp" else 0.0,
+        count_include_pad=draw(st.booleans()) or kind != "avg",
         divisor=draw(st.sampled_from((None, None, 3))) if kind == "avg" and not adaptive else None,
         dtype=draw(st.sampled_from(("f32", "f32", "f64", "f16"))),
         channels_last=draw(st.booleans()),
     )
 
 
-@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("kind", ["max", "avg", "lp"])
 @settings(max_examples=40)
 @given(data=st.data())
 def test_drawn_problems(kind: str, data: st.DataObject) -> None:
@@ -312,6 +378,12 @@ def test_drawn_problems(kind: str, data: st.DataObject) -> None:
         for algorithm in supporting(variant):
             if algorithm.backend != "numpy":
                 check(variant, algorithm, integers=data.draw(st.booleans()))
+
+
+def assert_norms(result: np.ndarray, expected: np.ndarray) -> None:
+    """Of small integers and a few that are none: sums are exact, or no numbers."""
+    epsilon = np.finfo(result.dtype).eps
+    np.testing.assert_allclose(result, expected.astype(result.dtype), rtol=8 * epsilon, atol=0)
 
 
 def special(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
@@ -343,6 +415,8 @@ def test_nan_and_infinities(op: str, text: str) -> None:
                     np.testing.assert_array_equal(result[1], expected[1])
                     assert result[1].min() >= 0
                     assert result[1].max() < np.prod(problem.spatial)
+            elif problem.kind == "lp":
+                assert_norms(result[0], expected[0])
             else:
                 bound = (problem.window + 4) * 2.0 ** {"f16": -10, "f32": -23, "f64": -52}[problem.dtype]
                 compare(result[0], expected[0], bound * 2 * problem.window, NUMPY[problem.dtype])
@@ -372,6 +446,24 @@ NOT_TORCH = ("-f16", "-i", "-u", ":", "overminus", "k40x", "p2d2", "p2x1d3x2", "
 TORCH = [row for row in PROBLEMS if not any(word in row[1] for word in NOT_TORCH)]
 
 
+def check_norms_with_torch(torch: Any, problem: PoolProblem, x: np.ndarray) -> None:
+    """The same wherever theirs is a number, but where the gradient is of a sum that cancels to nothing."""
+    settings_ = {n: v[0] if isinstance(v, tuple) and problem.rank == 1 else v for n, v in arguments(problem).items()}
+    for data in (x, np.abs(x)):
+        t = torch.from_numpy(np.ascontiguousarray(data)).requires_grad_()
+        theirs = getattr(torch.nn.functional, problem.op)(t, **settings_)
+        ours = getattr(pyconv, problem.op)(data, **settings_)
+        finite = np.isfinite(theirs.detach().numpy())
+        assert finite.all() or data is x
+        rounding = 1e-5 if problem.norm < 9 else 1e-3  # float32 does not hold the sums
+        np.testing.assert_allclose(ours[finite], theirs.detach().numpy()[finite], rtol=rounding, atol=1e-6)
+        assert np.isfinite(ours).all()
+    theirs.sum().backward()
+    grad = getattr(pyconv.grad, problem.op)(np.ones_like(ours), data, **settings_)[0]
+    finite = np.isfinite(t.grad.numpy())
+    np.testing.assert_allclose(grad[finite], t.grad.numpy()[finite], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(("op", "text"), TORCH)
 def test_torch_agrees(op: str, text: str) -> None:
     """Values, indices and gradients, ceil_mode's dropped window and every divisor (hazards 26 to 28)."""
@@ -381,6 +473,9 @@ def test_torch_agrees(op: str, text: str) -> None:
         pytest.skip("torch refuses some of the empty ones")
     x = make(problem, integers=True)["x"]
     settings_ = {name: v for name, v in arguments(problem).items() if v is not None}
+    if problem.kind == "lp":
+        check_norms_with_torch(torch, problem, x)
+        return
     if "padding" in settings_:
         settings_["padding"] = tuple(before for before, _ in settings_["padding"])
     if problem.rank == 1:
@@ -433,7 +528,9 @@ def test_the_definition_is_the_plain_loops(text: str) -> None:
         np.testing.assert_allclose(reference.pool(problem, x)[0], plain_loops(problem, x), rtol=1e-15)
 
 
-@pytest.mark.parametrize(("op", "text"), [row for row in PROBLEMS if "-f64" in row[1] and "p2d4" not in row[1]])
+@pytest.mark.parametrize(
+    ("op", "text"), [row for row in PROBLEMS if "-f64" in row[1] and "p2d4" not in row[1] and "norm" not in row[1]]
+)
 def test_the_definitions_gradient_is_the_slope(op: str, text: str) -> None:
     """<grad(g), dx> = <g, pool(x + dx) - pool(x)>, exactly where pooling is linear between x and x + dx."""
     problem = PoolProblem.parse(op, text)
@@ -447,11 +544,89 @@ def test_the_definitions_gradient_is_the_slope(op: str, text: str) -> None:
     np.testing.assert_allclose(np.vdot(grad, dx), np.vdot(g, change), rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.0, 3.0, 4.0, 1.5, 0.5])
+def test_the_definitions_gradient_is_the_slope_of_norms(norm: float) -> None:
+    """The difference of norms on both sides of x, with sums of both signs and windows that hang over."""
+    problem = PoolProblem.parse("lp_pool2d", f"n1c2h7w8-k3x2s2p0-f64-ceil-norm{norm}")
+    rng = np.random.default_rng(5)
+    x = rng.uniform(0.5, 2, problem.x_shape) * rng.choice([-1, 1], problem.x_shape)
+    g, dx = rng.standard_normal(problem.out_shape), 1e-6 * rng.standard_normal(problem.x_shape)
+    grad = reference.pool_grad(replace(problem, gradient=True), g, x, None)
+    change = reference.pool(problem, x + dx)[0] - reference.pool(problem, x - dx)[0]
+    np.testing.assert_allclose(2 * np.vdot(grad, dx), np.vdot(g, change), rtol=1e-6)
+
+
+def test_norms_by_hand() -> None:
+    """torch's values on one window, and those of |x|^p where torch gives NaN (hazard 45)."""
+    x = np.array([[-1, 2, -3, 1]], np.float64)
+    for algorithm in ("auto", "reference"):
+        for norm, wanted in ((1, -1), (2, 15**0.5), (3, 37 ** (1 / 3)), (0.5, (2 + 2**0.5 + 3**0.5) ** 2)):
+            np.testing.assert_allclose(pyconv.lp_pool1d(x, norm, 4, algorithm=algorithm), [[wanted]], rtol=1e-14)
+        np.testing.assert_allclose(pyconv.lp_pool1d(-x, 3, 4, algorithm=algorithm), [[19 ** (1 / 3)]], rtol=1e-14)
+        # the last window hangs over and counts as a whole one: 3 / 1 of 5^2
+        got = pyconv.lp_pool1d(np.arange(1.0, 6.0)[None], 2, 3, 4, ceil_mode=True, algorithm=algorithm)
+        np.testing.assert_allclose(got, [[14**0.5, 75**0.5]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("norm", [1, 2, 3, 2.5, 0.5, np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_window_of_zeros_has_a_gradient_of_zeros(norm: float, dtype: type) -> None:
+    """Hazard 45; and where the sum of signed elements is 0, as torch."""
+    x, g = np.zeros((1, 2, 4, 70), dtype), np.ones((1, 2, 2, 35), dtype)
+    assert not pyconv.lp_pool2d(x, norm, 2).any()
+    assert not pyconv.grad.lp_pool2d(g, x, norm, 2)[0].any()
+    if norm in (1, 3):
+        x[..., ::2], x[..., 1::2] = 1, -1
+        assert not pyconv.grad.lp_pool2d(g, x, norm, 2)[0].any()
+
+
+@pytest.mark.parametrize(
+    ("norm", "error"),
+    [(0, InvalidProblem), (-1, InvalidProblem), (-np.inf, InvalidProblem), (np.nan, InvalidProblem), ("2", TypeError),
+     (None, TypeError), (2j, TypeError), ([2], TypeError), (np.float32(0), InvalidProblem)],
+)  # fmt: skip
+def test_a_norm_that_is_none_is_refused(norm: Any, error: type[Exception]) -> None:
+    """Hazard 16."""
+    x = np.ones((1, 1, 4, 4), np.float32)
+    with pytest.raises(error, match="norm_type"):
+        pyconv.lp_pool2d(x, norm, 2)
+    with pytest.raises(error, match="norm_type"):
+        pyconv.grad.lp_pool2d(x[..., ::2, ::2], x, norm, 2)
+
+
+def test_an_infinite_norm_is_the_largest_size() -> None:
+    x = np.random.default_rng(3).standard_normal((2, 3, 9, 11)).astype(np.float32)
+    for order in (False, True):
+        x = in_memory_order(x, order)
+        y = pyconv.lp_pool2d(x, np.inf, 3, 2, ceil_mode=True)
+        np.testing.assert_array_equal(y, pyconv.max_pool2d(np.abs(x), 3, 2, ceil_mode=True))
+        out = np.empty_like(x)
+        (grad,) = pyconv.grad.lp_pool2d(np.ones_like(y), x, np.inf, 3, 2, ceil_mode=True, out=out)
+        assert grad is out
+        np.testing.assert_allclose(np.sum(grad * x, axis=(2, 3)), np.sum(y, axis=(2, 3)), rtol=1e-6)
+    with_nan = x.copy()
+    with_nan[0, 0, 4, 4] = np.nan
+    assert np.isnan(pyconv.lp_pool2d(with_nan, np.inf, 3)).sum() == 1
+    assert pyconv.grad.lp_pool2d(np.ones_like(y), x, np.inf, 3, 2, output_mask=(False,), ceil_mode=True) == (None,)
+
+
+@pytest.mark.parametrize(("dtype", "reach"), [(np.float32, 120), (np.float64, 1000)])
+def test_roots_over_the_whole_range(dtype: type, reach: int) -> None:
+    """Windows of one element: the p-th root of a p-th power, by Newton's steps and beyond where these are safe."""
+    rng = np.random.default_rng(6)
+    for norm in (2, 3, 4, 5, 7, 8, 9, 12, 1.5, 2.5):
+        x = np.exp2(rng.uniform(-reach / norm, reach / norm, (1, 1, 5003))).astype(dtype)
+        x[..., ::97] = 0
+        bound = 8 + reach / (4 if dtype is np.float64 else np.inf)
+        got = pyconv.lp_pool1d(x, norm, 1)
+        np.testing.assert_allclose(got, x, rtol=bound * np.finfo(dtype).eps, atol=0)
+
+
 @pytest.mark.parametrize(("op", "text"), PROBLEMS)
 def test_same_bits_for_any_number_of_threads(op: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if registry.why_missing("c"):
         pytest.skip("needs the C kernels")
-    monkeypatch.setattr("pyconv.backends.c_pool._BYTES_PER_THREAD", 1)
+    monkeypatch.setattr("pyconv.backends.pooling.BYTES_PER_THREAD", 1)
     call_module.plan_for.cache_clear()
     try:
         for problem in problems_of(op, text):
@@ -493,6 +668,7 @@ def _misaligned(a: np.ndarray) -> np.ndarray:
         ("max_pool2d", "n2c3h9w21-k3s2p1-f32"),
         ("max_pool2d", "n2c3h9w10-k3s1p1-i16"),
         ("avg_pool2d", "n2c3h9w21-k3s1p1-f64"),
+        ("lp_pool2d", "n2c3h9w21-k3s2p0-f32-norm2.0"),
         ("adaptive_avg_pool2d", "n2c3h9w10-to1x1-f32"),
         ("max_pool2d", "n2c3h9w21-k2s2p0-f16"),
     ],
@@ -520,6 +696,7 @@ def test_memory_layouts(op: str, text: str, layout: str) -> None:
         ("max_pool2d", "n2c20h9w21-k3s2p1-f32"),
         ("avg_pool2d", "n2c20h9w21-k3s2p1-f32"),
         ("avg_pool3d", "n1c5d4h6w7-k2s2p0-f64"),
+        ("lp_pool2d", "n2c5h9w10-k3s2p0-f32-norm3.0"),
         ("adaptive_max_pool2d", "n2c5h9w10-to3x4-f32"),
         ("adaptive_avg_pool2d", "n2c5h9w10-to3x4-f16"),
     ],
@@ -621,7 +798,7 @@ def test_an_index_outside_is_refused(bad: int) -> None:
     """Hazard 14: compared as 64-bit integers, and nothing is written."""
     x, indices = np.ones((1, 2, 4, 4), np.float32), np.zeros((1, 2, 4, 4), np.int64)
     indices[0, 1, 2, 3] = bad
-    for algorithm in ("reference", *(["scatter"] if registry.why_missing("c") is None else [])):
+    for algorithm in ("reference", *(f"scatter.f32@{b}" for b in ("c-baseline", "numba") if has_backend(b))):
         out = np.full((1, 2, 8, 8), 7, np.float32)
         with pytest.raises(InvalidProblem, match="index lies outside"):
             pyconv.max_unpool2d(x, indices, 2, out=out, algorithm=algorithm)
@@ -646,6 +823,96 @@ def test_adaptive_size_zero_has_a_gradient_of_zeros() -> None:
     for kind in ("avg", "max"):
         g = np.ones((1, 2, 0, 3), np.float32)
         assert not getattr(pyconv.grad, f"adaptive_{kind}_pool2d")(g, x, (0, 3))[0].any()
+
+
+def has_backend(word: str) -> bool:
+    return registry.why_missing(word.partition("-")[0]) is None
+
+
+def families_of(op: str, text: str) -> list[str]:
+    return [a.id for a in supporting(PoolProblem.parse(op, text))]
+
+
+def test_a_last_window_that_begins_in_the_padding_is_dropped() -> None:
+    """Hazard 26."""
+    x = np.ones((1, 1, 4), np.float32)
+    for algorithm in families_of("max_pool1d", "n1c1w4-k2s3p1-f32-ceil"):
+        y = pyconv.max_pool1d(x, 2, 3, 1, ceil_mode=True, algorithm=algorithm)
+        np.testing.assert_array_equal(y, [[[1, 1]]])
+
+
+def test_what_hangs_over_the_padding_is_not_counted() -> None:
+    """Hazard 27: two of the last window's three places exist, one of them is padding."""
+    x = np.ones((1, 1, 4), np.float64)
+    for algorithm in families_of("avg_pool1d", "n1c1w4-k3s2p1-f64-ceil"):
+        y = pyconv.avg_pool1d(x, 3, 2, 1, ceil_mode=True, algorithm=algorithm)
+        np.testing.assert_allclose(y, [[[2 / 3, 1, 1 / 2]]], rtol=1e-15)
+
+
+def test_the_divisor_wins_over_the_count() -> None:
+    """Hazard 28."""
+    x = np.ones((1, 1, 3, 3), np.float32)
+    for algorithm in families_of("avg_pool2d", "n1c1h3w3-k2s2p1-f32-without_pad-over8"):
+        y = pyconv.avg_pool2d(x, 2, 2, 1, count_include_pad=False, divisor_override=8, algorithm=algorithm)
+        np.testing.assert_array_equal(y, [[[[0.125, 0.25], [0.25, 0.5]]]])
+
+
+@pytest.mark.parametrize("kind", ["max", "avg", "lp"])
+def test_nothing_to_pool(kind: str) -> None:
+    """Hazard 29: no images or channels are fine, windows of nothing but padding are not."""
+    more = () if kind != "lp" else (2,)
+    pool, grad = getattr(pyconv, f"{kind}_pool2d"), getattr(pyconv.grad, f"{kind}_pool2d")
+    for shape in ((0, 3, 6, 8), (2, 0, 6, 8)):
+        for order in (False, True):
+            x = in_memory_order(np.ones(shape, np.float32), order)
+            y = pool(x, *more, 2)
+            assert y.shape == (*shape[:2], 3, 4)
+            assert grad(y, x, *more, 2)[0].shape == shape
+    with pytest.raises(InvalidProblem, match=r"larger than the padded input|nothing to pool"):
+        pool(np.ones((1, 1, 0, 4), np.float32), *more, 2)
+    if kind != "lp":
+        with pytest.raises(InvalidProblem, match="nothing to pool"):
+            pool(np.ones((1, 1, 0, 4), np.float32), 2, 1, 1)
+
+
+def test_offsets_that_do_not_fit_are_refused() -> None:
+    """An offset has to stay below that of columns outside x, even where it is added to that one."""
+    wide = replace(PoolProblem.parse("adaptive_max_pool1d", f"n1c1w{0x3F000000}-to1-f32"), indices=True)
+    narrow = replace(wide, spatial=(0x3F000000 - 1,))
+    for algorithm in POOLS.values():
+        if algorithm.op == wide.op and algorithm.dtype == "f32" and algorithm.family == "indexed":
+            assert "reach less than 2^30" in algorithm.supports(wide).reason
+            assert algorithm.supports(narrow) or not getattr(algorithm, "runs_here", True)
+
+
+def test_a_numba_kernel_that_does_less_than_all_of_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    if registry.why_missing("numba"):
+        pytest.skip("needs Numba")
+    x = np.ones((1, 2, 5, 7), np.float32)
+    monkeypatch.setattr("pyconv.kernels.cpu.pool.pool_separable", lambda *arguments: 0)
+    with pytest.raises(RuntimeError, match="did 0 of"):
+        pyconv.max_pool2d(x, 2, algorithm="separable.f32@numba")
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_zero_unpooling_is_slices(rank: int) -> None:
+    rng = np.random.default_rng(8)
+    unpool, grad = getattr(pyconv, f"zero_unpool{rank}d"), getattr(pyconv.grad, f"zero_unpool{rank}d")
+    for kernel, stride, size, order in ((2, None, None, False), (1, 3, None, True), (3, 2, (10, 9, 9)[:rank], False)):
+        x = in_memory_order(rng.standard_normal((2, 3, *(4,) * rank)).astype(np.float32), order)
+        step = slice(None, None, stride or kernel)
+        for algorithm in ("auto", "reference"):
+            y = unpool(x, kernel, stride, size, algorithm=algorithm)
+            assert y.shape[2:] == (size or (3 * (stride or kernel) + kernel,) * rank)
+            inside = (..., *(slice(0, 4 * (stride or kernel)),) * rank)
+            np.testing.assert_array_equal(y[inside][(..., *(step,) * rank)], x)
+            assert np.count_nonzero(y) == np.count_nonzero(x)
+            np.testing.assert_array_equal(grad(y, x, kernel, stride, size, algorithm=algorithm)[0], x)
+    np.testing.assert_array_equal(unpool(x[0], 2), unpool(x, 2)[0])
+    with pytest.raises(InvalidProblem, match="x must have axes"):
+        unpool(np.ones(3, np.float32), 2)
+    with pytest.raises(InvalidProblem, match="within one stride"):
+        unpool(x, 2, 2, (90,) * rank)
 
 
 def test_explain() -> None:

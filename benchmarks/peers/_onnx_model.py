@@ -12,6 +12,11 @@ TYPES = {"float32": TensorProto.FLOAT, "float64": TensorProto.DOUBLE}
 OPSET, IR_VERSION = 13, 8
 
 
+def refuses(layer: Layer) -> str | None:
+    """Return why a reader of such models cannot do the layer, or None."""
+    return f"no model of {layer.pooling}" if layer.pooling not in ("", "max", "avg", "lp") else None
+
+
 def conv_model(layer: Layer, w: Array, bias: Array | None, activation: str | None, dtype: str) -> bytes:
     """Return the serialised model; its input is called x, its output y."""
     if layer.pooling:
@@ -48,9 +53,11 @@ def boxes_model(layer: BoxLayer, boxes: Array, dtype: str) -> bytes:
 
 
 def _pool(layer: Layer) -> NodeProto:
-    more = {"count_include_pad": 1} if layer.pooling == "avg" else {}
+    more: dict[str, int] = {"avg": {"count_include_pad": 1}, "max": {}, "lp": {"p": 2}}[layer.pooling]
+    if layer.adaptive and set(layer.out_spatial) == {1}:
+        return helper.make_node({"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[layer.pooling], ["x"], ["y"])
     return helper.make_node(
-        {"max": "MaxPool", "avg": "AveragePool"}[layer.pooling],
+        {"max": "MaxPool", "avg": "AveragePool", "lp": "LpPool"}[layer.pooling],
         ["x"],
         ["y"],
         kernel_shape=layer.kernel,

@@ -6,7 +6,7 @@ tried (``torch.ops.mkldnn``: what ``torch.compile`` emits for frozen weights).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -25,12 +25,38 @@ AVERAGES = {
     2: torch.nn.functional.avg_pool2d,
     3: torch.nn.functional.avg_pool3d,
 }
+ADAPTIVE = {
+    "max": torch.nn.functional.adaptive_max_pool2d,
+    "avg": torch.nn.functional.adaptive_avg_pool2d,
+}
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def _pooled(layer: Layer, x: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Return the call of a pooling layer of two axes that is not a plain one."""
+    aten, window = torch.ops.aten, (list(layer.kernel), list(layer.stride), list(layer.padding))
+    if layer.adaptive:
+        adaptive, size = ADAPTIVE[layer.pooling], layer.out_spatial
+        return lambda: adaptive(x, size)
+    if layer.pooling == "lp":
+        return lambda: torch.nn.functional.lp_pool2d(x, 2.0, *window[:2])
+    if layer.pooling == "max_indices":
+        return lambda: aten.max_pool2d_with_indices(x, *window)[0]
+    order = torch.channels_last if not x.is_contiguous() else torch.contiguous_format
+    ones = torch.ones(layer.pooled_shape, dtype=x.dtype).contiguous(memory_format=order)
+    if layer.pooling == "avg_grad":
+        return lambda: aten.avg_pool2d_backward(ones, x, *window, False, True, None)
+    indices = aten.max_pool2d_with_indices(x, *window)[1]
+    return lambda: aten.max_pool2d_with_indices_backward(ones, x, *window, [1, 1], False, indices)
 
 
 def _forms(
     layer: Layer, x: torch.Tensor, w: torch.Tensor, bias: torch.Tensor | None, activation: str | None, order: Any
 ) -> Iterator[Prepared]:
+    if layer.pooling and (layer.adaptive or layer.pooling not in ("max", "avg")):
+        run = _pooled(layer, x)
+        yield Prepared(lambda: run().contiguous(memory_format=order).numpy(), layer.pooling)
+        return
     if layer.pooling:
         pool = (MAXIMA if layer.pooling == "max" else AVERAGES)[layer.rank]
 

@@ -24,9 +24,11 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why onnxruntime cannot do the layer, or None."""
-    if isinstance(layer, BoxLayer) and (layer.gradient or layer.function != "roi_align"):
-        return "has RoiAlign forward only"
-    return None if dtype == "float32" else "its CPU provider has Conv in float32 only"
+    from benchmarks.peers._onnx_model import refuses
+
+    if isinstance(layer, BoxLayer):
+        return "has RoiAlign forward only" if layer.gradient or layer.function != "roi_align" else None
+    return refuses(layer) if dtype == "float32" else "its CPU provider has Conv in float32 only"
 
 
 def prepare(

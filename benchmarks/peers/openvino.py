@@ -22,7 +22,9 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why OpenVINO cannot do the layer, or None."""
-    return None if dtype == "float32" else "its CPU plugin computes in float32 whatever the model says"
+    from benchmarks.peers._onnx_model import refuses
+
+    return refuses(layer) if dtype == "float32" else "its CPU plugin computes in float32 whatever the model says"
 
 
 def prepare(

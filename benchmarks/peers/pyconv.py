@@ -39,6 +39,8 @@ def prepare(
     out = np.empty(layer.out_shape, dtype=dtype)
     if isinstance(layer, BoxLayer):
         return _boxes(layer, x, w, bias, out)
+    if layer.pooling and (layer.adaptive or layer.pooling not in ("max", "avg")):
+        return _pooled(layer, x, out)
     if layer.pooling:
         pool = getattr(pyconv, f"{layer.pooling}_pool{layer.rank}d")
         window = (layer.kernel, layer.stride, layer.padding)
@@ -78,3 +80,29 @@ def _boxes(layer: BoxLayer, x: Array, boxes: Array, g: Array | None, out: Array)
         return np.asarray(result[0] if layer.gradient else result)
 
     return Prepared(run, algorithm)
+
+
+def _pooled(layer: Layer, x: Array, out: Array) -> Prepared:
+    """Return a pooling layer that is not a plain one; gradients are those for ones."""
+    import pyconv
+
+    kind, _, more = layer.pooling.partition("_")
+    window = (layer.kernel, layer.stride, layer.padding)
+    forward = getattr(pyconv, f"{'adaptive_' if layer.adaptive else ''}{kind}_pool{layer.rank}d")
+    backward = getattr(pyconv.grad, f"{kind}_pool{layer.rank}d")
+    ones = np.ones(layer.pooled_shape, dtype=x.dtype)
+    if layer.adaptive:
+        size = layer.out_spatial
+        return Prepared(lambda: np.asarray(forward(x, size, out=out)), pyconv.explain(forward, x, size).algorithm)
+    if kind == "lp":
+        norm = (2.0, *window[:2])
+        return Prepared(lambda: np.asarray(forward(x, *norm, out=out)), pyconv.explain(forward, x, *norm).algorithm)
+    if more == "indices":
+        both = (out, np.empty(layer.pooled_shape, np.int64))
+        form = pyconv.explain(forward, x, *window, return_indices=True).algorithm
+        return Prepared(lambda: np.asarray(forward(x, *window, return_indices=True, out=both)[0]), form)
+    saved: dict[str, Any] = {}
+    if kind == "max":
+        saved = {"indices": forward(x, *window, return_indices=True)[1]}
+    form = pyconv.explain(backward, ones, x, *window, **saved).algorithm
+    return Prepared(lambda: np.asarray(backward(ones, x, *window, **saved, out=out)[0]), form)

@@ -25,8 +25,11 @@ from ..winograd_matrices import ONE, ZERO, Number, Variant, matrices
 
 __all__ = [
     "VECTOR_BYTES",
+    "absolute",
+    "across",
     "add_defects",
     "add_gathered",
+    "add_index",
     "add_outer",
     "add_product",
     "add_shared",
@@ -35,18 +38,27 @@ __all__ = [
     "add_tiles",
     "add_window",
     "advance",
+    "better",
+    "better_at",
     "call",
     "constant",
+    "evens",
     "exp_series",
     "is_single",
+    "join",
+    "joined",
+    "joined_pairs",
     "lanes",
+    "least",
     "load",
     "load_evens_part",
     "load_integers",
     "load_part",
+    "load_part_or",
     "load_planes",
     "load_rows",
     "load_rows_capped",
+    "multiply",
     "outputs_of",
     "pointer",
     "points_of",
@@ -54,6 +66,7 @@ __all__ = [
     "prefetch",
     "relu",
     "repeat",
+    "splat_index",
     "splat_rows",
     "splat_tile",
     "store",
@@ -93,7 +106,10 @@ def lanes_of(real: types.Float) -> int:
     return int(VECTOR_BYTES // (real.bitwidth // 8))
 
 
-def _vector(real: types.Float) -> ir.VectorType:
+def _vector(real: types.Number) -> ir.VectorType:
+    """Return the vector of an element type; only what loads, stores and compares takes integers."""
+    if isinstance(real, types.Integer):
+        return ir.VectorType(ir.IntType(real.bitwidth), lanes_of(real))
     return ir.VectorType(ir.FloatType() if real.bitwidth == 32 else ir.DoubleType(), lanes_of(real))
 
 
@@ -303,15 +319,15 @@ def store(typing: Any, p: Any, i: Any, v: Any) -> Any:
 
 def _masked(b: Any, real: types.Float, what: str, result: Any, arguments: list[Any]) -> Any:
     kind = ir.FunctionType(result, [a.type for a in arguments])
-    name = f"llvm.masked.{what}.v{lanes_of(real)}f{real.bitwidth}.p0"
+    name = f"llvm.masked.{what}.v{lanes_of(real)}{'i' if isinstance(real, types.Integer) else 'f'}{real.bitwidth}.p0"
     return b.call(cgutils.get_or_insert_function(b.module, kind, name), arguments)
 
 
-def _load_part(b: Any, p: Any, n: Any, real: types.Float) -> Any:
+def _load_part(b: Any, p: Any, n: Any, real: types.Float, rest: Any = None) -> Any:
     vector = _vector(real)
     mask = _part_mask(b, n, real)
     where, align = b.bitcast(p, vector.as_pointer()), INT32(real.bitwidth // 8)
-    return _masked(b, real, "load", vector, [where, align, mask, ir.Constant(vector, None)])
+    return _masked(b, real, "load", vector, [where, align, mask, ir.Constant(vector, None) if rest is None else rest])
 
 
 @intrinsic
@@ -322,6 +338,17 @@ def load_part(typing: Any, p: Any, i: Any, n: Any) -> Any:
         return cgutils.pack_array(b, [_load_part(b, _at(b, *arguments[:2]), arguments[2], _real_of(signature.args[0]))])
 
     return _one_vector(p)(p, types.intp, types.intp), generate
+
+
+@intrinsic
+def load_part_or(typing: Any, p: Any, i: Any, n: Any, rest: Any) -> Any:
+    """Return a vector of p[i : i + n] and lanes of ``rest``; the memory behind is not touched."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        where, other = _at(b, *arguments[:2]), b.extract_value(arguments[3], 0)
+        return cgutils.pack_array(b, [_load_part(b, where, arguments[2], _real_of(signature.args[0]), other)])
+
+    return _one_vector(p)(p, types.intp, types.intp, rest), generate
 
 
 @intrinsic
@@ -809,3 +836,178 @@ def outputs_of(typing: Any, tile: Any, m: Any) -> Any:
         return cgutils.pack_array(b, found)
 
     return result(tile, m), generate
+
+
+# ---- pooling: elements are joined, which is to add them, or to take the larger one (``total`` is None)
+
+
+@intrinsic
+def least(typing: Any, p: Any) -> Any:
+    """Return the least value of the type that p points at."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        element = signature.return_type
+        lowest = element.minval if isinstance(element, types.Integer) else float("-inf")
+        return context.get_constant(element, lowest)
+
+    return p.dtype(p), generate
+
+
+def _larger(b: Any, x: Any, y: Any, element: types.Number) -> Any:
+    """Return the larger one lane by lane, a NaN before any number, x of equal ones."""
+    if isinstance(element, types.Integer):
+        compare = b.icmp_signed if element.signed else b.icmp_unsigned
+        return b.select(compare(">=", x, y), x, y)
+    larger = b.select(b.fcmp_ordered(">", x, y), x, y)
+    return b.select(b.fcmp_unordered("uno", x, x), x, larger)
+
+
+def _join(b: Any, x: Any, y: Any, element: types.Number, total: Any) -> Any:
+    return _larger(b, x, y, element) if isinstance(total, types.NoneType) else b.fadd(x, y)
+
+
+@intrinsic
+def join(typing: Any, v: Any, other: Any, total: Any) -> Any:
+    """Return two vectors joined."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, y = (b.extract_value(a, 0) for a in arguments[:2])
+        return cgutils.pack_array(b, [_join(b, x, y, v.real, total)])
+
+    return v(v, v, total), generate
+
+
+@intrinsic(prefer_literal=True)
+def joined(typing: Any, p: Any, ld: Any, count: Any, total: Any) -> Any:
+    """Return the vectors at p, p + ld ... p + (count - 1) ld joined in this order."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real, where = _real_of(p), arguments[0]
+        found = _load(b, where, real)
+        for _ in range(1, count.literal_value):
+            where = _at(b, where, arguments[1])
+            found = _join(b, found, _load(b, where, real), real, total)
+        return cgutils.pack_array(b, [found])
+
+    return _one_vector(p)(p, types.intp, count, total), generate
+
+
+@intrinsic(prefer_literal=True)
+def joined_pairs(typing: Any, p: Any, count: Any, total: Any) -> Any:
+    """Return lane i of p[2 i] ... p[2 i + count - 1] joined: windows of ``count`` elements two apart."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real, found = _real_of(p), None
+        width = lanes_of(real)
+        for tap in range(count.literal_value):
+            pair = [_load(b, _at(b, arguments[0], tap - tap % 2 + half * width), real) for half in (0, 1)]
+            lanes = ir.Constant(ir.VectorType(INT32, width), [2 * i + tap % 2 for i in range(width)])
+            drawn = b.shuffle_vector(*pair, lanes)
+            found = drawn if found is None else _join(b, found, drawn, real, total)
+        return cgutils.pack_array(b, [found])
+
+    return _one_vector(p)(p, count, total), generate
+
+
+@intrinsic
+def across(typing: Any, v: Any, total: Any) -> Any:
+    """Return all lanes of a vector joined; lane 0 with lane lanes / 2 and so on."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, half = b.extract_value(arguments[0], 0), v.lanes // 2
+        while half:
+            lower = ir.Constant(ir.VectorType(INT32, v.lanes), [(i + half) % v.lanes for i in range(v.lanes)])
+            x = _join(b, x, b.shuffle_vector(x, x, lower), v.real, total)
+            half //= 2
+        return b.extract_element(x, INT32(0))
+
+    return v.real(v, total), generate
+
+
+@intrinsic
+def multiply(typing: Any, v: Any, other: Any) -> Any:
+    """Return the product of two vectors."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [b.fmul(*(b.extract_value(a, 0) for a in arguments))])
+
+    return v(v, v), generate
+
+
+@intrinsic
+def absolute(typing: Any, v: Any) -> Any:
+    """Return a vector's |x|."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        integer = ir.VectorType(ir.IntType(v.real.bitwidth), v.lanes)
+        mask = ir.Constant(integer, [(1 << v.real.bitwidth - 1) - 1] * v.lanes)
+        x = b.extract_value(arguments[0], 0)
+        return cgutils.pack_array(b, [b.bitcast(b.and_(b.bitcast(x, integer), mask), x.type)])
+
+    return v(v), generate
+
+
+@intrinsic
+def splat_index(typing: Any, p: Any, value: Any) -> Any:
+    """Return a vector of one integer, of the type that p points at."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        vector = _vector(p.dtype)
+        number = arguments[1]
+        number = b.trunc(number, vector.element) if vector.element.width < 64 else number
+        return cgutils.pack_array(b, [_splat(b, number, vector)])
+
+    return _one_vector(p)(p, types.intp), generate
+
+
+@intrinsic
+def add_index(typing: Any, v: Any, value: Any) -> Any:
+    """Return a vector of integers with one added to all of them."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        vector, number = _vector(v.real), arguments[1]
+        number = b.trunc(number, vector.element) if vector.element.width < 64 else number
+        return cgutils.pack_array(b, [b.add(b.extract_value(arguments[0], 0), _splat(b, number, vector))])
+
+    return v(v, types.intp), generate
+
+
+def _better(b: Any, x: Any, x_at: Any, y: Any, y_at: Any) -> Any:
+    """Whether y is to replace x: it is greater, or as great and earlier, or a NaN and later."""
+    x_nan, y_nan = b.fcmp_unordered("uno", x, x), b.fcmp_unordered("uno", y, y)
+    earlier = b.and_(b.fcmp_ordered("==", y, x), b.icmp_signed("<", y_at, x_at))
+    nan = b.and_(y_nan, b.or_(b.not_(x_nan), b.icmp_signed(">", y_at, x_at)))
+    return b.or_(b.fcmp_ordered(">", y, x), b.or_(earlier, nan))
+
+
+@intrinsic
+def better(typing: Any, v: Any, v_at: Any, other: Any, other_at: Any) -> Any:
+    """Return the better one of two vectors' values, lane by lane."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, x_at, y, y_at = (b.extract_value(a, 0) for a in arguments)
+        return cgutils.pack_array(b, [b.select(_better(b, x, x_at, y, y_at), y, x)])
+
+    return v(v, v_at, v, v_at), generate
+
+
+@intrinsic
+def better_at(typing: Any, v: Any, v_at: Any, other: Any, other_at: Any) -> Any:
+    """Return where the better one of two vectors' values is, lane by lane."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, x_at, y, y_at = (b.extract_value(a, 0) for a in arguments)
+        return cgutils.pack_array(b, [b.select(_better(b, x, x_at, y, y_at), y_at, x_at)])
+
+    return v_at(v, v_at, v, v_at), generate
+
+
+@intrinsic
+def evens(typing: Any, v: Any, other: Any) -> Any:
+    """Return elements 0, 2, 4 ... of two vectors joined."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        lanes = ir.Constant(ir.VectorType(INT32, v.lanes), [2 * i for i in range(v.lanes)])
+        return cgutils.pack_array(b, [b.shuffle_vector(*(b.extract_value(a, 0) for a in arguments), lanes)])
+
+    return v(v, v), generate

@@ -39,10 +39,12 @@ from .simd import (
 
 __all__ = [
     "ACTIVATIONS",
+    "AXIS",
     "CONV",
     "PADDING_MODES",
     "RECORD",
     "SEGMENT_INTEGERS",
+    "STRIDES",
     "Axis",
     "GridAxis",
     "Panels",
@@ -54,6 +56,7 @@ __all__ = [
     "cut_sizes",
     "finisher",
     "grid_axis",
+    "integers",
     "panel_rows",
     "panel_start",
     "panels_of",
@@ -130,17 +133,18 @@ class Winograd(NamedTuple):
     half_elems: int = 0
 
 
-def _integers(*names: str) -> np.dtype[Any]:
+def integers(*names: str) -> np.dtype[Any]:
+    """Return a record of integers."""
     return np.dtype([(name, np.int64) for name in names])
 
 
-_AXIS, _STRIDES = _integers(*Axis._fields), _integers(*Strides._fields)
+AXIS, STRIDES = integers(*Axis._fields), integers(*Strides._fields)
 #: What the kernels know of a convolution; csrc/pyconv.h's pc_conv and pc_blocking.
 CONV = np.dtype(
     [
         *((name, np.int64) for name in ("n", "groups", "c_in", "c_out")),
-        *((name, _AXIS) for name in "dhw"),
-        *((name, _STRIDES) for name in ("ld_x", "ld_out", "ld_res")),
+        *((name, AXIS) for name in "dhw"),
+        *((name, STRIDES) for name in ("ld_x", "ld_out", "ld_res")),
         *((name, np.int64) for name in ("padding_mode", "activation", "residual")),
         # one reduction block: channels x kernel rows x kernel columns
         *((name, np.int64) for name in ("c_block", "kh_block", "kw_block")),
@@ -154,7 +158,7 @@ CONV = np.dtype(
         *((name, np.int64) for name in ("tile_elems", "panel_elems", "part_elems", "integers_bytes", "scratch_bytes")),
         # addresses of the functions that the kernel calls
         ("tiles", np.int64, (48,)),
-        ("winograd", _integers(*Winograd._fields)),
+        ("winograd", integers(*Winograd._fields)),
         *((name, np.int64) for name in ("load_tile", "pack_pixels", "reduce", "finish", "activate")),
         *((name, np.int64) for name in ("transform_in", "transform_out")),
     ]

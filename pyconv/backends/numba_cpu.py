@@ -35,14 +35,23 @@ from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
 from . import summation, transposed, winograd
 
-__all__ = ["algorithms", "last_kernel", "machine"]
+__all__ = [
+    "EPSILON",
+    "WORKERS_IN_LIMIT",
+    "address",
+    "algorithms",
+    "last_kernel",
+    "machine",
+    "note_kernel",
+    "scratch",
+]
 
-_EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
+EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
 _REAL: dict[str, Any] = {"f32": numba.float32, "f64": numba.float64}
 _SCALAR = {"f32": np.float32, "f64": np.float64}
 #: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
 #: cut, and so every bit of the result, must not depend on them.
-_WORKERS_IN_LIMIT = 8
+WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
 #: time, costs some fifty microseconds.
 _FLOPS_PER_THREAD = 12_000_000
@@ -62,7 +71,7 @@ class _Local(threading.local):
                 memory = np.empty(size + 64, dtype=np.uint8)
             except MemoryError:
                 raise MemoryError(f"no memory for {size} bytes of scratch; options(max_workspace=) limits it") from None
-            self.buffer = memory[-_address(memory) % 64 :]
+            self.buffer = memory[-address(memory) % 64 :]
         return self.buffer
 
 
@@ -74,11 +83,18 @@ def last_kernel() -> str:
     return _local.kernel
 
 
-def _note_kernel(name: str) -> None:
+def note_kernel(name: str) -> None:
+    """Note that this thread's kernel has done all its tasks."""
     _local.kernel = name
 
 
-def _address(array: Array | None) -> int:
+def scratch(size: int) -> Array:
+    """Return the calling thread's scratch memory of at least ``size`` bytes, contents arbitrary."""
+    return _local.scratch(size)
+
+
+def address(array: Array | None) -> int:
+    """Return where an array's first element lies; 0 for none."""
     return 0 if array is None else int(array.__array_interface__["data"][0])
 
 
@@ -121,7 +137,7 @@ def _cut(call: Call, family: str) -> Any:
         residual=problem.residual,
         threads=call.threads,
     )
-    limit = call.max_workspace // _WORKERS_IN_LIMIT
+    limit = call.max_workspace // WORKERS_IN_LIMIT
     if family == "implicit-gemm":
         return blocking.plan_implicit_gemm(conv, item, limit)
     if family == "depthwise":
@@ -199,8 +215,8 @@ class NumbaConv:
     def error_bound(self, problem: ConvProblem) -> float:
         """(K + 2) eps for K products summed in one order, the bias and the residual; Winograd's is its own."""
         if self.variant is not None:
-            return winograd.error_bound(problem, self.variant, _EPSILON[self.dtype])
-        return (problem.reduction + 2) * _EPSILON[self.dtype]
+            return winograd.error_bound(problem, self.variant, EPSILON[self.dtype])
+        return (problem.reduction + 2) * EPSILON[self.dtype]
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
@@ -228,7 +244,7 @@ class NumbaConv:
                 groups = problem.c_out
             packed = pack(np.require(w, requirements=["C", "A"]), groups)
         bias = None if bias is None else np.array(bias)
-        return _address(packed), _address(bias), (packed, bias)
+        return address(packed), address(bias), (packed, bias)
 
     def _functions(self) -> tuple[Any, Any]:
         """Return the kernel, and what links a record to the functions that it calls."""
@@ -264,12 +280,12 @@ class NumbaConv:
             phases = winograd_kernels.phases(record, real, n_threads)
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
-            x_at, residual_at, out_at = _address(x), _address(residual), _address(out)
+            x_at, residual_at, out_at = address(x), address(residual), address(out)
             if (x_at | residual_at | out_at) % item:
                 return False
             weights_at, bias_at, _ = packed
             memory = _local.scratch(size * n_threads)
-            scratch = _address(memory)
+            scratch = address(memory)
             arrays = x_at, weights_at, bias_at, residual_at, out_at
             for words, n_tasks, shares in phases:
                 done = [0] * shares
@@ -290,12 +306,13 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    from . import numba_roi
+    from . import numba_pool, numba_roi  # which import this module
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
-    yield from numba_roi.algorithms(_note_kernel)
+    yield from numba_pool.algorithms()
+    yield from numba_roi.algorithms(note_kernel)
 
 
 def _kernels() -> Iterator[NumbaConv]:

@@ -157,7 +157,8 @@ class ReferencePool:
         """Return one rounding to the output type, and the float64 sum's."""
         if isinstance(problem, UnpoolProblem) or (problem.kind == "max" and not problem.gradient):
             return 0.0
-        return EPSILON[self.dtype] + (problem.overlap + 4) * EPSILON["f64"]
+        more = 0.0 if problem.kind != "lp" else 3 * problem.norm + (problem.window if problem.gradient else 0)
+        return EPSILON[self.dtype] + (problem.overlap + more + 4) * EPSILON["f64"]
 
     def packing(self, problem: PoolProblem | UnpoolProblem) -> str:
         """Return "plain": there are no weights."""
@@ -448,7 +449,7 @@ def _pool_ops() -> Iterator[tuple[str, str]]:
     for rank in (1, 2, 3):
         for dtype in ITEM_BYTES:
             moved = [f"max_pool{rank}d", f"adaptive_max_pool{rank}d", f"max_unpool{rank}d"]
-            summed = [f"avg_pool{rank}d", f"adaptive_avg_pool{rank}d"]
+            summed = [f"avg_pool{rank}d", f"adaptive_avg_pool{rank}d", f"lp_pool{rank}d"]
             if dtype in FLOATS:
                 moved += [*summed, *(f"{op}-grad-x" for op in (*moved, *summed))]
             for op in moved:

@@ -165,7 +165,9 @@ class Transposed:
             each = bias
             if bias is not None:
                 per_group = bias.reshape(problem.groups, -1)
-                each = np.tile(per_group, part.count) if problem.channels_last else np.repeat(per_group, part.count)
+                each = (
+                    np.tile(per_group, part.n_phases) if problem.channels_last else np.repeat(per_group, part.n_phases)
+                )
                 each = np.ascontiguousarray(each.reshape(-1))
             packed.append(kernel.prepare(part.conv, _storing(kernel).part_weights(problem, part, w), each))
         return packed, (w, bias)

@@ -1,7 +1,10 @@
-"""Pooling and un-pooling: max_pool, avg_pool, adaptive and global ones, max_unpool, each with its gradient."""
+"""Pooling and un-pooling: max_pool, avg_pool, lp_pool, adaptive and global ones, max_unpool, each with its gradient."""
 
 from __future__ import annotations
 
+import itertools
+import math
+import numbers as numeric
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -36,12 +39,18 @@ __all__ = [
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "zero_unpool1d",
+    "zero_unpool2d",
+    "zero_unpool3d",
 ]
 
 
@@ -108,7 +117,7 @@ def _problem_of(
         found = {"adaptive": _sizes(output_size, spatial), "kernel": ones, "stride": ones, "dilation": ones}
         found["padding"] = ((0, 0),) * rank
     else:
-        kernel_size, stride_, padding, dilation_, ceil_mode, count, divisor, indices = settings[:8]
+        kernel_size, stride_, padding, dilation_, ceil_mode, count, divisor, indices, norm = settings[:9]
         kernel = numbers("kernel_size", kernel_size, rank)
         stride = kernel if stride_ is None else numbers("stride", stride_, rank)
         dilation = numbers("dilation", dilation_, rank)
@@ -116,7 +125,7 @@ def _problem_of(
             if min(values) < 1:
                 raise InvalidProblem(f"{name} must be >= 1, got {values}")
         found = {"kernel": kernel, "stride": stride, "dilation": dilation, "ceil_mode": ceil_mode}
-        found |= {"count_include_pad": count, "divisor": divisor}
+        found |= {"count_include_pad": count, "divisor": divisor, "norm": norm}
         found["padding"] = padding_of(padding, rank, kernel, stride, dilation)
     if gradient:
         indices = arrays.get("indices") is not None
@@ -142,11 +151,12 @@ def _problem_of(
 def _operations(kind: str, adaptive: bool, gradient: bool) -> dict[int, Operation]:
     name = f"{'grad.' if gradient else ''}{'adaptive_' if adaptive else ''}{kind}_pool"
     maxima = kind == "max"
+    besides = {"max": ("x", "indices"), "avg": (), "lp": ("x",)}[kind]
     return {
         rank: Operation(
             name=f"{name}{rank}d",
             rank=rank,
-            inputs=("grad_output", *(("x", "indices") if maxima else ())) if gradient else ("x",),
+            inputs=("grad_output", *besides) if gradient else ("x",),
             weights=(),
             outputs=("out", "indices") if maxima and not gradient else ("out",),
             describe=partial(_problem_of, rank, kind, adaptive, gradient),
@@ -156,7 +166,10 @@ def _operations(kind: str, adaptive: bool, gradient: bool) -> dict[int, Operatio
 
 
 _FORWARD, _GRADIENT = (
-    {(kind, adaptive): _operations(kind, adaptive, gradient) for kind in ("max", "avg") for adaptive in (False, True)}
+    {
+        (kind, adaptive): _operations(kind, adaptive, gradient)
+        for kind, adaptive in itertools.product(("max", "avg", "lp"), (False, True))
+    }
     for gradient in (False, True)
 )
 
@@ -173,6 +186,7 @@ def _max_settings(
         True,
         None,
         flag("return_indices", return_indices),
+        0.0,
     )
 
 
@@ -188,7 +202,23 @@ def _avg_settings(
         flag("count_include_pad", count_include_pad),
         None if divisor_override is None else numbers("divisor_override", divisor_override, 1)[0],
         False,
+        0.0,
     )
+
+
+def norm_of(norm_type: Any) -> float:
+    """Return the p of a norm, refusing what is none."""
+    if not isinstance(norm_type, numeric.Real):
+        raise TypeError(f"norm_type must be a number, got {norm_type!r}")
+    p = float(norm_type)
+    if not p > 0:
+        raise InvalidProblem(f"norm_type must be above 0, got {norm_type!r}; a p-norm has p >= 1")
+    return p
+
+
+def _lp_settings(norm_type: Any, kernel_size: Any, stride: Any, ceil_mode: Any) -> tuple[Any, ...]:
+    ceil = flag("ceil_mode", ceil_mode)
+    return exact(kernel_size), _optional(stride), 0, 1, ceil, True, None, False, norm_of(norm_type)
 
 
 def _adaptive_settings(output_size: Any, return_indices: Any) -> tuple[Any, ...]:
@@ -215,6 +245,8 @@ def _gradient_request(
     # its shape, and the memory order that the gradient takes from it
     like = key_of(x if x.ndim == rank + 2 else x[None])
     inputs: tuple[Array | None, ...] = (grad_output,)
+    if kind == "lp":
+        inputs = grad_output, x
     if kind == "max":
         inputs = (grad_output, x, None) if indices is None else (grad_output, None, as_array("indices", indices))
     return Request(_GRADIENT[kind, adaptive][rank], inputs, None, (*settings, like))
@@ -239,6 +271,16 @@ def _avg_request(
     )  # fmt: skip
 
 
+def _lp_request(
+    rank: int, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
+) -> Request:
+    """Return the request; of the largest |x| where p is infinite."""
+    settings = _lp_settings(norm_type, kernel_size, stride, ceil_mode)
+    if settings[-1] == math.inf:
+        return _max_request(rank, np.abs(as_array("x", x)), kernel_size, stride, 0, 1, ceil_mode)
+    return _request("lp", False, rank, x, settings)
+
+
 def _adaptive_request(kind: str, rank: int, x: Any, output_size: Any, return_indices: Any = False) -> Request:
     settings = _adaptive_settings(output_size, return_indices)
     return _request(kind, True, rank, x, settings)
@@ -260,6 +302,16 @@ def avg_gradient(
     """Return the request of avg_pool's gradient."""
     settings = _avg_settings(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return (_gradient_request("avg", False, rank, grad_output, x, None, settings),)
+
+
+def lp_gradient(
+    rank: int, grad_output: Any, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
+) -> tuple[Request]:
+    """Return the request of lp_pool's gradient; of that of the largest |x|, with respect to |x|, for an infinite p."""
+    settings = _lp_settings(norm_type, kernel_size, stride, ceil_mode)
+    if settings[-1] == math.inf:
+        return max_gradient(rank, grad_output, np.abs(as_array("x", x)), kernel_size, stride, 0, 1, ceil_mode)
+    return (_gradient_request("lp", False, rank, grad_output, x, None, settings),)
 
 
 def adaptive_gradient(
@@ -351,6 +403,39 @@ def unpool_gradient(
     return (Request(_UNPOOL[rank, True], arrays, None, (*settings, shape)),)
 
 
+def _corners(rank: int, x: Array, kernel_size: Any, stride: Any, output_size: Any) -> tuple[Array, tuple[int, ...]]:
+    """Return the index of the first element of each window, for all planes of x the same, and the planes' size."""
+    if x.ndim not in (rank + 1, rank + 2):
+        axes = spatial_axes(rank)
+        raise InvalidProblem(f"zero_unpool{rank}d: x must have axes (n, c, {axes}) or (c, {axes}), got shape {x.shape}")
+    kernel = numbers("kernel_size", kernel_size, rank)
+    steps = kernel if stride is None else numbers("stride", stride, rank)
+    sizes = x.shape[-rank:]
+    spatial = tuple(max(0, (n - 1) * s + k) for n, s, k in zip(sizes, steps, kernel, strict=True))
+    if output_size is not None:
+        spatial = numbers("output_size", output_size[-rank:] if isinstance(output_size, tuple) else output_size, rank)
+    corners = np.zeros(sizes, np.int64)
+    for axis, (n, s) in enumerate(zip(sizes, steps, strict=True)):
+        along = np.arange(n, dtype=np.int64) * (s * math.prod(spatial[axis + 1 :]))
+        corners += along.reshape(-1, *(1,) * (rank - 1 - axis))
+    return np.broadcast_to(corners, x.shape), spatial
+
+
+def _zero_request(rank: int, x: Any, kernel_size: Any, stride: Any = None, output_size: Any = None) -> Request:
+    x = as_array("x", x)
+    indices, spatial = _corners(rank, x, kernel_size, stride, output_size)
+    return _unpool_request(rank, x, indices, kernel_size, stride, 0, spatial)
+
+
+def zero_gradient(
+    rank: int, grad_output: Any, x: Any, kernel_size: Any, stride: Any = None, output_size: Any = None
+) -> tuple[Request]:
+    """Return the request of zero_unpool's gradient."""
+    x = as_array("x", x)
+    indices, spatial = _corners(rank, x, kernel_size, stride, output_size)
+    return unpool_gradient(rank, grad_output, x, indices, kernel_size, stride, 0, spatial)
+
+
 def _with_indices(request: Request, return_indices: bool, out: Any, algorithm: Any) -> Any:
     """Run; ``out`` and the result are pairs where indices are asked for."""
     if not return_indices:
@@ -359,6 +444,12 @@ def _with_indices(request: Request, return_indices: bool, out: Any, algorithm: A
     if not isinstance(outs, (tuple, list)) or len(outs) != 2:
         raise TypeError(f"out must be a pair (values, indices) with return_indices=True, got {type(out).__name__}")
     return run(request, tuple(outs), algorithm)
+
+
+def _norms(request: Request, out: Any, algorithm: Any) -> Array:
+    """Run; maxima, which stand in for an infinite p, have a second output that is not asked for."""
+    outs = (out, None)[: len(request.operation.outputs)]
+    return run(request, outs, algorithm)[0]  # type: ignore[no-any-return]
 
 
 def max_pool1d(
@@ -585,6 +676,116 @@ def avg_pool3d(
     """
     request = _avg_request(3, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return run(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
+
+
+def lp_pool1d(
+    x: Any,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Take the p-norm of each window, along one axis.
+
+    Parameters, results and errors are those of :func:`lp_pool2d`, with one axis.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> pyconv.lp_pool1d(np.array([[3.0, 4.0, 5.0, 12.0]]), 2, 2)
+    array([[ 5., 13.]])
+    >>> pyconv.lp_pool1d(np.array([[3.0, -4.0, 5.0, 12.0]]), 1, 2)
+    array([[-1., 17.]])
+    """
+    return _norms(_lp_request(1, x, norm_type, kernel_size, stride, ceil_mode), out, algorithm)
+
+
+def lp_pool2d(
+    x: Any,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Take the p-norm of each window: the p-th root of the sum of its elements' p-th powers.
+
+    Parameters
+    ----------
+    x : (n, c, h, w) or (c, h, w) float16, float32 or float64
+        Images, any strides. A view over channels-last memory gives channels-last results.
+    norm_type : float
+        The p, above 0. 1 is sum pooling, ``inf`` the largest ``|x|``.
+    kernel_size, stride : int or (int, int)
+        The window, and the pixels between windows (None: windows side by side).
+    ceil_mode : bool
+        Whether a last window may hang over the end; its sum is scaled to that of a whole one.
+    out : numpy.ndarray, optional
+        Where to put the result; may overlap x.
+    algorithm : str
+        "auto", a family ("separable", "reference") or an id of :func:`pyconv.algorithms`. With ``norm_type=inf`` it is
+        one of :func:`max_pool2d`.
+
+    Returns
+    -------
+    (n, c, h_out, w_out), the dtype of x
+
+    Raises
+    ------
+    InvalidProblem
+        Also for a ``norm_type`` that is not above 0.
+    TypeError, Unsupported, MemoryError
+        As :func:`max_pool2d`.
+
+    Notes
+    -----
+    The powers are of x, not of ``|x|``, as torch has it: the sum of p = 1 keeps its sign, and in that of an odd p
+    elements of different signs cancel. Where the root of this sum is no number, because it is negative or p is no
+    integer, torch returns NaN; the result here is the root of the sum of ``|x|^p``.
+
+    Powers and sums are in the type of x, but float32 for float16. p = 1 and 2 are as fast as averages, other integers
+    need a few multiplications more; other p call the library's ``pow`` for each element.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.array([[[[3, 0, 1, 2], [4, 0, 2, 4]]]], dtype=np.float32)
+    >>> pyconv.lp_pool2d(x, 2, 2)
+    array([[[[5., 5.]]]], dtype=float32)
+    >>> pyconv.lp_pool2d(-x, np.inf, 2)
+    array([[[[4., 4.]]]], dtype=float32)
+    """
+    return _norms(_lp_request(2, x, norm_type, kernel_size, stride, ceil_mode), out, algorithm)
+
+
+def lp_pool3d(
+    x: Any,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Take the p-norm of each window, along three axes.
+
+    Parameters, results and errors are those of :func:`lp_pool2d`, with three axes.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> pyconv.lp_pool3d(np.full((1, 1, 2, 2, 2), 2.0), 3, 2).item()
+    4.0
+    >>> pyconv.lp_pool3d(np.full((1, 1, 2, 2, 2), 2.0), 1, 2).item()
+    16.0
+    """
+    return _norms(_lp_request(3, x, norm_type, kernel_size, stride, ceil_mode), out, algorithm)
 
 
 def adaptive_avg_pool1d(
@@ -863,6 +1064,105 @@ def max_unpool3d(
     return run(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
+def zero_unpool1d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Put each element of x at the first place of its window of zeros, along one axis.
+
+    Parameters, results and errors are those of :func:`zero_unpool2d`, with one axis.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> pyconv.zero_unpool1d(np.array([[7.0, 9.0]]), 2)
+    array([[7., 0., 9., 0.]])
+    >>> pyconv.zero_unpool1d(np.array([[7.0, 9.0]]), 1, 3)
+    array([[7., 0., 0., 9.]])
+    """
+    return run(_zero_request(1, x, kernel_size, stride, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+
+
+def zero_unpool2d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Put each element of x at the first corner of its window of zeros: "bed of nails" un-pooling.
+
+    It is :func:`max_unpool2d` with the indices of the windows' first elements.
+
+    Parameters
+    ----------
+    x : (n, c, h, w) or (c, h, w) float16, float32, float64 or an integer type
+        The elements.
+    kernel_size, stride : int or (int, int)
+        The window, and the pixels between windows (None: windows side by side).
+    output_size : tuple of int, optional
+        The exact size, within one stride of the usual one; a whole shape is taken too.
+    out : numpy.ndarray, optional
+        Where to put the result; may overlap x.
+    algorithm : str
+        "auto", a family or an id of :func:`max_unpool2d`.
+
+    Returns
+    -------
+    (n, c, h_out, w_out), the dtype of x
+        ``h_out = (h - 1) stride + kernel_size``, unless ``output_size`` says otherwise.
+
+    Raises
+    ------
+    InvalidProblem, TypeError, Unsupported, MemoryError
+        As :func:`max_unpool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> x = np.array([[[[1, 2], [3, 4]]]], dtype=np.float32)
+    >>> pyconv.zero_unpool2d(x, 2)
+    array([[[[1., 0., 2., 0.],
+             [0., 0., 0., 0.],
+             [3., 0., 4., 0.],
+             [0., 0., 0., 0.]]]], dtype=float32)
+    >>> pyconv.zero_unpool2d(x, 1, 2).shape
+    (1, 1, 3, 3)
+    """
+    return run(_zero_request(2, x, kernel_size, stride, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+
+
+def zero_unpool3d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    output_size: Any = None,
+    *,
+    out: Array | None = None,
+    algorithm: str = "auto",
+) -> Array:
+    """Put each element of x at the first corner of its window of zeros, along three axes.
+
+    Parameters, results and errors are those of :func:`zero_unpool2d`, with three axes.
+
+    Examples
+    --------
+    >>> import numpy as np, pyconv
+    >>> pyconv.zero_unpool3d(np.full((1, 1, 1, 1), 7.0), 2).ravel()
+    array([7., 0., 0., 0., 0., 0., 0., 0.])
+    >>> pyconv.zero_unpool3d(np.full((1, 1, 1, 1), 7.0), 2, output_size=(1, 2, 2)).shape
+    (1, 1, 2, 2)
+    """
+    return run(_zero_request(3, x, kernel_size, stride, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+
+
 REQUESTS.update(
     {
         max_pool1d: Explainable(partial(_max_request, 1), 1),
@@ -871,6 +1171,9 @@ REQUESTS.update(
         avg_pool1d: Explainable(partial(_avg_request, 1), 1),
         avg_pool2d: Explainable(partial(_avg_request, 2), 1),
         avg_pool3d: Explainable(partial(_avg_request, 3), 1),
+        lp_pool1d: Explainable(partial(_lp_request, 1), 1),
+        lp_pool2d: Explainable(partial(_lp_request, 2), 1),
+        lp_pool3d: Explainable(partial(_lp_request, 3), 1),
         adaptive_avg_pool1d: Explainable(partial(_adaptive_request, "avg", 1), 1),
         adaptive_avg_pool2d: Explainable(partial(_adaptive_request, "avg", 2), 1),
         adaptive_avg_pool3d: Explainable(partial(_adaptive_request, "avg", 3), 1),
@@ -880,5 +1183,8 @@ REQUESTS.update(
         max_unpool1d: Explainable(partial(_unpool_request, 1), 2),
         max_unpool2d: Explainable(partial(_unpool_request, 2), 2),
         max_unpool3d: Explainable(partial(_unpool_request, 3), 2),
+        zero_unpool1d: Explainable(partial(_zero_request, 1), 1),
+        zero_unpool2d: Explainable(partial(_zero_request, 2), 1),
+        zero_unpool3d: Explainable(partial(_zero_request, 3), 1),
     }
 )
