@@ -258,6 +258,19 @@ INLINE NAME(fft_points) NAME(fft_plane)(const pc_fft *s, REAL *plane, int64_t at
 
 /* ---- forward ---- */
 
+/* Of a line: LANES columns from vector c of them on, at LANES frequencies f, times w^(f column). */
+static __attribute__((noinline)) void NAME(fft_turn)(const REAL *turns, int64_t c, NAME(fft_points) a) {
+    const REAL *first = turns + 2 * (LANES + c) * LANES;
+    const VEC cr = *(const VEC *)first, ci = *(const VEC *)(first + LANES);
+    for (int l = 0; l < LANES; l++, turns += 2 * LANES) {
+        VEC *re = (VEC *)(a.re + (c * LANES + l) * a.ld_re), *im = (VEC *)(a.im + (c * LANES + l) * a.ld_im);
+        const VEC lr = *(const VEC *)turns, li = *(const VEC *)(turns + LANES);
+        const VEC tr = cr * lr - ci * li, ti = cr * li + ci * lr, r = *re;
+        *re = r * tr - *im * ti;
+        *im = r * ti + *im * tr;
+    }
+}
+
 /* Rows of a plane along w: LANES of them turned, transformed, and written vector by vector. */
 static __attribute__((noinline)) void NAME(fft_rows)(const NAME(fft_job) *job, const NAME(fft_work) *k, REAL *plane, REAL *z) {
     const pc_fft *s = &job->s;
@@ -283,18 +296,8 @@ static __attribute__((noinline)) void NAME(fft_rows)(const NAME(fft_job) *job, c
 #pragma GCC unroll 16
             for (int l = 0; l < LANES; l++)
                 *(VEC *)(turned.im + (c * LANES + l) * turned.ld_im) = i[l];
-            if (s->line) {
-                const VEC cr = *(const VEC *)(turns + 2 * (LANES + c) * LANES);
-                const VEC ci = *(const VEC *)(turns + 2 * (LANES + c) * LANES + LANES);
-                for (int l = 0; l < LANES; l++) {
-                    VEC *re = (VEC *)(turned.re + (c * LANES + l) * turned.ld_re);
-                    VEC *im = (VEC *)(turned.im + (c * LANES + l) * turned.ld_im);
-                    const VEC lr = *(const VEC *)(turns + 2 * l * LANES), li = *(const VEC *)(turns + (2 * l + 1) * LANES);
-                    const VEC tr = cr * lr - ci * li, ti = cr * li + ci * lr, a = *re;
-                    *re = a * tr - *im * ti;
-                    *im = a * ti + *im * tr;
-                }
-            }
+            if (s->line)
+                NAME(fft_turn)(turns, c, turned);
         }
         if (s->transform_w)
             NAME(fft_lanes)(&job->w, job->twiddles_w, 0, k->local, to, k->local);
@@ -417,17 +420,8 @@ static __attribute__((noinline)) void NAME(fft_rows_back)(const NAME(fft_job) *j
     }
     const REAL *turns = job->turns + 2 * rb * (LANES + columns) * LANES;
     for (int64_t c = 0; c < columns; c++) {
-        if (s->line) {
-            const VEC cr = *(const VEC *)(turns + 2 * (LANES + c) * LANES);
-            const VEC ci = *(const VEC *)(turns + 2 * (LANES + c) * LANES + LANES);
-            for (int l = 0; l < LANES; l++) {
-                VEC *re = (VEC *)(from.re + (c * LANES + l) * from.ld_re), *im = (VEC *)(from.im + (c * LANES + l) * from.ld_im);
-                const VEC lr = *(const VEC *)(turns + 2 * l * LANES), li = *(const VEC *)(turns + (2 * l + 1) * LANES);
-                const VEC tr = cr * lr - ci * li, ti = cr * li + ci * lr, a = *re;
-                *re = a * tr + *im * ti;
-                *im = *im * tr - a * ti;
-            }
-        }
+        if (s->line)
+            NAME(fft_turn)(turns, c, NAME(fft_swapped)(from));
         for (int half = 0; half < 2; half++) {
             const REAL *turned = half ? from.im : from.re;
             const int64_t ld = half ? from.ld_im : from.ld_re;

@@ -56,13 +56,20 @@ def check(problem: ConvProblem, backend: str, integers: bool = False, **options:
 def forced(monkeypatch: pytest.MonkeyPatch):
     """Make every problem take one tile."""
 
+    def forget() -> None:
+        call_module.plan_for.cache_clear()
+        if "numba" in BACKENDS:
+            from pyconv.backends import numba_cpu
+
+            numba_cpu._cut.cache_clear()
+
     def force(tile: fft.Tile) -> None:
         monkeypatch.setattr(fft, "tile", lambda *_: tile)
-        call_module.plan_for.cache_clear()
+        forget()
 
     yield force
     monkeypatch.undo()
-    call_module.plan_for.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
