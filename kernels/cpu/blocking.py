@@ -541,8 +541,8 @@ def plan_implicit_gemm(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> A
 def plan_fft(conv: Conv, item_bytes: int, fft_tile: Any, max_scratch_bytes: int) -> Any:
     """Return the CONV record of an FFT convolution, or None where the scratch is too little.
 
-    The tile is backends/fft.py's; what the scratch decides is how many pairs of tiles are in hand at once, and of these how many
-    terms and output channels. No sum depends on it.
+    The tile is backends/fft.py's; what the scratch decides is how many pairs of tiles are in hand at once, and of these
+    how many terms and output channels. No sum depends on it.
     """
     lanes = VECTOR_BYTES // item_bytes
     s = fft.fft_of(conv.n, conv.c_in, {"d": conv.d, "h": conv.h, "w": conv.w}, fft_tile, lanes)

@@ -9,7 +9,7 @@ has to be separated, and no half of a spectrum is treated apart. Lanes are indep
     along w           rows, turned by transposes in registers
     product           frequencies
 
-Passes of radix 8, 4, 3 and 2, decimating frequency on the way there and time on the way back, leave the frequencies in
+Passes of radix 8, 4 and 3, decimating frequency on the way there and time on the way back, leave the frequencies in
 the order of reversed digits; weights are in the same order, so nothing is ever sorted. A line of h * w samples is the
 tile of h rows with twiddles between the two axes (Bailey 1990, "FFTs in external or hierarchical memory").
 
@@ -117,8 +117,8 @@ def _passes_of(n: int) -> list[tuple[int, int, int]]:
     """Return (radix, blocks, m) of each pass: a radix of 3 first, then 8 and 4; m points lie between those of one."""
     found, blocks = [], 1
     while n > 1:
-        # two passes of radix 4 do what a radix 8 and a radix 2 would
-        radix = 3 if n % 3 == 0 else 4 if n in (4, 16) else 2 if n == 2 else 8
+        # two passes of radix 4 do what a radix 8 and a radix 2 would, so that no power of two needs the latter
+        radix = 3 if n % 3 == 0 else 4 if n in (4, 16) else 8
         n //= radix
         found.append((radix, blocks, n))
         blocks *= radix

@@ -885,17 +885,12 @@ def turn_points(typing: Any, tile: Any, t: Any) -> Any:
 
 
 def _fourier(b: Any, re: list[Any], im: list[Any], real: types.Float) -> tuple[list[Any], list[Any]]:
-    """Return the discrete Fourier transform of 2, 3, 4 or 8 points; the steps of csrc/fft.inc.c."""
+    """Return the discrete Fourier transform of 3, 4 or 8 points; the steps of csrc/fft.inc.c."""
     add, sub, vector = b.fadd, b.fsub, _vector(real)
-
-    def times(x: Any, factor: float) -> Any:
-        return b.fmul(x, ir.Constant(vector, [factor] * vector.count))
 
     def plus_times(x: Any, y: Any, factor: float) -> Any:
         return _fma(b, y, ir.Constant(vector, [factor] * vector.count), x, real)
 
-    if len(re) == 2:
-        return [add(*re), sub(*re)], [add(*im), sub(*im)]
     if len(re) == 3:
         half_root = 0.86602540378443864676
         sum_re, sum_im, gap_re, gap_im = add(*re[1:]), add(*im[1:]), sub(*re[1:]), sub(*im[1:])
