@@ -543,8 +543,8 @@ pc_fft_passes pc_fft_passes_of(int64_t n) {
     pc_fft_passes s = {0};
     int64_t rest = n, blocks = 1;
     while (rest > 1) {
-        /* two passes of radix 4 do what a radix 8 and a radix 2 would */
-        const int radix = rest % 3 == 0 ? 3 : rest == 4 || rest == 16 ? 4 : rest == 2 ? 2 : 8;
+        /* two passes of radix 4 do what a radix 8 and a radix 2 would, so that no power of two needs the latter */
+        const int radix = rest % 3 == 0 ? 3 : rest == 4 || rest == 16 ? 4 : 8;
         const int i = s.n_passes++;
         rest /= radix;
         s.radix[i] = radix;

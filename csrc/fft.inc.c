@@ -7,7 +7,7 @@
  *   along h (and d)   LANES neighbouring columns, rows read where x lies
  *   along w           LANES rows, turned by LANES x LANES transposes
  *   product           LANES frequencies
- * Passes of radix 8, 4, 3 and 2, decimating frequency on the way there and time on the way back, leave the frequencies
+ * Passes of radix 8, 4 and 3, decimating frequency on the way there and time on the way back, leave the frequencies
  * in the order of reversed digits; weights are in the same order, so nothing is ever sorted. A line of h * w samples is
  * the tile of h rows with twiddles between the two axes (Bailey 1990, "FFTs in external or hierarchical memory").
  *
@@ -34,7 +34,7 @@ typedef struct NAME(fft_points) {
 typedef struct NAME(fft_io) {
     const REAL *(*fetch)(const pc_conv *p, const pc_fft *s, const void *x, int64_t k, int64_t tile, int64_t g,
                          int64_t d, REAL *pad, int64_t *ld);
-    REAL (*get)(const pc_arrays *arrays, int64_t at);
+    NAME(getter) get;
     void (*finish)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t ld_y, int64_t rows,
                    const pc_segment *segments, int n_segments, pc_place at, int activated);
 } NAME(fft_io);
@@ -52,7 +52,7 @@ typedef struct NAME(fft_job) {
 
 /* Elements in front of the spectra: the twiddles of each axis, then those between the axes of a line: w^(f r) and
  * w^(f LANES c) for the frequencies f of LANES rows, r < LANES and each vector c of columns. */
-static __attribute__((noinline)) int64_t NAME(fft_tables)(const pc_fft *s, int64_t at[5]) {
+static __attribute__((noinline, cold)) int64_t NAME(fft_tables)(const pc_fft *s, int64_t at[5]) {
     at[0] = 0;
     at[1] = at[0] + pc_fft_passes_of(s->n_d).n_twiddles;
     at[2] = at[1] + pc_fft_passes_of(s->n_h).n_twiddles;
@@ -81,14 +81,6 @@ static __attribute__((noinline)) NAME(fft_job) NAME(fft_job_of)(const pc_conv *p
 }
 
 /* ---- one pass ---- */
-
-INLINE void NAME(fft_2)(VEC *r, VEC *i) {
-    const VEC a = r[0], b = i[0];
-    r[0] = a + r[1];
-    i[0] = b + i[1];
-    r[1] = a - r[1];
-    i[1] = b - i[1];
-}
 
 INLINE void NAME(fft_3)(VEC *r, VEC *i) {
     const REAL half_root = (REAL)0.86602540378443864676;
@@ -160,10 +152,8 @@ INLINE void NAME(fft_pass_body)(const int radix, const int in_front, const int b
                 NAME(fft_8)(r, i);
             else if (radix == 4)
                 NAME(fft_4)(r, i, 1);
-            else if (radix == 3)
-                NAME(fft_3)(r, i);
             else
-                NAME(fft_2)(r, i);
+                NAME(fft_3)(r, i);
             REAL *dr = to->re + j * to->ld_re, *di = to->im + j * to->ld_im;
 #pragma GCC unroll 8
             for (int q = 0; q < radix; q++) {
@@ -194,11 +184,10 @@ typedef void (*NAME(fft_pass))(int64_t blocks, int64_t m, const REAL *twiddles, 
         int64_t blocks, int64_t m, const REAL *twiddles, const NAME(fft_points) * from, const NAME(fft_points) * to) { \
         NAME(fft_pass_body)(radix, 0, 1, blocks, m, twiddles, from, to);                                               \
     }
-PC_FFT_PASS(2) PC_FFT_PASS(3) PC_FFT_PASS(4) PC_FFT_PASS(8)
+PC_FFT_PASS(3) PC_FFT_PASS(4) PC_FFT_PASS(8)
 #undef PC_FFT_PASS
 /* [radix][no twiddles, in front, behind] */
 static const NAME(fft_pass) NAME(fft_table)[9][3] = {
-    [2] = {NAME(fft_plain_2), NAME(fft_front_2), NAME(fft_behind_2)},
     [3] = {NAME(fft_plain_3), NAME(fft_front_3), NAME(fft_behind_3)},
     [4] = {NAME(fft_plain_4), NAME(fft_front_4), NAME(fft_behind_4)},
     [8] = {NAME(fft_plain_8), NAME(fft_front_8), NAME(fft_behind_8)},
@@ -258,6 +247,19 @@ INLINE NAME(fft_points) NAME(fft_plane)(const pc_fft *s, REAL *plane, int64_t at
 
 /* ---- forward ---- */
 
+/* Of a line: LANES columns from vector c of them on, at LANES frequencies f, times w^(f column). */
+static __attribute__((noinline)) void NAME(fft_turn)(const REAL *turns, int64_t c, NAME(fft_points) a) {
+    const REAL *first = turns + 2 * (LANES + c) * LANES;
+    const VEC cr = *(const VEC *)first, ci = *(const VEC *)(first + LANES);
+    for (int l = 0; l < LANES; l++, turns += 2 * LANES) {
+        VEC *re = (VEC *)(a.re + (c * LANES + l) * a.ld_re), *im = (VEC *)(a.im + (c * LANES + l) * a.ld_im);
+        const VEC lr = *(const VEC *)turns, li = *(const VEC *)(turns + LANES);
+        const VEC tr = cr * lr - ci * li, ti = cr * li + ci * lr, r = *re;
+        *re = r * tr - *im * ti;
+        *im = r * ti + *im * tr;
+    }
+}
+
 /* Rows of a plane along w: LANES of them turned, transformed, and written vector by vector. */
 static __attribute__((noinline)) void NAME(fft_rows)(const NAME(fft_job) *job, const NAME(fft_work) *k, REAL *plane, REAL *z) {
     const pc_fft *s = &job->s;
@@ -283,18 +285,8 @@ static __attribute__((noinline)) void NAME(fft_rows)(const NAME(fft_job) *job, c
 #pragma GCC unroll 16
             for (int l = 0; l < LANES; l++)
                 *(VEC *)(turned.im + (c * LANES + l) * turned.ld_im) = i[l];
-            if (s->line) {
-                const VEC cr = *(const VEC *)(turns + 2 * (LANES + c) * LANES);
-                const VEC ci = *(const VEC *)(turns + 2 * (LANES + c) * LANES + LANES);
-                for (int l = 0; l < LANES; l++) {
-                    VEC *re = (VEC *)(turned.re + (c * LANES + l) * turned.ld_re);
-                    VEC *im = (VEC *)(turned.im + (c * LANES + l) * turned.ld_im);
-                    const VEC lr = *(const VEC *)(turns + 2 * l * LANES), li = *(const VEC *)(turns + (2 * l + 1) * LANES);
-                    const VEC tr = cr * lr - ci * li, ti = cr * li + ci * lr, a = *re;
-                    *re = a * tr - *im * ti;
-                    *im = a * ti + *im * tr;
-                }
-            }
+            if (s->line)
+                NAME(fft_turn)(turns, c, turned);
         }
         if (s->transform_w)
             NAME(fft_lanes)(&job->w, job->twiddles_w, 0, k->local, to, k->local);
@@ -417,17 +409,8 @@ static __attribute__((noinline)) void NAME(fft_rows_back)(const NAME(fft_job) *j
     }
     const REAL *turns = job->turns + 2 * rb * (LANES + columns) * LANES;
     for (int64_t c = 0; c < columns; c++) {
-        if (s->line) {
-            const VEC cr = *(const VEC *)(turns + 2 * (LANES + c) * LANES);
-            const VEC ci = *(const VEC *)(turns + 2 * (LANES + c) * LANES + LANES);
-            for (int l = 0; l < LANES; l++) {
-                VEC *re = (VEC *)(from.re + (c * LANES + l) * from.ld_re), *im = (VEC *)(from.im + (c * LANES + l) * from.ld_im);
-                const VEC lr = *(const VEC *)(turns + 2 * l * LANES), li = *(const VEC *)(turns + (2 * l + 1) * LANES);
-                const VEC tr = cr * lr - ci * li, ti = cr * li + ci * lr, a = *re;
-                *re = a * tr + *im * ti;
-                *im = *im * tr - a * ti;
-            }
-        }
+        if (s->line)
+            NAME(fft_turn)(turns, c, NAME(fft_swapped)(from));
         for (int half = 0; half < 2; half++) {
             const REAL *turned = half ? from.im : from.re;
             const int64_t ld = half ? from.ld_im : from.ld_re;
@@ -470,29 +453,6 @@ INLINE int64_t NAME(fft_first)(const pc_axis *axis, const pc_fft_axis *s, int64_
     return (output + part % s->segments * s->part) * s->stride + part / s->segments * s->dilation % s->stride - axis->pad;
 }
 
-/* One output by direct summation from the weights as they came. */
-static __attribute__((noinline)) REAL NAME(fft_again)(const NAME(fft_job) *job, int64_t g, int64_t m, int64_t n, int64_t d, int64_t h, int64_t w) {
-    const pc_conv *p = job->p;
-    const REAL *weights = job->weights + (g * p->c_out + m) * p->c_in * p->d.k * p->h.k * p->w.k;
-    REAL sum = job->arrays->bias ? ((const REAL *)job->arrays->bias)[g * p->c_out + m] : 0;
-    for (int64_t c = 0; c < p->c_in; c++)
-        for (int64_t a = 0; a < p->d.k; a++) {
-            const int64_t d_in = pc_map_index(d * p->d.stride - p->d.pad + a * p->d.dilation, p->d.in, p->padding_mode);
-            for (int64_t i = 0; i < p->h.k; i++) {
-                const int64_t h_in = pc_map_index(h * p->h.stride - p->h.pad + i * p->h.dilation, p->h.in,
-                                                  p->padding_mode);
-                const int64_t row = n * p->ld_x.n + (g * p->c_in + c) * p->ld_x.c + d_in * p->ld_x.d + h_in * p->ld_x.h;
-                for (int64_t j = 0; j < p->w.k; j++, weights++) {
-                    const int64_t w_in = pc_map_index(w * p->w.stride - p->w.pad + j * p->w.dilation, p->w.in,
-                                                      p->padding_mode);
-                    const int outside = d_in < 0 || h_in < 0 || w_in < 0;
-                    sum += *weights * (outside ? 0 : job->io.get(job->arrays, row + w_in * p->ld_x.w));
-                }
-            }
-        }
-    return sum;
-}
-
 /* Hands LANES columns of a tile's outputs of one depth on: rows of y, `columns` of them counted from column c. */
 static __attribute__((noinline)) void NAME(fft_store)(const NAME(fft_job) *job, REAL *y, int64_t g, int64_t m, const NAME(fft_box) *o, int64_t d,
                             int64_t c) {
@@ -521,7 +481,8 @@ static __attribute__((noinline)) void NAME(fft_store)(const NAME(fft_job) *job, 
                 for (int64_t e = 0; e < segments[r].length; e++) {
                     REAL *v = y + r * LANES + e;
                     if (*v - *v != 0)
-                        *v = NAME(fft_again)(job, g, m, o->n, o->d + d, segments[r].h, segments[r].w + e);
+                        *v = NAME(sum_again)(p, job->arrays, job->io.get, job->weights, g, m, o->n, o->d + d,
+                                             segments[r].h, segments[r].w + e);
                 }
         job->io.finish(p, job->arrays, y, n * LANES, 1, segments, n, (pc_place){o->n, m_all, o->d + d, 0, 0}, 0);
     }
@@ -656,7 +617,7 @@ static __attribute__((noinline)) void NAME(fft_blocks)(NAME(fft_job) *job, int t
 /* ---- weights ---- */
 
 /* exp(-2 pi i k / n), by one octant's sine and cosine, in more digits than REAL has. */
-static __attribute__((noinline)) void NAME(fft_root)(int64_t k, int64_t n, REAL *re, REAL *im) {
+static __attribute__((noinline, cold)) void NAME(fft_root)(int64_t k, int64_t n, REAL *re, REAL *im) {
     int64_t eighths = 8 * (k % n);
     const int64_t octant = eighths / n;
     eighths -= octant * n;
@@ -671,7 +632,7 @@ static __attribute__((noinline)) void NAME(fft_root)(int64_t k, int64_t n, REAL 
     *im = octant >= 4 ? b : -b;
 }
 
-static __attribute__((noinline)) void NAME(fft_twiddles)(int64_t n, REAL *to) {
+static __attribute__((noinline, cold)) void NAME(fft_twiddles)(int64_t n, REAL *to) {
     const pc_fft_passes s = pc_fft_passes_of(n);
     for (int i = 0; i < s.n_passes; i++)
         for (int64_t j = 0; s.m[i] > 1 && j < s.m[i]; j++)
@@ -680,7 +641,7 @@ static __attribute__((noinline)) void NAME(fft_twiddles)(int64_t n, REAL *to) {
 }
 
 /* The frequency that stands at `position` behind a forward transform. */
-static __attribute__((noinline)) int64_t NAME(fft_frequency)(const pc_fft_passes *s, int64_t position) {
+static __attribute__((noinline, cold)) int64_t NAME(fft_frequency)(const pc_fft_passes *s, int64_t position) {
     int64_t frequency = 0;
     for (int i = 0; i < s->n_passes; i++) {
         frequency += position / s->m[i] * s->blocks[i];
@@ -700,7 +661,7 @@ INLINE int64_t NAME(fft_place)(const pc_fft_axis *s, int64_t part, int64_t tap) 
 
 /* One depth of a part of the kernel as a tile, turned round, so that a product of spectra correlates; nothing for the
  * second tile of a pair. Along an axis that is not transformed every place has the tap. */
-static const REAL *NAME(fft_fetch_weights)(const pc_conv *p, const pc_fft *s, const void *w, int64_t k, int64_t tile,
+static __attribute__((cold)) const REAL *NAME(fft_fetch_weights)(const pc_conv *p, const pc_fft *s, const void *w, int64_t k, int64_t tile,
                                            int64_t g, int64_t d, REAL *pad, int64_t *ld) {
     memset(pad, 0, (size_t)(s->n_h * s->n_w) * sizeof(REAL));
     *ld = s->n_w;
@@ -740,7 +701,7 @@ static const REAL *NAME(fft_fetch_weights)(const pc_conv *p, const pc_fft *s, co
 
 /* Twiddles, spectra[group][row block][panel of channels][frequency][k][channel][real, imaginary][lane], then w as it
  * came, and behind it the memory that packing itself needs. */
-static int64_t NAME(conv_fft_pack)(const pc_conv *p, const void *w, void *packed) {
+static __attribute__((cold)) int64_t NAME(conv_fft_pack)(const pc_conv *p, const void *w, void *packed) {
     const pc_fft s = pc_fft_of(p, LANES);
     int64_t at[5];
     const int64_t taps = p->d.k * p->h.k * p->w.k, n_w = p->groups * p->c_out * p->c_in * taps;
@@ -825,11 +786,9 @@ static const REAL *STORED(fft_fetch)(const pc_conv *p, const pc_fft *s, const vo
     return pad;
 }
 
-static REAL STORED(fft_get)(const pc_arrays *arrays, int64_t at) { return STORED(get)((const STORAGE *)arrays->x + at); }
-
 static void STORED(conv_fft_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(conv_fft, DTYPE, PC_ISA)));
-    const NAME(fft_io) io = {STORED(fft_fetch), STORED(fft_get), STORED(finish)};
+    const NAME(fft_io) io = {STORED(fft_fetch), STORED(get_x), STORED(finish)};
     NAME(fft_job) job = NAME(fft_job_of)(p, arrays, io, arrays->packed);
     NAME(fft_blocks)(&job, threads);
 }

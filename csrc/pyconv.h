@@ -639,7 +639,7 @@ typedef struct pc_fft_passes {
     int64_t n_twiddles;
 } pc_fft_passes;
 
-/* n = 3^i 2^j, i <= 1: a pass of radix 3 first, then radix 8 and 4. */
+/* n = 3^i 2^j, i <= 1 and j != 1: a pass of radix 3 first, then radix 8 and 4. */
 pc_fft_passes pc_fft_passes_of(int64_t n);
 
 /* One axis of an input tile, for one block of kernel taps. With stride s and dilation d, tap a of output r reads

@@ -46,7 +46,37 @@ INLINE int NAME(segments_of)(int64_t first, int64_t lanes, int64_t pitch, int64_
     return n;
 }
 
+typedef REAL (*NAME(getter))(const pc_arrays *arrays, int64_t at);
+
+/* One output by direct summation from the weights as they came. What is NaN stays so: summing ends there. */
+static __attribute__((noinline, cold)) REAL NAME(sum_again)(const pc_conv *p, const pc_arrays *arrays, NAME(getter) get,
+                                                      const REAL *weights, int64_t g, int64_t m, int64_t n, int64_t d,
+                                                      int64_t h, int64_t w) {
+    weights += (g * p->c_out + m) * p->c_in * p->d.k * p->h.k * p->w.k;
+    REAL sum = arrays->bias ? ((const REAL *)arrays->bias)[g * p->c_out + m] : 0;
+    for (int64_t c = 0; c < p->c_in; c++)
+        for (int64_t a = 0; a < p->d.k; a++) {
+            const int64_t d_in = pc_map_index(d * p->d.stride - p->d.pad + a * p->d.dilation, p->d.in, p->padding_mode);
+            for (int64_t i = 0; i < p->h.k; i++) {
+                const int64_t h_in = pc_map_index(h * p->h.stride - p->h.pad + i * p->h.dilation, p->h.in,
+                                                  p->padding_mode);
+                const int64_t row = n * p->ld_x.n + (g * p->c_in + c) * p->ld_x.c + d_in * p->ld_x.d + h_in * p->ld_x.h;
+                for (int64_t j = 0; j < p->w.k; j++, weights++) {
+                    const int64_t w_in = pc_map_index(w * p->w.stride - p->w.pad + j * p->w.dilation, p->w.in,
+                                                      p->padding_mode);
+                    const int outside = d_in < 0 || h_in < 0 || w_in < 0;
+                    sum += *weights * (outside ? 0 : get(arrays, row + w_in * p->ld_x.w));
+                }
+                if (sum != sum)
+                    return sum;
+            }
+        }
+    return sum;
+}
+
 #endif
+
+static REAL STORED(get_x)(const pc_arrays *arrays, int64_t at) { return STORED(get)((const STORAGE *)arrays->x + at); }
 
 /* dst[q] = src[q * step] */
 INLINE void STORED(copy_strided)(REAL *restrict dst, const STORAGE *restrict src, int64_t step, int64_t n) {

@@ -28,7 +28,7 @@ typedef struct NAME(winograd_io) {
     void (*expect)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes, pc_window box);
     void (*expect_out)(const pc_conv *p, const pc_arrays *arrays, int64_t n_lanes, pc_window box, pc_place at);
     void (*load)(const pc_conv *p, const pc_arrays *arrays, int64_t at, int64_t n_lanes, pc_window box, REAL *tile);
-    REAL (*get)(const pc_arrays *arrays, int64_t at);
+    NAME(getter) get;
     void (*store)(const pc_conv *p, const pc_arrays *arrays, REAL *y, int64_t n_lanes, int64_t ld_m, pc_window box,
                   pc_place at);
 } NAME(winograd_io);
@@ -295,43 +295,19 @@ static void NAME(winograd_product)(const NAME(winograd_job) *job, const NAME(win
 
 /* ---- output ---- */
 
-/* One output by direct summation from the weights as they came, which lie behind u. */
-static REAL NAME(winograd_again)(const NAME(winograd_job) *job, int64_t g, int64_t slice, int64_t m, int64_t h,
-                                 int64_t w) {
-    const pc_conv *p = job->p;
-    const pc_winograd *s = &job->s;
-    const int64_t n = slice / s->step_h / p->d.out, d_out = slice / s->step_h % p->d.out;
-    const REAL *weights = (const REAL *)job->arrays->packed + p->groups * s->n_xi * s->m_lanes * s->n_k +
-                          (g * p->c_out + m) * p->c_in * p->d.k * p->h.k * p->w.k;
-    const int64_t x = n * p->ld_x.n + g * p->c_in * p->ld_x.c;
-    REAL sum = job->arrays->bias ? ((const REAL *)job->arrays->bias)[g * p->c_out + m] : 0;
-    for (int64_t c = 0; c < p->c_in; c++)
-        for (int64_t a = 0; a < p->d.k; a++) {
-            const int64_t d_in = pc_map_index(d_out * p->d.stride - p->d.pad + a * p->d.dilation, p->d.in,
-                                              p->padding_mode);
-            for (int64_t i = 0; i < p->h.k; i++) {
-                const int64_t h_in = pc_map_index(h - p->h.pad + i * p->h.dilation, p->h.in,
-                                                  p->padding_mode);
-                for (int64_t j = 0; j < p->w.k; j++, weights++) {
-                    const int64_t w_in = pc_map_index(w - p->w.pad + j * p->w.dilation, p->w.in,
-                                                      p->padding_mode);
-                    const int outside = d_in < 0 || h_in < 0 || w_in < 0;
-                    sum += *weights * (outside ? 0
-                                               : job->io.get(job->arrays, x + c * p->ld_x.c + d_in * p->ld_x.d +
-                                                                              h_in * p->ld_x.h + w_in * p->ld_x.w));
-                }
-            }
-        }
-    return sum;
-}
-
 static __attribute__((noinline)) void NAME(winograd_mend)(const NAME(winograd_job) *job, int64_t g, int64_t slice,
                                                           int64_t m, int64_t n_lanes, pc_window box, REAL *y) {
+    const pc_conv *p = job->p;
+    const pc_winograd *s = &job->s;
+    const int64_t n = slice / s->step_h / p->d.out, d = slice / s->step_h % p->d.out;
+    /* as they came, behind u */
+    const REAL *weights = (const REAL *)job->arrays->packed + p->groups * s->n_xi * s->m_lanes * s->n_k;
     for (int64_t r = 0; r < box.rows; r++)
         for (int64_t c = 0; c < box.cols; c++, y += LANES)
             for (int64_t i = 0; i < n_lanes; i++)
                 if (y[i] - y[i] != 0)
-                    y[i] = NAME(winograd_again)(job, g, slice, m + i, box.h + r * box.step, box.w + c);
+                    y[i] = NAME(sum_again)(p, job->arrays, job->io.get, weights, g, m + i, n, d,
+                                           box.h + r * box.step, box.w + c);
 }
 
 /* One item: one slice, some rows of tiles, LANES output channels. */
@@ -616,15 +592,12 @@ static void STORED(winograd_load)(const pc_conv *p, const pc_arrays *arrays, int
                                   pc_window box, REAL *tile) {
     STORED(load_channels)(p, (const STORAGE *)arrays->x + at, n_lanes, box, tile);
 }
-static REAL STORED(winograd_get)(const pc_arrays *arrays, int64_t at) {
-    return STORED(get)((const STORAGE *)arrays->x + at);
-}
 
 #define PC_WINOGRAD(m, r, alpha)                                                                                       \
     static void STORED(conv_winograd_f##m##x##r##_run)(const pc_conv *p, const pc_arrays *arrays, int threads) {       \
         pc_set_last_kernel(PC_STRING(PC_PASTE(conv_winograd_f##m##x##r, DTYPE, PC_ISA)));                              \
         const NAME(winograd_io) io = {STORED(winograd_expect), STORED(winograd_expect_out), STORED(winograd_load),     \
-                                      STORED(winograd_get), STORED(store_channels)};                                   \
+                                      STORED(get_x), STORED(store_channels)};                                          \
         NAME(winograd_job) job = {p, arrays, io, pc_winograd_of(p, alpha, LANES), 0};                                  \
         NAME(winograd_blocks)(&job, threads, NAME(winograd_task_f##m##x##r), NAME(winograd_input_task_f##m##x##r),     \
                               NAME(winograd_output_task_f##m##x##r));                                                  \

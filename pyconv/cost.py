@@ -336,7 +336,7 @@ def _depthwise_seconds(work: _Work) -> float:
         share = {3: 0.75, 5: 0.75, 7: 0.8}[w.k] if w.stride == 1 else {3: 0.36, 5: 0.47, 7: 0.62}[w.k]
     else:
         fixed = channels * (h.out + h.k) * 7e-9 + outputs * strips * 15e-9
-        share = 0.6 if h.k < 8 else 0.88 if w.out > lanes else 0.7
+        share = 0.6 if h.k < 8 else 0.8 if w.out > lanes else 0.7
         if h.stride != 1:
             share, fixed = 0.3, fixed * 1.5
         elif h.k >= 8 and work.zeros:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import pyconv
 from pyconv import ConvProblem, reference, registry
+from pyconv.algorithm import Call
 from pyconv.backends import fft
 from pyconv.ops import call as call_module
 
@@ -56,13 +57,20 @@ def check(problem: ConvProblem, backend: str, integers: bool = False, **options:
 def forced(monkeypatch: pytest.MonkeyPatch):
     """Make every problem take one tile."""
 
+    def forget() -> None:
+        call_module.plan_for.cache_clear()
+        if "numba" in BACKENDS:
+            from pyconv.backends import numba_cpu
+
+            numba_cpu._cut.cache_clear()
+
     def force(tile: fft.Tile) -> None:
         monkeypatch.setattr(fft, "tile", lambda *_: tile)
-        call_module.plan_for.cache_clear()
+        forget()
 
     yield force
     monkeypatch.undo()
-    call_module.plan_for.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -110,6 +118,44 @@ def test_sums_in_blocks(backend: str, kilobytes: int) -> None:
         assert kilobytes < 800
         return
     np.testing.assert_array_equal(ample, small)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("text", "limit", "cut"),
+    [
+        ("n1c1h1500w1600-o1k255s1p127-f32", 64 << 20, None),
+        # (parts of the kernel, and of these a few at a time: a worker's share holds one or two spectra besides sums)
+        ("n1c1h700w900-o1k255s1p127-f32", 2 << 20, fft.Tile(1, 64, 64, 1, 30, 30, False)),
+        ("n1c3h400w500-o3k61s1p30-f64", 4 << 20, fft.Tile(1, 64, 64, 1, 31, 31, False)),
+    ],
+)
+def test_planes_far_larger_than_the_scratch(backend: str, text: str, limit: int, cut: fft.Tile | None, forced) -> None:
+    """A sample of the outputs beside sums in float64, the corners among them."""
+    if cut:
+        forced(cut)
+    problem = ConvProblem.parse(text)
+    data = make_data(problem, integers=False)
+    algorithm = preferred(backend, problem.op, problem.dtype)
+    with pyconv.options(max_workspace=limit, threads=2):
+        used = pyconv.explain(
+            pyconv.conv2d, data.x, data.w, padding=problem.padding[0][0], algorithm=algorithm
+        ).candidates[0]
+        result = pyconv.conv2d(data.x, data.w, padding=problem.padding[0][0], algorithm=algorithm)
+    assert used.workspace_bytes <= limit
+    k, pad = problem.kernel[0], problem.padding[0][0]
+    padded = np.pad(data.x[0].astype(np.float64), [(0, 0), (pad, pad), (pad, pad)])
+    h, w = (size - 1 for size in problem.out_spatial)
+    places = [(0, 0), (0, w), (h, 0), (h, w), *np.random.default_rng(2).integers(0, (h, w), (40, 2))]
+    exact = [
+        np.tensordot(data.w.astype(np.float64), padded[:, i : i + k, j : j + k], axes=((1, 2, 3), (0, 1, 2)))
+        for i, j in places
+    ]
+    found = [result[0, :, i, j] for i, j in places]
+    scale = np.abs(data.x).max() * np.sqrt(np.square(data.w.astype(np.float64)).sum(axis=(1, 2, 3))).max()
+    np.testing.assert_allclose(
+        found, exact, rtol=0, atol=60 * scale * {"f32": 2.0**-24, "f64": 2.0**-53}[problem.dtype]
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -180,7 +226,7 @@ def test_accuracy(backend: str, text: str, units: int) -> None:
 @given(data=st.data())
 @settings(max_examples=60)
 def test_tiles_are_chosen_for_every_problem(data: st.DataObject) -> None:
-    """Of lengths that the kernels have; parts fit; and within a second for no problem at all."""
+    """Of lengths that the kernels have, within the default scratch; parts fit."""
     rank = data.draw(st.integers(1, 3))
     axes = []
     for _ in range(rank):
@@ -198,9 +244,12 @@ def test_tiles_are_chosen_for_every_problem(data: st.DataObject) -> None:
         padding_,
         dilation_,
         data.draw(st.sampled_from((1, 2))),
+        dtype=data.draw(st.sampled_from(("f32", "f64"))),
     )
     tile = fft.tile(problem, data.draw(st.sampled_from((2, 4, 8, 16))), 2)
-    assert tile.points <= 1 << 18
+    for backend in BACKENDS:
+        algorithm = registry.find(preferred(backend, problem.op, problem.dtype))
+        assert algorithm.workspace(Call.typical(problem, 8, 64 << 20)) is not None
     assert tile.h % 16 == tile.w % 16 == 0
     lengths = (1, 1, tile.points) if tile.line else (tile.d, tile.h, tile.w)
     for n, part in zip(lengths, (tile.part_d, tile.part_h, tile.part_w), strict=True):

@@ -24,6 +24,7 @@ from pyconv.kernels.cpu import (
     depthwise,
     depthwise_channels,
     direct,
+    fft,
     grouped_channels,
     implicit_gemm,
     jit,
@@ -43,7 +44,7 @@ def check(text, threads=2, algorithm="direct"):
     w = rng.integers(-4, 5, p.w_shape).astype(np.float32)
     with pyconv.options(backend="numba", threads=threads):
         y = pyconv.conv2d(x, w, stride=p.stride, padding=p.padding, groups=p.groups, algorithm=algorithm)
-    assert np.array_equal(y, reference.conv(p, x, w))
+    assert np.array_equal(np.rint(y) if algorithm == "fft" else y, reference.conv(p, x, w))
 """
 DENSE = "n2c16h40w41-o40k3s1p1-f32"  # (work enough for two threads)
 DEPTHWISE = "n1c24h40w41-o24k3s1p1g24-f32"
@@ -78,6 +79,7 @@ KERNELS = {
     "im2col": (direct, "conv_dense"),
     "depthwise": (depthwise, "conv_depthwise"),
     "depthwise-channels": (depthwise_channels, "conv_depthwise_channels"),
+    "fft": (fft, "conv_fft"),
 }
 if depthwise_channels.WINDOWS:
     KERNELS["grouped-channels"] = (grouped_channels, "conv_grouped_channels")
@@ -92,7 +94,8 @@ def test_the_compiled_kernel_is_what_runs(family, monkeypatch):
     problem, x, w = arrays(problem_for(family))
     algorithm = f"{family}.f32@numba"
     y = pyconv.conv2d(x, w, padding=1, groups=problem.groups, algorithm=algorithm)
-    assert np.array_equal(y, reference.conv(problem, x, w))
+    expected = reference.conv(problem, x, w)
+    assert np.array_equal(np.rint(y) if family == "fft" else y, expected)
     assert numba_cpu.last_kernel() == f"conv_{family.replace('-', '_')}_f32__numba"
 
     # a kernel that does less than all of it is noticed
@@ -194,6 +197,7 @@ def test_helpers_keep_off_the_processor_of_their_caller():
         # (blocks that are shared out whole, stage by stage, and some of each)
         ("winograd-f4x3", (2, 32, 50, 47), 40),
         ("winograd-f2x3", (1, 256, 14, 14), 256),
+        ("fft", (3, 3, 90, 80), 20),
         ("winograd-f4x3", (40, 130, 7, 7), 130),
     ],
 )
@@ -320,6 +324,11 @@ def test_an_odd_address_is_copied():
         ("depthwise-channels", "n1c35h9w6-o35k5s2p3d2g35-f64-circular-channels_last-relu"),
         ("grouped-channels", "n2c40h11w10-o40k3s1p1g5-f32-bias-residual"),
         ("grouped-channels", "n1c28h9w19-o28k7s2p3g14-f64-symmetric-channels_last-relu"),
+        ("fft", "n2c3h50w60-o5k9s1p4-f32-bias-residual"),
+        ("fft", "n1c2h60w61-o3k11s2p3d3-f64-reflect-channels_last-relu"),
+        ("fft", "n1c6h40w100-o6k7s1p3g6-f64-circular-bias-silu"),
+        ("fft", "n2c3w9000-o4k400s1p5-f64-bias"),
+        ("fft", "n1c2d9h30w31-o3k5s1p2-f32-replicate-relu"),
         ("winograd-f2x3", "n2c70h11w10-o40k3s1p1-f32-bias-residual"),
         ("winograd-f4x3", "n1c90h31w29-o67k3s1p1d2-f64-reflect-channels_last-relu"),
         ("winograd-f6x3", "n1c17h40w41-o50k3s1p1g1-f32-bias-residual-silu"),
@@ -333,15 +342,16 @@ def test_the_sums_have_the_order_of_the_c_kernel(family, text):
     if c.isa_in_use() == "baseline":
         pytest.skip("multiplications and additions do not fuse in this C kernel")
     problem = ConvProblem.parse(text)
-    if f"conv2d.{family}.{problem.dtype}@numba" not in pyconv.algorithms():
+    if f"{problem.op}.{family}.{problem.dtype}@numba" not in pyconv.algorithms():
         pytest.skip("this kernel needs vectors of 64 bytes")
     rng = np.random.default_rng(0)
     dtype = {"f32": np.float32, "f64": np.float64}[problem.dtype]
     x, w = (rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.w_shape))
     if problem.channels_last:
         x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    function = {1: pyconv.conv1d, 2: pyconv.conv2d, 3: pyconv.conv3d}[problem.rank]
     results = [
-        pyconv.conv2d(
+        function(
             x, w,
             bias=rng.standard_normal(problem.c_out).astype(dtype) if problem.bias else None,
             residual=rng.standard_normal(problem.out_shape).astype(dtype) if problem.residual else None,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import depthwise, depthwise_channels, gemm, implicit_gemm, tile, winograd
+from . import depthwise, depthwise_channels, fft, gemm, implicit_gemm, tile, winograd
 from .direct import RESIDENT_WEIGHT_BYTES
 from .simd import VECTOR_BYTES
 from .tile import CONV, Axis, Strides, Winograd
@@ -24,6 +24,7 @@ __all__ = [
     "plan_dense",
     "plan_depthwise",
     "plan_depthwise_channels",
+    "plan_fft",
     "plan_grouped_channels",
     "plan_implicit_gemm",
     "plan_winograd",
@@ -535,3 +536,47 @@ def plan_implicit_gemm(conv: Conv, item_bytes: int, max_scratch_bytes: int) -> A
         for m in sorted({_ceil_div(n_panels, parts) for parts in (1, 2, 4, 8, 16, 32)})
     )
     return None if cut is None else conv.record(cut)
+
+
+def plan_fft(conv: Conv, item_bytes: int, fft_tile: Any, max_scratch_bytes: int) -> Any:
+    """Return the CONV record of an FFT convolution, or None where the scratch is too little.
+
+    The tile is backends/fft.py's; what the scratch decides is how many pairs of tiles are in hand at once, and of these
+    how many terms and output channels. No sum depends on it.
+    """
+    lanes = VECTOR_BYTES // item_bytes
+    s = fft.fft_of(conv.n, conv.c_in, {"d": conv.d, "h": conv.h, "w": conv.w}, fft_tile, lanes)
+    rows = min(fft.MAX_ROWS, conv.c_out)
+    pairs = 1 if s.n_k * conv.c_out == 1 else fft.MAX_PAIRS
+    pairs = _ceil_div(s.pairs, _ceil_div(s.pairs, pairs))  # blocks of one size
+    while True:
+        fixed = rows * pairs * (2 * s.plane + 2 * s.n_w * lanes) + 2 * (s.n_h * s.n_w + lanes) + 2 * s.longest
+        room = (max_scratch_bytes - 4 * 8 * fft.SEGMENTS) // item_bytes - fixed
+        each = pairs * s.ld_pair
+        c_block, m_block = s.n_k, conv.c_out
+        if room < s.n_k * each:  # sums wait in memory between reduction blocks, half of what there is
+            m_block = min(conv.c_out, max(rows, room // 2 // each // rows * rows))
+            c_block = min(s.n_k, (room - m_block * each) // each)
+        part_elems = m_block * each if c_block < s.n_k else 0
+        if c_block > 0 and c_block * each + part_elems <= room:
+            break
+        if pairs == 1:
+            return None
+        pairs = _ceil_div(pairs, 2)
+    n_tasks = conv.groups * _ceil_div(s.pairs, pairs)
+    if n_tasks < 2:  # stages are shared
+        n_tasks = max(s.n_k * pairs, _ceil_div(conv.c_out, rows))
+    integers_bytes = _round_up((fixed + c_block * each + part_elems) * item_bytes, 8)
+    return conv.record(
+        {
+            "c_block": c_block,
+            "m_block": m_block,
+            "n_tasks": n_tasks,
+            "rows": rows,
+            "panel_elems": c_block * each,
+            "part_elems": part_elems,
+            "integers_bytes": integers_bytes,
+            "scratch_bytes": _round_up(integers_bytes + 4 * 8 * fft.SEGMENTS, 64),
+            "fft": s._replace(block_pairs=pairs),
+        }
+    )

@@ -27,6 +27,7 @@ __all__ = [
     "VECTOR_BYTES",
     "absolute",
     "across",
+    "add_complex",
     "add_defects",
     "add_gathered",
     "add_index",
@@ -44,6 +45,7 @@ __all__ = [
     "constant",
     "evens",
     "exp_series",
+    "fourier",
     "is_single",
     "join",
     "joined",
@@ -56,9 +58,11 @@ __all__ = [
     "load_part",
     "load_part_or",
     "load_planes",
+    "load_points",
     "load_rows",
     "load_rows_capped",
     "multiply",
+    "multiply_points",
     "outputs_of",
     "pointer",
     "points_of",
@@ -73,9 +77,11 @@ __all__ = [
     "store_first_rows",
     "store_part",
     "store_planes",
+    "store_points",
     "store_rows",
     "store_wrapped",
     "transpose",
+    "turn_points",
     "zero",
 ]
 
@@ -1011,3 +1017,152 @@ def evens(typing: Any, v: Any, other: Any) -> Any:
         return cgutils.pack_array(b, [b.shuffle_vector(*(b.extract_value(a, 0) for a in arguments), lanes)])
 
     return v(v, v), generate
+
+
+# ---- Fourier transforms: a tile of 2 n rows of one vector is n points, real parts and then imaginary parts
+
+
+@intrinsic(prefer_literal=True)
+def load_points(typing: Any, re: Any, ld_re: Any, im: Any, ld_im: Any, n: Any) -> Any:
+    """Return the points of real parts re[q ld_re] and imaginary parts im[q ld_im], q < n, a vector each."""
+    tile = Tile(_real_of(re), 2 * n.literal_value, 1)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        found = []
+        for row, ld in (arguments[:2], arguments[2:4]):
+            for _ in range(tile.rows // 2):
+                found.append(_load(b, row, tile.real))
+                row = _at(b, row, ld)
+        return cgutils.pack_array(b, found)
+
+    return tile(re, types.intp, im, types.intp, n), generate
+
+
+@intrinsic
+def store_points(typing: Any, re: Any, ld_re: Any, im: Any, ld_im: Any, tile: Any) -> Any:
+    """Real parts go to re[q ld_re], imaginary parts to im[q ld_im]."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        values = iter(cgutils.unpack_tuple(b, arguments[4]))
+        for row, ld in (arguments[:2], arguments[2:4]):
+            for _ in range(tile.rows // 2):
+                _store(b, next(values), row, tile.real)
+                row = _at(b, row, ld)
+        return context.get_dummy_value()
+
+    return types.void(re, types.intp, im, types.intp, tile), generate
+
+
+def _complex_product(b: Any, a: tuple[Any, Any], t: tuple[Any, Any], real: types.Float) -> tuple[Any, Any]:
+    """Return a t; of two products the second is rounded, as gcc does it in the C kernels."""
+    (ar, ai), (tr, ti) = a, t
+    return _fma(b, ar, tr, b.fneg(b.fmul(ai, ti)), real), _fma(b, ar, ti, b.fmul(ai, tr), real)
+
+
+@intrinsic
+def multiply_points(typing: Any, tile: Any, other: Any) -> Any:
+    """Return the products of two tiles of points."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        n = tile.rows // 2
+        x, t = (cgutils.unpack_tuple(b, a) for a in arguments)
+        found = [_complex_product(b, (x[q], x[q + n]), (t[q], t[q + n]), tile.real) for q in range(n)]
+        return cgutils.pack_array(b, [re for re, _ in found] + [im for _, im in found])
+
+    return tile(tile, other), generate
+
+
+@intrinsic
+def turn_points(typing: Any, tile: Any, t: Any) -> Any:
+    """Return points 1, 2, ... times the complex numbers t[0] + i t[1], t[2] + i t[3], ...; point 0 stays."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        n, x, vector = tile.rows // 2, cgutils.unpack_tuple(b, arguments[0]), _vector(tile.real)
+        for q in range(1, n):
+            root = tuple(_splat(b, b.load(_at(b, arguments[1], 2 * q - 2 + i)), vector) for i in range(2))
+            x[q], x[q + n] = _complex_product(b, (x[q], x[q + n]), root, tile.real)
+        return cgutils.pack_array(b, x)
+
+    return tile(tile, t), generate
+
+
+def _fourier(b: Any, re: list[Any], im: list[Any], real: types.Float) -> tuple[list[Any], list[Any]]:
+    """Return the discrete Fourier transform of 3, 4 or 8 points; the steps of csrc/fft.inc.c."""
+    add, sub, vector = b.fadd, b.fsub, _vector(real)
+
+    def plus_times(x: Any, y: Any, factor: float) -> Any:
+        return _fma(b, y, ir.Constant(vector, [factor] * vector.count), x, real)
+
+    if len(re) == 3:
+        half_root = 0.86602540378443864676
+        sum_re, sum_im, gap_re, gap_im = add(*re[1:]), add(*im[1:]), sub(*re[1:]), sub(*im[1:])
+        mid_re, mid_im = plus_times(re[0], sum_re, -0.5), plus_times(im[0], sum_im, -0.5)
+        return (
+            [add(re[0], sum_re), plus_times(mid_re, gap_im, half_root), plus_times(mid_re, gap_im, -half_root)],
+            [add(im[0], sum_im), plus_times(mid_im, gap_re, -half_root), plus_times(mid_im, gap_re, half_root)],
+        )
+    if len(re) == 4:
+        ar, ai, br, bi = add(re[0], re[2]), add(im[0], im[2]), sub(re[0], re[2]), sub(im[0], im[2])
+        cr, ci, dr, di = add(re[1], re[3]), add(im[1], im[3]), sub(re[1], re[3]), sub(im[1], im[3])
+        return [add(ar, cr), add(br, di), sub(ar, cr), sub(br, di)], [
+            add(ai, ci),
+            sub(bi, dr),
+            sub(ai, ci),
+            add(bi, dr),
+        ]
+    even_re, even_im = _fourier(b, re[::2], im[::2], real)
+    odd_re, odd_im = _fourier(b, re[1::2], im[1::2], real)
+    # odd elements times the eighth roots: 1, (1 - i) / sqrt 2, -i, -(1 + i) / sqrt 2
+    root = 0.70710678118654752440
+    turned = (
+        (odd_re[0], odd_im[0], 1.0),
+        (add(odd_re[1], odd_im[1]), sub(odd_im[1], odd_re[1]), root),
+        (odd_im[2], b.fneg(odd_re[2]), 1.0),
+        (sub(odd_im[3], odd_re[3]), b.fneg(add(odd_re[3], odd_im[3])), root),
+    )
+    halves: list[list[Any]] = [[], [], [], []]
+    for q, (tr, ti, factor) in enumerate(turned):
+        for into, x, t in zip((halves[:2], halves[2:]), (even_re[q], even_im[q]), (tr, ti), strict=True):
+            into[0].append(add(x, t) if factor == 1.0 else plus_times(x, t, factor))
+            into[1].append(sub(x, t) if factor == 1.0 else plus_times(x, t, -factor))
+    return halves[0] + halves[1], halves[2] + halves[3]
+
+
+@intrinsic
+def fourier(typing: Any, tile: Any) -> Any:
+    """Return the discrete Fourier transform of the points, exp(-2 pi i q r / n)."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        n, x = tile.rows // 2, cgutils.unpack_tuple(b, arguments[0])
+        re, im = _fourier(b, x[:n], x[n:], tile.real)
+        return cgutils.pack_array(b, re + im)
+
+    return tile(tile), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_complex(typing: Any, tile: Any, w: Any, z: Any, ld: Any, n: Any) -> Any:
+    """Return tile[m n + i] + w[m] z[i], complex, for every m and i < n.
+
+    Row by row the tile's two vectors are real and imaginary parts, and so are those of w[m] and z[i ld].
+    """
+    pairs = n.literal_value
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, real = cgutils.unpack_tuple(b, arguments[0]), tile.real
+
+        def point(p: Any) -> tuple[Any, Any]:
+            return _load(b, p, real), _load(b, _at(b, p, tile.lanes), real)
+
+        weights = [point(_at(b, arguments[1], 2 * m * tile.lanes)) for m in range(tile.rows // pairs)]
+        where = arguments[2]
+        for i in range(pairs):
+            zr, zi = point(where)
+            where = _at(b, where, arguments[3])
+            for m, (wr, wi) in enumerate(weights):
+                k = 2 * (m * pairs + i)
+                acc[k] = _fma(b, b.fneg(wi), zi, _fma(b, wr, zr, acc[k], real), real)
+                acc[k + 1] = _fma(b, wi, zr, _fma(b, wr, zi, acc[k + 1], real), real)
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, w, z, types.intp, n), generate

@@ -46,6 +46,8 @@ __all__ = [
     "SEGMENT_INTEGERS",
     "STRIDES",
     "Axis",
+    "Fft",
+    "FftAxis",
     "GridAxis",
     "Panels",
     "Strides",
@@ -57,14 +59,17 @@ __all__ = [
     "finisher",
     "grid_axis",
     "integers",
+    "load_row",
     "panel_rows",
     "panel_start",
     "panels_of",
     "prefetch_out",
     "segments_of",
+    "sum_again",
     "tap_offsets",
     "task_box",
     "tile_loader",
+    "tile_row",
 ]
 
 #: A kernel's numbers for these are the positions.
@@ -133,12 +138,75 @@ class Winograd(NamedTuple):
     half_elems: int = 0
 
 
+class FftAxis(NamedTuple):
+    """One axis of an FFT convolution. Tap a of output o reads s (o + q) + r - pad, where a dilation = s q + r.
+
+    The taps of each residue r are a (sparse) kernel of stride 1 on every s-th element of x, and each part of such a
+    kernel is one more input channel. A tile of n elements gives ``step`` outputs from the taps of one part.
+    """
+
+    stride: int = 1
+    dilation: int = 1
+    #: taps so far apart have the same residue
+    period: int = 1
+    #: taps of a part; parts of a residue; of all residues
+    part: int = 1
+    segments: int = 1
+    parts: int = 1
+    n: int = 1
+    step: int = 1
+    tiles: int = 1
+
+
+class Fft(NamedTuple):
+    """Sizes of an FFT convolution's transforms."""
+
+    d: FftAxis = FftAxis()
+    h: FftAxis = FftAxis()
+    w: FftAxis = FftAxis()
+    #: whether a tile is n_h n_w neighbours of one row
+    line: int = 0
+    n_d: int = 1
+    n_h: int = 1
+    n_w: int = 1
+    points: int = 1
+    #: axes that are transformed
+    along_d: int = 0
+    along_h: int = 0
+    along_w: int = 0
+    #: input channels and parts of the kernel
+    n_k: int = 1
+    #: of a group, all images; pairs of a block
+    tiles: int = 1
+    pairs: int = 1
+    block_pairs: int = 1
+    #: elements between rows, of the real or imaginary half of a tile, of the longest transform, of a pair's spectrum
+    pitch: int = 1
+    plane: int = 1
+    longest: int = 1
+    ld_pair: int = 1
+    #: elements in front of the spectra of the weights, and where those for the lines begin
+    tables: int = 0
+    turns: int = 0
+    #: passes of each axis, and for each: blocks, m, where its twiddles begin, functions there and back
+    n_passes: tuple[int, ...] = (0, 0, 0)
+    passes: Any = ((((0,) * 5,) * 4),) * 3
+
+
 def integers(*names: str) -> np.dtype[Any]:
     """Return a record of integers."""
     return np.dtype([(name, np.int64) for name in names])
 
 
 AXIS, STRIDES = integers(*Axis._fields), integers(*Strides._fields)
+_FFT = np.dtype(
+    [
+        *((name, integers(*FftAxis._fields)) for name in Fft._fields[:3]),
+        *((name, np.int64) for name in Fft._fields[3:-2]),
+        ("n_passes", np.int64, (3,)),
+        ("passes", np.int64, (3, 4, 5)),
+    ]
+)
 #: What the kernels know of a convolution; csrc/pyconv.h's pc_conv and pc_blocking.
 CONV = np.dtype(
     [
@@ -159,8 +227,9 @@ CONV = np.dtype(
         # addresses of the functions that the kernel calls
         ("tiles", np.int64, (48,)),
         ("winograd", integers(*Winograd._fields)),
+        ("fft", _FFT),
         *((name, np.int64) for name in ("load_tile", "pack_pixels", "reduce", "finish", "activate")),
-        *((name, np.int64) for name in ("transform_in", "transform_out")),
+        *((name, np.int64) for name in ("transform", "transform_in", "transform_out")),
     ]
 )
 
@@ -314,21 +383,46 @@ def clear_over(dst: Any, n: int) -> None:
 
 
 @word
-def pad_row(p: Any, row: Any, first: int, stride: int, lo: int, hi: int, n: int, dst: Any) -> None:
+def pad_row(p: Any, row: Any, t: Any, dst: Any) -> None:
     """dst[q] = row[map(first + q stride)] for q < lo and hi <= q < n, all of them outside the row.
 
     Up to lanes - 1 elements more may be written behind dst[n].
     """
     if p.padding_mode == ZEROS:
         i = 0
-        while i < lo:
-            store_part(dst, i, splat_tile(dst, 1, 1, zero(dst)), lo - i)
+        while i < t.lo:
+            store_part(dst, i, splat_tile(dst, 1, 1, zero(dst)), t.lo - i)
             i += lanes(dst)
-        clear_over(advance(dst, hi), n - hi)
+        clear_over(advance(dst, t.hi), t.n - t.hi)
     else:
-        for i in range(lo + n - hi):
-            q = i if i < lo else i - lo + hi
-            dst[q] = row[map_index(first + q * stride, p.w.size, p.padding_mode) * p.ld_x.w]
+        for i in range(t.lo + t.n - t.hi):
+            q = i if i < t.lo else i - t.lo + t.hi
+            dst[q] = row[map_index(t.first + q * t.stride, p.w.size, p.padding_mode) * p.ld_x.w]
+
+
+class TileRow(NamedTuple):
+    """A row of a tile: which column of x it begins with, how far apart they are, and which elements lie in x."""
+
+    first: int
+    stride: int
+    lo: int
+    hi: int
+    n: int
+
+
+@word
+def tile_row(p: Any, first: int, stride: int, n: int) -> TileRow:
+    """Return the row of n elements from a column of x on."""
+    lo = min(n, max(0, (-first + stride - 1) // stride))
+    return TileRow(first, stride, lo, max(lo, min(n, (p.w.size - first + stride - 1) // stride)), n)
+
+
+@word
+def load_row(p: Any, row: Any, t: TileRow, dst: Any) -> None:
+    """dst[q] = row[map(first + q stride)], q < n; up to lanes - 1 elements more may be written."""
+    inside = advance(row, (t.first + t.lo * t.stride) * p.ld_x.w)
+    copy_over(advance(dst, t.lo), inside, t.stride * p.ld_x.w, t.hi - t.lo)
+    pad_row(p, row, t, dst)
 
 
 @once
@@ -356,20 +450,14 @@ def _load_tile(
         image = advance(x, c // p.d.k * p.ld_x.c + d_in * p.ld_x.d)
         for fh in range(gh.phases):
             for fw in range(gw.phases):
-                first = w + fw * gw.dilation % gw.stride
-                # elements lo <= q < hi lie in x
-                lo = min(gw.length, max(0, (-first + gw.stride - 1) // gw.stride))
-                hi = max(lo, min(gw.length, (p.w.size - first + gw.stride - 1) // gw.stride))
+                row = tile_row(p, w + fw * gw.dilation % gw.stride, gw.stride, gw.length)
                 h_in = h + fh * gh.dilation % gh.stride
                 for _ in range(gh.length):
                     h_from = map_index(h_in, p.h.size, p.padding_mode)
                     if h_from < 0:
                         clear_over(tile, gw.length)
                     else:
-                        row = advance(image, h_from * p.ld_x.h)
-                        inside = advance(row, (first + lo * gw.stride) * p.ld_x.w)
-                        copy_over(advance(tile, lo), inside, gw.stride * p.ld_x.w, hi - lo)
-                        pad_row(p, row, first, gw.stride, lo, hi, gw.length, tile)
+                        load_row(p, advance(image, h_from * p.ld_x.h), row, tile)
                     h_in += gh.stride
                     tile = advance(tile, gw.length)
 
@@ -453,6 +541,30 @@ def _finish(
             for e in range(segments[4 * s + 1]):
                 for i in range(rows):
                     dst[e * p.ld_out.w + i * p.ld_out.c] = src[i * ld_c + e]
+
+
+@word
+def sum_again(p: Any, x: Any, w: Any, d_out: int, h_out: int, w_out: int, total: Any) -> Any:
+    """Return one output by direct summation, from an image's first channel of the group and the weights as they came.
+
+    Once it is NaN it stays so.
+    """
+    k = 0
+    for c in range(p.c_in):
+        for a in range(p.d.k):
+            d_in = map_index(d_out * p.d.stride - p.d.pad + a * p.d.dilation, p.d.size, p.padding_mode)
+            for i in range(p.h.k):
+                h_in = map_index(h_out * p.h.stride - p.h.pad + i * p.h.dilation, p.h.size, p.padding_mode)
+                for j in range(p.w.k):
+                    w_in = map_index(w_out * p.w.stride - p.w.pad + j * p.w.dilation, p.w.size, p.padding_mode)
+                    if d_in < 0 or h_in < 0 or w_in < 0:
+                        total += w[k] * zero(x)
+                    else:
+                        total += w[k] * x[c * p.ld_x.c + d_in * p.ld_x.d + h_in * p.ld_x.h + w_in * p.ld_x.w]
+                    k += 1
+                if total != total:
+                    return total
+    return total
 
 
 # ---- activations; comparisons with NaN are false, so that each form below hands a NaN on

@@ -57,7 +57,7 @@ from .simd import (
     zero,
 )
 from .threads import Phase
-from .tile import RELU, clear_over, cut_sizes, map_index, panel_rows, panel_start, panels_of
+from .tile import RELU, clear_over, cut_sizes, map_index, panel_rows, panel_start, panels_of, sum_again
 
 __all__ = [
     "CHAIN",
@@ -264,28 +264,6 @@ def multiply(p: Any, b: Block, item: int, u: Any, v: Any, m: Any) -> None:
 
 
 @word
-def sum_again(p: Any, x: Any, w: Any, slice_: int, h: int, w_out: int, total: Any) -> Any:
-    """Return one output by direct summation from the weights as they came."""
-    plane = slice_ // p.winograd.step_h
-    x = advance(x, plane // p.d.out * p.ld_x.n)
-    d = plane % p.d.out * p.d.stride - p.d.pad
-    k = 0
-    for c in range(p.c_in):
-        for a in range(p.d.k):
-            d_in = map_index(d + a * p.d.dilation, p.d.size, p.padding_mode)
-            for i in range(p.h.k):
-                h_in = map_index(h - p.h.pad + i * p.h.dilation, p.h.size, p.padding_mode)
-                for j in range(p.w.k):
-                    w_in = map_index(w_out - p.w.pad + j * p.w.dilation, p.w.size, p.padding_mode)
-                    if d_in < 0 or h_in < 0 or w_in < 0:
-                        total += w[k] * zero(x)
-                    else:
-                        total += w[k] * x[c * p.ld_x.c + d_in * p.ld_x.d + h_in * p.ld_x.h + w_in * p.ld_x.w]
-                    k += 1
-    return total
-
-
-@word
 def transform_output(
     p: Any, b: Block, item: int, x: Any, w: Any, bias: Any, has_bias: bool, m: Any, local: Any, residual: Any, out: Any,
     slope: Any,
@@ -320,15 +298,14 @@ def transform_output(
     for lane in range(n_lanes):
         if local[lane] != zero(local):
             k_all = p.c_in * p.d.k * p.h.k * p.w.k
-            image, weights = advance(x, b.g * p.c_in * p.ld_x.c), advance(w, (channel + lane) * k_all)
+            image = advance(x, n * p.ld_x.n + b.g * p.c_in * p.ld_x.c)
+            weights = advance(w, (channel + lane) * k_all)
             for pixel in range(rows * cols):
                 value = y[pixel * step + lane]
                 if value - value != zero(y):
                     start = bias[channel + lane] if has_bias else zero(y)
                     r, c = divmod(pixel, cols)
-                    y[pixel * step + lane] = sum_again(
-                        p, image, weights, b.slice + slice_, h + r * s.step_h, col + c, start
-                    )
+                    y[pixel * step + lane] = sum_again(p, image, weights, d_out, h + r * s.step_h, col + c, start)
     to = advance(out, n * p.ld_out.n + channel * p.ld_out.c + d_out * p.ld_out.d)
     add = advance(residual, n * p.ld_res.n + channel * p.ld_res.c + d_out * p.ld_res.d)
     rectify = int(p.activation == RELU and not p.residual)

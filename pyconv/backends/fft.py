@@ -18,9 +18,8 @@ __all__ = ["Tile", "error_bound", "error_reach", "supports", "tile"]
 #: Lengths of transforms: 2^i and 3 2^i.
 _SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _DEPTHS = (1, 8, 12, *_SIZES[:5])
-#: Points of a tile are no more than this in float32: with spectra and what else a worker needs, within an eighth of
-#: the default scratch.
-_MAX_POINTS = 1 << 18
+#: What one pair of tiles takes is no more than this: an eighth of the default scratch, a worker's share of it.
+_MAX_BYTES = 1 << 23
 _LINE_POINTS = 1 << 16
 
 
@@ -122,22 +121,33 @@ def _candidates(problem: ConvProblem, vector: int) -> list[Tile]:
             return [size for size in sizes if size == max(1, vector)] if sizes is not _DEPTHS else [1]
         needed = axis.out + axis.reach - 1
         enough = next((size for size in sizes if size >= needed), sizes[-1])
-        least = min(axis.reach, sizes[-1] // 2)
+        least = min(axis.reach, sizes[-1] // 4)
         return [size for size in sizes if least <= size <= enough and (size > 1 or axis.reach == 1)] or [enough]
 
-    limit = _MAX_POINTS // (2 if problem.dtype == "f64" else 1)
     tiles = []
     for n_d in [1, *lengths(d, _DEPTHS)] if d.reach > 1 else [1]:
         for n_h in lengths(h, _SIZES):
             for n_w in lengths(w, _SIZES):
-                if n_d * n_h * n_w <= limit:
-                    part_d = 1 if n_d == 1 else _part(d.reach, n_d)
-                    part_h, part_w = _part(h.reach, n_h), _part(w.reach, n_w)
-                    assert part_d
-                    assert part_h
-                    assert part_w
-                    tiles.append(Tile(n_d, n_h, n_w, part_d, part_h, part_w, False))
+                part_d = 1 if n_d == 1 else _part(d.reach, n_d)
+                part_h, part_w = _part(h.reach, n_h), _part(w.reach, n_w)
+                assert part_d
+                assert part_h
+                assert part_w
+                tile = Tile(n_d, n_h, n_w, part_d, part_h, part_w, False)
+                if _least_bytes(problem, tile, vector) <= _MAX_BYTES:
+                    tiles.append(tile)
     return tiles
+
+
+def _least_bytes(problem: ConvProblem, tile: Tile, lanes: int) -> int:
+    """Return the scratch of a worker that has one pair of tiles in hand and one term at a time (csrc/blocking.c)."""
+    rows = min(2, problem.c_out // problem.groups)
+    spectra = 1 if terms(problem, tile) == 1 else 1 + rows  # sums wait in memory between terms
+    plane = tile.d * tile.h * (tile.w // lanes | 1) * lanes
+    elements = spectra * 2 * (tile.points + lanes) + rows * 2 * (plane + tile.w * lanes)
+    elements += 2 * (tile.h * tile.w + lanes) + 2 * max(tile[:3]) * lanes
+    # float16 is summed in float32; two bytes a point say what is not finite, and there are some integers
+    return elements * (8 if problem.dtype == "f64" else 4) + 2 * tile.points + 4096
 
 
 def terms(problem: ConvProblem, tile: Tile) -> int:

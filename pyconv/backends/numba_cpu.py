@@ -30,10 +30,11 @@ from ..kernels.cpu import (
     threads,
     tile,
 )
+from ..kernels.cpu import fft as fft_kernels
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
-from . import summation, transposed, winograd
+from . import fft, summation, transposed, winograd
 
 __all__ = [
     "EPSILON",
@@ -102,14 +103,11 @@ def _variant(family: str) -> Variant | None:
     return VARIANTS.get(family.removeprefix("winograd-"))
 
 
-@lru_cache(maxsize=256)
-def _cut(call: Call, family: str) -> Any:
-    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
-    problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-    names = problem.kernel_axes
-    axes = {name: tile.Axis() for name in "dhw"}
-    for i, name in enumerate(names):
-        axes[name] = tile.Axis(
+def _axes(problem: ConvProblem) -> dict[str, tile.Axis]:
+    """Return the three axes that kernels know; those that the problem lacks have one element."""
+    found = {name: tile.Axis() for name in "dhw"}
+    for i, name in enumerate(problem.kernel_axes):
+        found[name] = tile.Axis(
             size=problem.spatial[i],
             k=problem.kernel[i],
             out=problem.out_spatial[i],
@@ -117,6 +115,18 @@ def _cut(call: Call, family: str) -> Any:
             dilation=problem.dilation[i],
             pad=problem.padding[i][0],
         )
+    return found
+
+
+def _fft_tile(problem: ConvProblem) -> fft.Tile:
+    return fft.tile(problem, simd.VECTOR_BYTES // ITEM_BYTES[problem.dtype], cost.NOMINAL_THREADS)
+
+
+@lru_cache(maxsize=256)
+def _cut(call: Call, family: str) -> Any:
+    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
+    problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
+    names = problem.kernel_axes
 
     def elements(strides: tuple[int, ...] | None) -> tile.Strides:
         if strides is None:
@@ -128,7 +138,7 @@ def _cut(call: Call, family: str) -> Any:
         groups=problem.groups,
         c_in=problem.c_in // problem.groups,
         c_out=problem.c_out // problem.groups,
-        **axes,
+        **_axes(problem),
         ld_x=elements(call.strides("x")),
         ld_out=elements(call.strides("out")),
         ld_res=elements(call.strides("residual")),
@@ -146,6 +156,8 @@ def _cut(call: Call, family: str) -> Any:
         return blocking.plan_depthwise_channels(conv, item, limit)
     if family == "grouped-channels":
         return blocking.plan_grouped_channels(conv, item, limit)
+    if family == "fft":
+        return blocking.plan_fft(conv, item, _fft_tile(problem), limit)
     if (variant := _variant(family)) is not None:
         return blocking.plan_winograd(conv, item, variant.alpha, limit)
     return blocking.plan_dense(conv, item, family == "im2col", limit)
@@ -180,6 +192,8 @@ class NumbaConv:
         """Whether the kernel can do it."""
         if self.variant is not None:
             return winograd.supports(problem, self.variant)
+        if self.family == "fft":
+            return fft.supports(problem)
         return summation.supports(problem, self.family, self.lanes)
 
     @property
@@ -202,40 +216,54 @@ class NumbaConv:
         """Return seconds by :mod:`pyconv.cost`."""
         if self.variant is not None:
             return cost.winograd_seconds(problem, machine, self.variant.m, self.variant.r)
+        if self.family == "fft":
+            cycles = fft.cycles(problem, _fft_tile(problem), self.lanes, cost.NOMINAL_THREADS)
+            return cost.fft_seconds(problem, machine, cycles)
         return cost.conv_seconds(problem, machine, self.family)
 
     def accuracy(self, problem: ConvProblem) -> str:
         """Return "strict" for direct sums."""
+        if self.family == "fft":
+            return "standard"
         return "strict" if self.variant is None else winograd.accuracy(problem, self.variant)
 
     def error_reach(self, problem: ConvProblem) -> int:
         """Return how far beyond an output's window the error bound looks for the largest |x|."""
+        if self.family == "fft":
+            return fft.error_reach(problem)
         return 0 if self.variant is None else winograd.error_reach(problem, self.variant)
 
     def error_bound(self, problem: ConvProblem) -> float:
-        """(K + 2) eps for K products summed in one order, the bias and the residual; Winograd's is its own."""
+        """(K + 2) eps for K products summed in one order, the bias and the residual; transforms have their own."""
         if self.variant is not None:
             return winograd.error_bound(problem, self.variant, EPSILON[self.dtype])
+        if self.family == "fft":
+            return fft.error_bound(problem, _fft_tile(problem), EPSILON[self.dtype])
         return (problem.reduction + 2) * EPSILON[self.dtype]
 
     def packing(self, problem: ConvProblem) -> str:
         """Return panels of as many rows as the register tile, or the family's lanes; depthwise's stay in order."""
         if self.family in ("direct", "im2col"):
             return f"panels{gemm.max_rows()}"
+        if self.family == "fft":
+            return f"fft-lanes{self.lanes}-{_fft_tile(problem)}"
         return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self.lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return the addresses of the reordered weights and the bias (0 for none), and the arrays."""
         if self.family == "depthwise":
             packed = np.array(w, order="C").reshape(-1)
-        elif self.variant is not None or self.family == "implicit-gemm":
+        elif self.variant is not None or self.family in ("implicit-gemm", "fft"):
             planes = np.require(w, requirements=["C", "A"])
             taps = dict(zip(problem.kernel_axes, problem.kernel, strict=True))
             planes = planes.reshape(*w.shape[:2], *(taps.get(axis, 1) for axis in "dhw"))
-            if self.variant is None:
-                packed = implicit_gemm.pack_chunks(planes, problem.groups)
-            else:
+            if self.variant is not None:
                 packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
+            elif self.family == "fft":
+                real = _REAL[self.dtype]
+                packed = fft_kernels.pack_fft(planes, problem.groups, _axes(problem), _fft_tile(problem), real)
+            else:
+                packed = implicit_gemm.pack_chunks(planes, problem.groups)
         else:
             pack, groups = gemm.pack_panels, problem.groups
             if self.family.endswith("-channels"):
@@ -256,6 +284,8 @@ class NumbaConv:
             return depthwise_channels.conv_depthwise_channels, depthwise_channels.link_depthwise_channels
         if self.family == "grouped-channels":
             return grouped_channels.conv_grouped_channels, grouped_channels.link_grouped_channels
+        if self.family == "fft":
+            return fft_kernels.conv_fft, fft_kernels.link_fft
         if self.variant is not None:
             return winograd_kernels.conv_winograd, winograd_kernels.link_winograd
         return direct.conv_dense, direct.link_dense
@@ -270,7 +300,7 @@ class NumbaConv:
         function, link = self._functions()
         link(record, real)
         kind = int(record["activation"])
-        in_tile = kind == tile.RELU and not record["residual"]
+        in_tile = kind == tile.RELU and not record["residual"] and self.family != "fft"
         record["activate"] = tile.activation(real, kind) if kind and not in_tile else 0
         slope = _SCALAR[self.dtype](call.problem.slope)
         n_threads = self._threads(call, record)
@@ -278,6 +308,8 @@ class NumbaConv:
         phases = [threads.Phase((), int(record["n_tasks"]), n_threads)]
         if self.variant is not None:
             phases = winograd_kernels.phases(record, real, n_threads)
+        elif self.family == "fft":
+            phases = fft_kernels.phases(record, n_threads)
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             x_at, residual_at, out_at = address(x), address(residual), address(out)
@@ -317,7 +349,7 @@ def algorithms() -> Iterator[Algorithm]:
 
 def _kernels() -> Iterator[NumbaConv]:
     """Every kernel of ordinary convolution."""
-    families = ("direct", "implicit-gemm", "im2col", "depthwise", "depthwise-channels")
+    families = ("direct", "implicit-gemm", "im2col", "depthwise", "depthwise-channels", "fft")
     for op in ("conv1d", "conv2d", "conv3d"):
         grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()
         for family in (*families, *grouped, *(f"winograd-{name}" for name in VARIANTS)):
