@@ -64,6 +64,17 @@ INLINE VEC NAME(part_of)(const REAL *p, int64_t n, VEC rest) {
     return NAME(load)(part);
 }
 
+/* The last n < LANES elements of a run that ends at `end`, in the upper lanes, `rest` in the others; a run that has
+ * another vector before them is read in one piece. */
+INLINE VEC NAME(tail_of)(const REAL *end, int64_t n, VEC rest, int longer) {
+    if (!longer)
+        return NAME(part_of)(end - n, n, rest);
+    MASK lane;
+    for (int l = 0; l < LANES; l++)
+        lane[l] = (INTEGER)l;
+    return NAME(select)(lane >= (INTEGER)(LANES - n), NAME(load)(end - LANES), rest);
+}
+
 /* The term of one vector added to a first and a second sum: x; (x - mean)^2 and x - mean; g and g (x - mean). */
 INLINE void NAME(sum_term)(const int kind, VEC x, VEC g, VEC mean, VEC *first, VEC *second) {
     const VEC d = x - mean;
@@ -91,8 +102,9 @@ INLINE void NAME(sum_run)(const int kind, const REAL *x, const REAL *g, int64_t 
     for (; i + LANES <= n; i += LANES)
         NAME(sum_term)(kind, NAME(load)(x + i), kind == PC_PRODUCTS ? NAME(load)(g + i) : (VEC){0}, mean, first, second);
     if (i < n)
-        NAME(sum_term)(kind, NAME(part_of)(x + i, n - i, kind == PC_SUM ? (VEC){0} : mean),
-                       kind == PC_PRODUCTS ? NAME(part_of)(g + i, n - i, (VEC){0}) : (VEC){0}, mean, first, second);
+        NAME(sum_term)(kind, NAME(tail_of)(x + n, n - i, kind == PC_SUM ? (VEC){0} : mean, i > 0),
+                       kind == PC_PRODUCTS ? NAME(tail_of)(g + n, n - i, (VEC){0}, i > 0) : (VEC){0}, mean, first,
+                       second);
 }
 
 /* n pixels of nv vectors of channels, nv 1 (four pixels at a time) or 4. */
@@ -163,7 +175,11 @@ INLINE void NAME(map_loop)(const int map, const int many, REAL *out, const REAL 
     VEC mean = NAME(splat)(k->mean[r]), scale = NAME(splat)(k->scale[r]), shift = NAME(splat)(k->shift[r]);
     VEC slope = NAME(splat)(k->slope[r]);
     const int64_t turn = LANES % channels;
+    /* the last vector of a run once more, from its end, where nothing that was read is overwritten */
+    const int apart = !many && n >= LANES && out != x && out != g;
     for (int64_t i = 0; i < n; i += LANES) {
+        if (apart)
+            i = pc_min(i, n - LANES);
         if (many) {
             mean = NAME(load)(k->mean + r);
             scale = NAME(load)(k->scale + r);

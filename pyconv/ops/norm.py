@@ -271,7 +271,7 @@ def batch_norm_stats(
     outs = (None, None) if out is None else out
     if not isinstance(outs, (tuple, list)) or len(outs) != 2:
         raise TypeError(f"out must be a pair (mean, var), got {type(out).__name__}")
-    return run(_stats_request(x), tuple(outs), algorithm)  # type: ignore[return-value]
+    return run(_stats_request(x), tuple(outs), algorithm)
 
 
 #: The arguments that batch_norm's gradients stand for, in their order.
