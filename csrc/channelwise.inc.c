@@ -253,8 +253,8 @@ INLINE const REAL *STORED(as_real)(const STORAGE *src, int64_t step, int64_t n, 
 }
 
 /* The sums of `kind` over a block of one channel, the mean that they are about given. */
-static void STORED(sum_block)(const STORED(channelwise) *job, int64_t c, pc_block block, int kind, REAL mean, REAL *copy,
-                              double sums[2]) {
+static __attribute__((noinline)) void STORED(sum_block)(const STORED(channelwise) *job, int64_t c, pc_block block,
+                                                        int kind, REAL mean, REAL *copy, double sums[2]) {
     const pc_channelwise *p = job->p;
     const int of_g = p->what == PC_CHANNEL_SUM;
     const STORAGE *const wide = of_g ? job->g : job->x;
@@ -275,8 +275,9 @@ static void STORED(sum_block)(const STORED(channelwise) *job, int64_t c, pc_bloc
 }
 
 /* The same over a block of up to four vectors of channels; sums[0] and [1] of channel c at 2 c. */
-static void STORED(sum_pixel_block)(const STORED(channelwise) *job, int64_t c, int64_t n_channels, pc_block block, int kind,
-                                    const REAL *mean, REAL *copy, double *sums) {
+static __attribute__((noinline)) void STORED(sum_pixel_block)(const STORED(channelwise) *job, int64_t c,
+                                                              int64_t n_channels, pc_block block, int kind,
+                                                              const REAL *mean, REAL *copy, double *sums) {
     const pc_channelwise *p = job->p;
     const int of_g = p->what == PC_CHANNEL_SUM;
     const STORAGE *const wide = of_g ? job->g : job->x;
@@ -438,13 +439,13 @@ static void STORED(map_task)(void *ctx, int64_t task, int worker) {
     dense = dense && (!needs_x || p->step[0][3] == p->channels) && (!needs_g || p->step[1][3] == p->channels);
     const int64_t runs = p->pixels && !dense ? n : 1, length = !p->pixels ? n : dense ? n * p->channels : p->channels;
     for (int64_t row = first; row < pc_min(all, first + p->apply_rows); row++) {
-        const int64_t c = row % c_in_row;
+        const int64_t c = row % c_in_row, outer = row / c_in_row;
         const STORAGE *x = NULL, *g = NULL;
         if (needs_x)
-            x = job->x + pc_row_offset(p->size, p->step[0], row / c_in_row) + from * p->step[0][3] + c * p->c_step[0];
+            x = job->x + pc_row_offset(p->size, p->step[0], outer) + from * p->step[0][3] + c * p->c_step[0];
         if (needs_g)
-            g = job->g + pc_row_offset(p->size, p->step[1], row / c_in_row) + from * p->step[1][3] + c * p->c_step[1];
-        STORAGE *out = job->out + pc_row_offset(p->size, p->step[2], row / c_in_row) + from * p->step[2][3] +
+            g = job->g + pc_row_offset(p->size, p->step[1], outer) + from * p->step[1][3] + c * p->c_step[1];
+        STORAGE *out = job->out + pc_row_offset(p->size, p->step[2], outer) + from * p->step[2][3] +
                        c * p->c_step[2];
         for (int64_t run = 0; run < runs; run++) {
             const STORAGE *x_run = needs_x ? x + run * p->step[0][3] : NULL;
