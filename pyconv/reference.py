@@ -369,8 +369,8 @@ def nearest_index(problem: ResizeProblem, axis: int) -> Array:
     """Return which input element each output along an axis takes, rounded as torch rounds it for contiguous arrays.
 
     ``nearest``: floor(o * in / out). ``nearest-exact``: floor((o + 1/2) in / out), computed as one number less a half,
-    and the half. A factor given by the caller stands for out / in. The ratio and the sums are float32, of float64 arrays
-    float64; what is rounded down is float32. Never beyond the last element.
+    and the half. A factor given by the caller stands for out / in. The ratio and the sums are float32, of float64
+    arrays float64; what is rounded down is float32. Never beyond the last element.
     """
     size, out = problem.spatial[axis], problem.out_spatial[axis]
     real: Any = np.float64 if problem.dtype == "f64" else np.float32
