@@ -64,6 +64,17 @@ INLINE VEC NAME(part_of)(const REAL *p, int64_t n, VEC rest) {
     return NAME(load)(part);
 }
 
+/* The last n < LANES elements of a run that ends at `end`, in the upper lanes, `rest` in the others; a run that has
+ * another vector before them is read in one piece. */
+INLINE VEC NAME(tail_of)(const REAL *end, int64_t n, VEC rest, int longer) {
+    if (!longer)
+        return NAME(part_of)(end - n, n, rest);
+    MASK lane;
+    for (int l = 0; l < LANES; l++)
+        lane[l] = (INTEGER)l;
+    return NAME(select)(lane >= (INTEGER)(LANES - n), NAME(load)(end - LANES), rest);
+}
+
 /* The term of one vector added to a first and a second sum: x; (x - mean)^2 and x - mean; g and g (x - mean). */
 INLINE void NAME(sum_term)(const int kind, VEC x, VEC g, VEC mean, VEC *first, VEC *second) {
     const VEC d = x - mean;
@@ -91,8 +102,9 @@ INLINE void NAME(sum_run)(const int kind, const REAL *x, const REAL *g, int64_t 
     for (; i + LANES <= n; i += LANES)
         NAME(sum_term)(kind, NAME(load)(x + i), kind == PC_PRODUCTS ? NAME(load)(g + i) : (VEC){0}, mean, first, second);
     if (i < n)
-        NAME(sum_term)(kind, NAME(part_of)(x + i, n - i, kind == PC_SUM ? (VEC){0} : mean),
-                       kind == PC_PRODUCTS ? NAME(part_of)(g + i, n - i, (VEC){0}) : (VEC){0}, mean, first, second);
+        NAME(sum_term)(kind, NAME(tail_of)(x + n, n - i, kind == PC_SUM ? (VEC){0} : mean, i > 0),
+                       kind == PC_PRODUCTS ? NAME(tail_of)(g + n, n - i, (VEC){0}, i > 0) : (VEC){0}, mean, first,
+                       second);
 }
 
 /* n pixels of nv vectors of channels, nv 1 (four pixels at a time) or 4. */
@@ -163,7 +175,11 @@ INLINE void NAME(map_loop)(const int map, const int many, REAL *out, const REAL 
     VEC mean = NAME(splat)(k->mean[r]), scale = NAME(splat)(k->scale[r]), shift = NAME(splat)(k->shift[r]);
     VEC slope = NAME(splat)(k->slope[r]);
     const int64_t turn = LANES % channels;
+    /* the last vector of a run once more, from its end, where nothing that was read is overwritten */
+    const int apart = !many && n >= LANES && out != x && out != g;
     for (int64_t i = 0; i < n; i += LANES) {
+        if (apart)
+            i = pc_min(i, n - LANES);
         if (many) {
             mean = NAME(load)(k->mean + r);
             scale = NAME(load)(k->scale + r);
@@ -237,8 +253,8 @@ INLINE const REAL *STORED(as_real)(const STORAGE *src, int64_t step, int64_t n, 
 }
 
 /* The sums of `kind` over a block of one channel, the mean that they are about given. */
-static void STORED(sum_block)(const STORED(channelwise) *job, int64_t c, pc_block block, int kind, REAL mean, REAL *copy,
-                              double sums[2]) {
+static __attribute__((noinline)) void STORED(sum_block)(const STORED(channelwise) *job, int64_t c, pc_block block,
+                                                        int kind, REAL mean, REAL *copy, double sums[2]) {
     const pc_channelwise *p = job->p;
     const int of_g = p->what == PC_CHANNEL_SUM;
     const STORAGE *const wide = of_g ? job->g : job->x;
@@ -259,8 +275,9 @@ static void STORED(sum_block)(const STORED(channelwise) *job, int64_t c, pc_bloc
 }
 
 /* The same over a block of up to four vectors of channels; sums[0] and [1] of channel c at 2 c. */
-static void STORED(sum_pixel_block)(const STORED(channelwise) *job, int64_t c, int64_t n_channels, pc_block block, int kind,
-                                    const REAL *mean, REAL *copy, double *sums) {
+static __attribute__((noinline)) void STORED(sum_pixel_block)(const STORED(channelwise) *job, int64_t c,
+                                                              int64_t n_channels, pc_block block, int kind,
+                                                              const REAL *mean, REAL *copy, double *sums) {
     const pc_channelwise *p = job->p;
     const int of_g = p->what == PC_CHANNEL_SUM;
     const STORAGE *const wide = of_g ? job->g : job->x;
@@ -422,13 +439,13 @@ static void STORED(map_task)(void *ctx, int64_t task, int worker) {
     dense = dense && (!needs_x || p->step[0][3] == p->channels) && (!needs_g || p->step[1][3] == p->channels);
     const int64_t runs = p->pixels && !dense ? n : 1, length = !p->pixels ? n : dense ? n * p->channels : p->channels;
     for (int64_t row = first; row < pc_min(all, first + p->apply_rows); row++) {
-        const int64_t c = row % c_in_row;
+        const int64_t c = row % c_in_row, outer = row / c_in_row;
         const STORAGE *x = NULL, *g = NULL;
         if (needs_x)
-            x = job->x + pc_row_offset(p->size, p->step[0], row / c_in_row) + from * p->step[0][3] + c * p->c_step[0];
+            x = job->x + pc_row_offset(p->size, p->step[0], outer) + from * p->step[0][3] + c * p->c_step[0];
         if (needs_g)
-            g = job->g + pc_row_offset(p->size, p->step[1], row / c_in_row) + from * p->step[1][3] + c * p->c_step[1];
-        STORAGE *out = job->out + pc_row_offset(p->size, p->step[2], row / c_in_row) + from * p->step[2][3] +
+            g = job->g + pc_row_offset(p->size, p->step[1], outer) + from * p->step[1][3] + c * p->c_step[1];
+        STORAGE *out = job->out + pc_row_offset(p->size, p->step[2], outer) + from * p->step[2][3] +
                        c * p->c_step[2];
         for (int64_t run = 0; run < runs; run++) {
             const STORAGE *x_run = needs_x ? x + run * p->step[0][3] : NULL;

@@ -7,7 +7,7 @@
  * bound by memory, as it should be for a product of a matrix and a vector; of four rows 8 loads for 16. Weights pass once
  * for each PC_DOT_ROWS rows of x, from the cache after the first time. Sums across lanes by halves.
  *
- * flops: 2 m n k; memory: w once. Error: (k / LANES + log2(LANES) + 2) eps. A task is a stretch of outputs, for all rows. */
+ * flops: 2 m n k; memory: w once. Error: (k / LANES + LANES + log2(LANES) + 2) eps. A task is a stretch of outputs, for all rows. */
 #ifndef PC_DOT_CONSTANTS
 #define PC_DOT_CONSTANTS
 enum { PC_DOT_WEIGHTS = 4 };
@@ -26,19 +26,27 @@ INLINE REAL NAME(dot_across)(VEC v) {
 }
 #endif
 
-INLINE VEC STORED(dot_part)(const STORAGE *p, int64_t n) {
-    _Alignas(64) REAL part[2 * LANES] = {0};
-    STORED(read)(part, p, n);
-    for (int64_t i = n; i < LANES; i++)
-        part[i] = 0;
-    return NAME(load)(part);
-}
-
 typedef struct STORED(dot) {
     const pc_dot *p;
     const STORAGE *x, *w, *bias;
     STORAGE *out;
 } STORED(dot);
+
+/* The sums of a tile, LANES parts each, with the products from k on, the bias, and the way out. */
+static __attribute__((noinline)) void STORED(dot_finish)(const STORED(dot) *job, int64_t m, int64_t n, int64_t rows,
+                                                         int64_t columns, int64_t k, const VEC *sums) {
+    const pc_dot *p = job->p;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++) {
+            const STORAGE *x = job->x + (m + i) * p->ld_x, *w = job->w + (n + j) * p->ld_w;
+            REAL sum = NAME(dot_across)(sums[i * PC_DOT_WEIGHTS + j]);
+            for (int64_t l = k; l < p->k; l++)
+                sum += STORED(get)(x + l) * STORED(get)(w + l);
+            if (job->bias)
+                sum += STORED(get)(job->bias + n + j);
+            STORED(put)(job->out + (m + i) * p->ld_out + (n + j) * p->out_step, sum);
+        }
+}
 
 /* `rows` rows of x by `columns` rows of w. */
 INLINE void STORED(dot_tile)(const STORED(dot) *job, int64_t m, int64_t n, const int rows, const int columns) {
@@ -64,23 +72,13 @@ INLINE void STORED(dot_tile)(const STORED(dot) *job, int64_t m, int64_t n, const
                 sums[i][j] += v[i] * weights;
         }
     }
-    if (k < p->k) /* lanes beyond are zero on both sides: nothing is added that was not there */
-#pragma GCC unroll 4
-        for (int j = 0; j < columns; j++) {
-            const VEC weights = STORED(dot_part)(w + j * p->ld_w + k, p->k - k);
-#pragma GCC unroll 4
-            for (int i = 0; i < rows; i++)
-                sums[i][j] += STORED(dot_part)(x + i * p->ld_x + k, p->k - k) * weights;
-        }
+    VEC parts[PC_DOT_ROWS * PC_DOT_WEIGHTS];
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < columns; j++) {
-            REAL sum = NAME(dot_across)(sums[i][j]);
-            if (job->bias)
-                sum += STORED(get)(job->bias + n + j);
-            STORED(put)(job->out + (m + i) * p->ld_out + (n + j) * p->out_step, sum);
-        }
+        for (int j = 0; j < columns; j++)
+            parts[i * PC_DOT_WEIGHTS + j] = sums[i][j];
+    STORED(dot_finish)(job, m, n, rows, columns, k, parts);
 }
 
 static void STORED(dot_task)(void *ctx, int64_t task, int worker) {

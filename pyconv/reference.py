@@ -515,16 +515,20 @@ def local_response_norm_grad(problem: ResponseProblem, grad_output: Array, x: Ar
 
 
 def nearest_index(problem: ResizeProblem, axis: int) -> Array:
-    """Return which input element each output along an axis takes; in float32, as torch computes it.
+    """Return which input element each output along an axis takes, rounded as torch rounds it for contiguous arrays.
 
-    ``nearest``: floor(o * in / out). ``nearest-exact``: floor((o + 1/2) in / out). A factor given by the caller stands
-    for out / in. Never beyond the last element.
+    ``nearest``: floor(o * in / out). ``nearest-exact``: floor((o + 1/2) in / out), computed as one number less a half,
+    and the half. A factor given by the caller stands for out / in. The ratio and the sums are float32, of float64
+    arrays float64; what is rounded down is float32. Never beyond the last element.
     """
     size, out = problem.spatial[axis], problem.out_spatial[axis]
-    ratio = np.float32(size) / np.float32(out) if problem.scales is None else np.float32(1 / problem.scales[axis])
-    offset = np.float32(0.5 if problem.mode == "nearest-exact" else 0)
-    place = np.floor((np.arange(out).astype(np.float32) + offset) * ratio)
-    return np.asarray(np.minimum(place.astype(np.int64), size - 1))
+    real: Any = np.float64 if problem.dtype == "f64" else np.float32
+    ratio = real(size) / real(out) if problem.scales is None else real(1 / problem.scales[axis])
+    if problem.mode == "nearest":
+        place = np.arange(out).astype(real) * ratio
+    else:
+        place = (np.float64(ratio) * (np.arange(out) + 0.5) - 0.5).astype(real) + real(0.5)
+    return np.asarray(np.minimum(np.floor(place.astype(np.float32)).astype(np.int64), size - 1))
 
 
 def nearest(problem: ResizeProblem, x: Array) -> Array:

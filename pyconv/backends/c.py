@@ -28,6 +28,7 @@ __all__ = [
     "WORKERS_IN_LIMIT",
     "address",
     "algorithms",
+    "is_contiguous",
     "isa_in_use",
     "isas",
     "last_kernel",
@@ -135,7 +136,8 @@ def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
     return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
-def _is_contiguous(call: Call, name: str, item: int) -> bool:
+def is_contiguous(call: Call, name: str, item: int) -> bool:
+    """Whether an array of the call is C-contiguous."""
     strides = call.strides(name)
     assert strides is not None
     for size, stride in zip(reversed(call.shape(name)), reversed(strides), strict=True):
@@ -345,8 +347,8 @@ class CConv:
         size = int(p.scratch_bytes) * threads
         kernel, run_kernel, null, from_buffer = self.kernel, lib.pc_conv_run, ffi.NULL, ffi.from_buffer
         item = ITEM_BYTES[call.problem.dtype]
-        point_x = from_buffer if _is_contiguous(call, "x", item) else address
-        point_out = from_buffer if phases is None and _is_contiguous(call, "out", item) else address
+        point_x = from_buffer if is_contiguous(call, "x", item) else address
+        point_out = from_buffer if phases is None and is_contiguous(call, "out", item) else address
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             status = run_kernel(

@@ -16,6 +16,7 @@ from ..cost import Machine
 from ..problem import (
     ACTIVATIONS,
     FLOATS,
+    ITEM_BYTES,
     ConvProblem,
     LinearProblem,
     NormProblem,
@@ -106,8 +107,15 @@ class CLayer:
         return "plain"
 
     def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return weights and bias, contiguous; linear layers alone have any."""
-        return tuple(None if a is None else np.require(a, requirements=["C", "A"]) for a in weights)
+        """Return pointers to weights and bias, contiguous (they keep their arrays alive); linear layers have them."""
+        return tuple(
+            ffi.NULL
+            if a is None
+            else ffi.from_buffer(
+                a if a.flags.c_contiguous and a.flags.aligned else np.require(a, requirements=["C", "A"])
+            )
+            for a in weights
+        )
 
     def _cut(self, call: Call) -> layers.Cut | None:
         if self.family == "elementwise":
@@ -167,16 +175,21 @@ class CLayer:
         size = cut.shared_bytes + cut.scratch_bytes * threads
         order = _order_of(problem, self.family)
         names = [a.name for a in (*problem.inputs, *problem.outputs)]
-        places = [next((names.index(name) for name in slot if name in names), -1) for slot in order]
-        places += [-1] * (9 - len(places))
-        kernel, run_kernel, null, address, scratch = self.kernel, lib.pc_layer_run, ffi.NULL, c.address, c.scratch
+        places = []
+        for slot, wanted in enumerate(order):
+            for name in (name for name in wanted if name in names):
+                contiguous = c.is_contiguous(call, name, ITEM_BYTES[problem.dtype])
+                places.append((slot, names.index(name), ffi.from_buffer if contiguous else c.address))
+        kernel, run_kernel, null, scratch = self.kernel, lib.pc_layer_run, ffi.NULL, c.scratch
         weighted = self.family == "dot"
 
         def run(packed: Packed, *given: Array | None, keep: Any = keep) -> bool:
             arrays = [a for a in given if a is not None]
-            a = [null if place < 0 else address(arrays[place]) for place in places]
+            a = [null] * 9
+            for slot, place, point in places:
+                a[slot] = point(arrays[place])
             if weighted:
-                a[1], a[2] = (null if w is None else address(w) for w in packed)
+                a[1], a[2] = packed
             memory = scratch(size) if size else null
             status = run_kernel(kernel, p, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], memory, threads)
             return bool(status == 0)
