@@ -22,6 +22,7 @@ SHORT = {
     "ncnn": "ncnn",
     "opencv": "cv",
     "scipy": "scipy",
+    "torchvision": "tv",
 }
 #: A table is printed at least this wide, also into a pipe or a file: rows that wrap cannot be compared.
 MIN_WIDTH = 190
