@@ -218,7 +218,11 @@ def _compiled(step: _Step, call: Call) -> Runner:
 
 def _storing(kernel: Any) -> Any:
     """Return a kernel that stores the phases of its results apart."""
-    return kernel if hasattr(kernel, "part_weights") else _Apart(kernel)
+    return kernel if _stores_phases(kernel) else _Apart(kernel)
+
+
+def _stores_phases(kernel: Any) -> bool:
+    return hasattr(kernel, "part_weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +233,11 @@ class _Apart:
 
     @staticmethod
     def _one_image(call: Call) -> Call:
-        conv = replace(call.problem, n=min(1, call.problem.n))
+        """Return the call, which is of one image, with the array as its output."""
         x = call.strides("x")
         assert x is not None
-        (out,) = conv.outputs
-        return Call(conv, (("x", x), ("out", out.fresh_strides)), call.threads, call.max_workspace)
+        (out,) = call.problem.outputs
+        return Call(call.problem, (("x", x), ("out", out.fresh_strides)), call.threads, call.max_workspace)
 
     def workspace(self, call: Call, phases: tuple[PhaseAxis, ...]) -> int | None:
         """Return the kernel's, and the array."""
@@ -274,7 +278,7 @@ class _Apart:
             else:
                 memory = np.empty(conv.out_shape, out.dtype)
             by_phase = memory[0].reshape(*split, *conv.out_spatial)
-            for n in range(call.problem.n):
+            for n in range(out.shape[0]):
                 if not convolve(packed, x[n : n + 1], None, memory):
                     return False
                 target = out[n].reshape(conv.groups, channels, *out.shape[2:])
@@ -314,6 +318,9 @@ _BLOCK_BYTES = 16 << 20
 def _steps_of(algorithm: Transposed, problem: TransposedProblem) -> tuple[_Step, ...]:
     own, others = [], []
     for part in _unfolded(problem).parts:
+        if not part.is_plain and not _stores_phases(algorithm.kernel):
+            # image by image: packed weights may depend on their number
+            part = part._replace(conv=replace(part.conv, n=min(1, part.conv.n)))
         if algorithm.kernel.supports(part.conv):
             own.append(_Step(part, algorithm.kernel))
             continue
