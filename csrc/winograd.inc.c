@@ -454,11 +454,12 @@ typedef struct NAME(winograd_weights) {
     REAL *packed;
 } NAME(winograd_weights);
 
-/* to[j] = sum over r of g[r] * from[r * step + j], j < LANES */
+/* to[j] = sum over r of g[r] * from[r * step + j], j < LANES; from zero, so that every product is fused with the sum of
+ * those before it. */
 INLINE void NAME(winograd_combine)(const double *g, int64_t taps, const double *from, int64_t step, double *to) {
     for (int j = 0; j < LANES; j++)
-        to[j] = g[0] * from[j];
-    for (int64_t r = 1; r < taps; r++)
+        to[j] = 0;
+    for (int64_t r = 0; r < taps; r++)
         for (int j = 0; j < LANES; j++)
             to[j] += g[r] * from[r * step + j];
 }
