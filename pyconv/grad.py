@@ -13,6 +13,7 @@ import numpy as np
 
 from .algorithm import Array
 from .ops import pool
+from .ops.arguments import as_array
 from .ops.call import REQUESTS, Explainable, gradients
 
 __all__ = [
@@ -226,7 +227,7 @@ def _lp_pool(
 ) -> tuple[Array | None]:  # fmt: skip
     """Return the gradient; for an infinite p that of the largest |x|, times the sign of x."""
     requests = pool.lp_gradient(rank, grad_output, x, norm_type, kernel_size, stride, ceil_mode)
-    signs = np.sign(pool.as_array("x", x)) if pool.norm_of(norm_type) == np.inf else None
+    signs = np.sign(as_array("x", x)) if pool.norm_of(norm_type) == np.inf else None
     result = gradients(f"grad.lp_pool{rank}d", requests, output_mask, out, algorithm)
     if signs is not None and result[0] is not None:
         # (the sign of a NaN is NaN, and so is the norm that it gives)
