@@ -134,41 +134,34 @@ INLINE VEC NAME(pool_identity)(const int total) {
 /* The sum, or the larger one, a NaN before any number. */
 INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
 #if !PC_INTEGERS
-    if (total)
-        return a + b;
-    /* lane by lane it becomes the processor's maximum, which is b where one of the two is NaN, and a blend */
-    VEC larger = a, r = a; /* all lanes are written below, which gcc 12 does not always see */
-    for (int l = 0; l < LANES; l++)
-        larger[l] = a[l] > b[l] ? a[l] : b[l];
-    for (int l = 0; l < LANES; l++)
-        r[l] = a[l] != a[l] ? a[l] : larger[l];
-    return r;
+    return total ? a + b : NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
 #else
     (void)total;
     return NAME(select)((MASK)(a >= b), a, b);
 #endif
 }
 
-/* The same, of vectors that were shuffled, or that a loop carries round: taken apart lane by lane gcc leaves these as so
- * many scalars. */
-INLINE VEC NAME(pool_join_whole)(VEC a, VEC b, const int total) {
+/* The same for a few taps one after the other: lane by lane gcc makes a maximum of the processor's own, which is b where
+ * one of the two is NaN, and a blend. Elsewhere, above all in loops that carry vectors round, it leaves the lanes scalars. */
+INLINE VEC NAME(pool_join_taps)(VEC a, VEC b, const int total) {
 #if !PC_INTEGERS
-    if (!total)
-        return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
+    if (!total) {
+        VEC larger = a, r = a; /* all lanes are written below, which gcc 12 does not always see */
+        for (int l = 0; l < LANES; l++)
+            larger[l] = a[l] > b[l] ? a[l] : b[l];
+        for (int l = 0; l < LANES; l++)
+            r[l] = a[l] != a[l] ? a[l] : larger[l];
+        return r;
+    }
 #endif
     return NAME(pool_join)(a, b, total);
-}
-
-/* The first where a loop is known to be unrolled, else the second. */
-INLINE VEC NAME(pool_join_of)(VEC a, VEC b, const int total, const int unrolled) {
-    return unrolled ? NAME(pool_join)(a, b, total) : NAME(pool_join_whole)(a, b, total);
 }
 
 /* All lanes of v joined; lane 0 with lane LANES / 2 and so on. */
 INLINE REAL NAME(pool_across)(VEC v, const int total) {
 #pragma GCC unroll 8
     for (int half = LANES / 2; half > 0; half /= 2)
-        v = NAME(pool_join_whole)(v, NAME(shifted)(v, v, half), total);
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, half), total);
     return v[0];
 }
 
@@ -186,7 +179,8 @@ INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t s
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = NAME(load)(v + i);
         for (int64_t a = 1; a < k; a++)
-            sum = NAME(pool_join_of)(sum, NAME(load)(v + i + a * step), total, __builtin_constant_p(k));
+            sum = __builtin_constant_p(k) && k > 2 ? NAME(pool_join_taps)(sum, NAME(load)(v + i + a * step), total)
+                                                   : NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
         else
@@ -203,9 +197,9 @@ INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t 
         for (int64_t a = 1; a < k; a++) {
             const REAL *tap = at + a * step;
             if (step == 1 && a % 2 == 1) /* both halves of the vectors before */
-                sum = NAME(pool_join_whole)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
+                sum = NAME(pool_join)(sum, NAME(every_second)(NAME(load)(tap - 1), NAME(load)(tap - 1 + LANES), 1), total);
             else
-                sum = NAME(pool_join_whole)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
+                sum = NAME(pool_join)(sum, NAME(every_second)(NAME(load)(tap), NAME(load)(tap + LANES), 0), total);
         }
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
@@ -310,9 +304,9 @@ INLINE REAL NAME(pool_run)(const REAL *v, int64_t n, const int total) {
     int64_t i = 0;
     VEC sum = NAME(pool_identity)(total);
     for (; i + LANES <= n; i += LANES)
-        sum = NAME(pool_join_whole)(sum, NAME(load)(v + i), total);
+        sum = NAME(pool_join)(sum, NAME(load)(v + i), total);
     if (i < n)
-        sum = NAME(pool_join_whole)(sum, NAME(pool_first)(NAME(load)(v + i), n - i, NAME(pool_identity)(total)), total);
+        sum = NAME(pool_join)(sum, NAME(pool_first)(NAME(load)(v + i), n - i, NAME(pool_identity)(total)), total);
     return NAME(pool_across)(sum, total);
 }
 
@@ -360,7 +354,7 @@ INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, in
         for (int64_t c = 0; c < inner; c += LANES) {
             VEC sum = NAME(load)(at + c);
             for (int64_t a = 1; a < taps; a++)
-                sum = NAME(pool_join_whole)(sum, NAME(load)(at + c + a * step), total);
+                sum = NAME(pool_join)(sum, NAME(load)(at + c + a * step), total);
             if (c + LANES <= inner)
                 NAME(store)(y + c, sum);
             else
@@ -475,8 +469,8 @@ INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows
             b = NAME(pool_join)(NAME(load)(v + i + LANES), b, total);
         }
         for (int64_t r = 1; r < n_rows; r++) {
-            a = NAME(pool_join_of)(a, RAISED(STORED(load)(row[r] + i)), total, __builtin_constant_p(n_rows));
-            b = NAME(pool_join_of)(b, RAISED(STORED(load)(row[r] + i + LANES)), total, __builtin_constant_p(n_rows));
+            a = NAME(pool_join)(a, RAISED(STORED(load)(row[r] + i)), total);
+            b = NAME(pool_join)(b, RAISED(STORED(load)(row[r] + i + LANES)), total);
         }
         NAME(store)(v + i, a);
         NAME(store)(v + i + LANES, b);
@@ -491,7 +485,7 @@ INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows
             else
                 STORED(read)((REAL *)&x, row[r] + i, left);
             x = RAISED(x);
-            sum = r == 0 && fresh ? x : NAME(pool_join_whole)(sum, x, total);
+            sum = r == 0 && fresh ? x : NAME(pool_join)(sum, x, total);
         }
         NAME(store)(v + i, left < LANES ? NAME(pool_first)(sum, left, NAME(pool_identity)(total)) : sum);
     }
@@ -685,7 +679,7 @@ INLINE void STORED(pool_squares)(const pc_pool *p, const STORAGE *x, pc_pool_box
             const STORAGE *const a = upper + 2 * at, *const b = lower + 2 * at;
             const VEC left = NAME(pool_join)(STORED(load)(a), STORED(load)(b), total);
             const VEC right = NAME(pool_join)(STORED(load)(a + LANES), STORED(load)(b + LANES), total);
-            NAME(store)(to + at, NAME(pool_join_whole)(NAME(every_second)(left, right, 0),
+            NAME(store)(to + at, NAME(pool_join)(NAME(every_second)(left, right, 0),
                                                        NAME(every_second)(left, right, 1), total));
         }
 #if !PC_INTEGERS
@@ -708,8 +702,8 @@ INLINE REAL STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, c
     VEC a = identity, b = identity;
     int64_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        a = NAME(pool_join_whole)(a, STORED(load)(x + i), total);
-        b = NAME(pool_join_whole)(b, STORED(load)(x + i + LANES), total);
+        a = NAME(pool_join)(a, STORED(load)(x + i), total);
+        b = NAME(pool_join)(b, STORED(load)(x + i + LANES), total);
     }
     for (; i < n; i += LANES) {
         const int64_t left = n - i;
@@ -718,9 +712,9 @@ INLINE REAL STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, c
             last = STORED(load)(x + i);
         else
             STORED(read)((REAL *)&last, x + i, left);
-        a = NAME(pool_join_whole)(a, left >= LANES ? last : NAME(pool_first)(last, left, identity), total);
+        a = NAME(pool_join)(a, left >= LANES ? last : NAME(pool_first)(last, left, identity), total);
     }
-    return NAME(pool_across)(NAME(pool_join_whole)(a, b, total), total);
+    return NAME(pool_across)(NAME(pool_join)(a, b, total), total);
 }
 
 /* Rows of which each is one window, a vector of them at a time; v holds that. */

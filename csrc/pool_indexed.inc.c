@@ -275,8 +275,9 @@ static void STORED(pool_check_task)(void *ctx, int64_t task, int worker) {
         for (int64_t h = 0; h < p->h.out; h++) {
             const int64_t *row = job->arrays->indices + s.image * p->ld_idx.n + s.c * p->ld_idx.c + d * p->ld_idx.d +
                                  h * p->ld_idx.h + s.j0;
-            for (int64_t o = 0; o < p->w.out; o++)
-                for (int64_t j = 0; j < s.n; j++)
+            const int64_t runs = s.n == p->inner ? 1 : p->w.out, n = s.n == p->inner ? p->w.out * s.n : s.n;
+            for (int64_t o = 0; o < runs; o++)
+                for (int64_t j = 0; j < n; j++)
                     bad |= (uint64_t)row[o * p->inner + j] >= plane;
         }
     if (bad)
@@ -336,6 +337,11 @@ static void STORED(pool_scatter_task)(void *ctx, int64_t task, int worker) {
 #endif
                 row = job->arrays->indices + s.image * p->ld_idx.n + s.c * p->ld_idx.c + d * p->ld_idx.d +
                       h * p->ld_idx.h + s.j0;
+            if (add && inner == 1) { /* the usual gradient, without a question an element */
+                for (int64_t o = 0; o < p->w.out; o++)
+                    sums[row[o]] += STORED(get)(small + o);
+                continue;
+            }
             for (int64_t o = 0; o < p->w.out; o++, row += inner)
                 for (int64_t j = 0; j < s.n; j++) {
                     STORAGE *const element = small + o * inner + j;

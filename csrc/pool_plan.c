@@ -134,8 +134,10 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
         const int64_t plane = pc_round_up(plane_rows * pitch + p->w.k * p->w.dilation, lanes) + slack;
         const int64_t widest = pc_max(p->h.k, p->w.k), levels = widest > DIRECT_TAPS ? levels_of(widest) : 0;
         const int64_t plane_elems = (2 + levels) * plane + (p->w.stride == 2 ? out_row : 0);
+        /* (of stride 2, which throws away three windows of four, only where a row is hardly a vector) */
+        const int64_t most = p->w.stride == 2 || p->h.stride == 2 ? 2 * lanes : SHORT_ROW * lanes;
         if (!p->adaptive && !p->signs && !p->squares && !p->lines && p->inner == 1 && p->d.k == 1 && p->h.stride <= 2 &&
-            p->w.stride <= 2 && p->h.out > 1 && p->w.in < SHORT_ROW * lanes && plane * real <= PLANE_BYTES &&
+            p->w.stride <= 2 && p->h.out > 1 && p->w.in < most && plane * real <= PLANE_BYTES &&
             plane_elems * real <= max_scratch_bytes) {
             p->plane_pitch = pitch;
             p->herk = 0;

@@ -193,8 +193,8 @@ def describe(call: Call) -> Described:
         for step in strides.values():
             step["h"] = step["c"] if c > 1 else step["n"]
         n = c = 1
-    more |= axes
-    return Described(n, c, inner, adaptive=adaptive, strides=strides, ends=ends, **more)
+    d, h, w = (axes[name] for name in "dhw")
+    return Described(n, c, inner, d, h, w, adaptive, strides, ends, **more)
 
 
 def _power_of(norm: float) -> float:
