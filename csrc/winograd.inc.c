@@ -454,14 +454,28 @@ typedef struct NAME(winograd_weights) {
     REAL *packed;
 } NAME(winograd_weights);
 
-/* to[j] = sum over r of g[r] * from[r * step + j], j < LANES; from zero, so that every product is fused with the sum of
- * those before it. */
+/* to[j] = sum over r of g[r] * from[r * step + j], j < LANES */
+INLINE void NAME(winograd_combine_taps)(const int taps, const double *g, const double *from, int64_t step, double *to) {
+    for (int j = 0; j < LANES; j++) {
+        double sum = 0;
+#pragma GCC unroll 8
+        for (int r = 0; r < taps; r++)
+            sum += g[r] * from[r * step + j];
+        to[j] = sum;
+    }
+}
+
 INLINE void NAME(winograd_combine)(const double *g, int64_t taps, const double *from, int64_t step, double *to) {
-    for (int j = 0; j < LANES; j++)
-        to[j] = 0;
-    for (int64_t r = 0; r < taps; r++)
-        for (int j = 0; j < LANES; j++)
-            to[j] += g[r] * from[r * step + j];
+    if (taps == 3)
+        NAME(winograd_combine_taps)(3, g, from, step, to);
+    else if (taps == 2)
+        NAME(winograd_combine_taps)(2, g, from, step, to);
+    else if (taps == 5)
+        NAME(winograd_combine_taps)(5, g, from, step, to);
+    else if (taps == 7)
+        NAME(winograd_combine_taps)(7, g, from, step, to);
+    else
+        NAME(winograd_combine_taps)(1, g, from, step, to);
 }
 
 /* u of LANES output channels of one group. */

@@ -22,7 +22,7 @@ from pyconv.problem import DTYPES
 
 NUMPY = {word: np.dtype(name) for name, word in DTYPES.items()}
 pyconv.algorithms()
-POOLS = {id: registry.find(id) for id in pyconv.algorithms() if "pool" in id.split(".")[0]}
+POOLS = {id: registry.find(id) for id in pyconv.algorithms() if "pool" in id.split(".")[0] and "roi" not in id}
 #: operation, problem
 PROBLEMS = (
     # both strides, ragged rows, whole vectors, borders, windows that hang over
