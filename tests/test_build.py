@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+#: One process builds what all of these look at.
+pytestmark = pytest.mark.xdist_group("build")
 SOURCES = ("csrc", "kernels", "pyconv", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 
 
