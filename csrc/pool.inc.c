@@ -142,7 +142,7 @@ INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
 }
 
 /* The same for a few taps one after the other: lane by lane gcc makes a maximum of the processor's own, which is b where
- * one of the two is NaN, and a blend. Elsewhere, above all in loops that carry vectors round, it leaves the lanes scalars. */
+ * one of the two is NaN, and a blend. Elsewhere, above all in loops that carry vectors round, it leaves scalars. */
 INLINE VEC NAME(pool_join_taps)(VEC a, VEC b, const int total) {
 #if !PC_INTEGERS
     if (!total) {
@@ -209,7 +209,7 @@ INLINE void NAME(pool_pairs)(const REAL *v, int64_t n, const int64_t k, int64_t 
 }
 
 /* Windows of k columns by doubling, n of them, into y; level[] of `pitch` elements each holds those of 2, 4, 8 ... */
-INLINE void NAME(pool_doubled_of)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+INLINE void NAME(pool_doubled)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
                                   const int total) {
     const REAL *from = v;
     int64_t width = 1, taken = 0;
@@ -259,32 +259,8 @@ INLINE void NAME(pool_doubled_of)(const REAL *v, int64_t n, int64_t k, int64_t s
     }
 }
 
-static __attribute__((noinline)) void NAME(pool_doubled_max)(const REAL *v, int64_t n, int64_t k, int64_t step,
-                                                             REAL *level, int64_t pitch, REAL *y) {
-    NAME(pool_doubled_of)(v, n, k, step, level, pitch, y, 0);
-}
-
-#if !PC_INTEGERS
-static __attribute__((noinline)) void NAME(pool_doubled_sum)(const REAL *v, int64_t n, int64_t k, int64_t step,
-                                                             REAL *level, int64_t pitch, REAL *y) {
-    NAME(pool_doubled_of)(v, n, k, step, level, pitch, y, 1);
-}
-#endif
-
-INLINE void NAME(pool_doubled)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
-                               const int total) {
-#if !PC_INTEGERS
-    if (total) {
-        NAME(pool_doubled_sum)(v, n, k, step, level, pitch, y);
-        return;
-    }
-#endif
-    (void)total;
-    NAME(pool_doubled_max)(v, n, k, step, level, pitch, y);
-}
-
-/* Every window of k columns, n of them. */
-INLINE void NAME(pool_dense)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+/* Every window of k columns, n of them; one copy for maxima, one for sums, as of pool_columns: both are large. */
+INLINE void NAME(pool_dense_of)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
                              int64_t room, const int total) {
     switch (k) {
     case 1: NAME(copy)(y, v, n); return;
@@ -297,6 +273,30 @@ INLINE void NAME(pool_dense)(const REAL *v, int64_t n, int64_t k, int64_t step, 
         NAME(pool_doubled)(v, n, k, step, level, pitch, y, total);
     else
         NAME(pool_taps)(v, n, k, step, y, room, total);
+}
+
+static __attribute__((noinline)) void NAME(pool_dense_max)(const REAL *v, int64_t n, int64_t k, int64_t step,
+                                                           REAL *level, int64_t pitch, REAL *y, int64_t room) {
+    NAME(pool_dense_of)(v, n, k, step, level, pitch, y, room, 0);
+}
+
+#if !PC_INTEGERS
+static __attribute__((noinline)) void NAME(pool_dense_sum)(const REAL *v, int64_t n, int64_t k, int64_t step,
+                                                           REAL *level, int64_t pitch, REAL *y, int64_t room) {
+    NAME(pool_dense_of)(v, n, k, step, level, pitch, y, room, 1);
+}
+#endif
+
+INLINE void NAME(pool_dense)(const REAL *v, int64_t n, int64_t k, int64_t step, REAL *level, int64_t pitch, REAL *y,
+                             int64_t room, const int total) {
+#if !PC_INTEGERS
+    if (total) {
+        NAME(pool_dense_sum)(v, n, k, step, level, pitch, y, room);
+        return;
+    }
+#endif
+    (void)total;
+    NAME(pool_dense_max)(v, n, k, step, level, pitch, y, room);
 }
 
 /* One window of n neighbouring elements. */
@@ -312,7 +312,7 @@ INLINE REAL NAME(pool_run)(const REAL *v, int64_t n, const int total) {
 
 /* y[o][c] = join over the columns of output w0 + o of v[column][c], o < n; v begins with column `from`. LANES elements
  * beyond v's end may be read, `room` behind y's written. */
-INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, REAL *level,
+INLINE void NAME(pool_columns_of)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, REAL *level,
                                REAL *y, int64_t room, const int total) {
     const int64_t k = p->w.k, stride = p->w.stride, step = p->w.dilation * p->inner, inner = p->inner;
     if (!p->adaptive && stride == 1) {
@@ -361,6 +361,30 @@ INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, in
                 NAME(copy_part)(y + c, (const REAL *)&sum, inner - c);
         }
     }
+}
+
+static __attribute__((noinline)) void NAME(pool_columns_max)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0,
+                                                             int64_t n, REAL *level, REAL *y, int64_t room) {
+    NAME(pool_columns_of)(p, v, from, w0, n, level, y, room, 0);
+}
+
+#if !PC_INTEGERS
+static __attribute__((noinline)) void NAME(pool_columns_sum)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0,
+                                                             int64_t n, REAL *level, REAL *y, int64_t room) {
+    NAME(pool_columns_of)(p, v, from, w0, n, level, y, room, 1);
+}
+#endif
+
+INLINE void NAME(pool_columns)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n, REAL *level,
+                               REAL *y, int64_t room, const int total) {
+#if !PC_INTEGERS
+    if (total) {
+        NAME(pool_columns_sum)(p, v, from, w0, n, level, y, room);
+        return;
+    }
+#endif
+    (void)total;
+    NAME(pool_columns_max)(p, v, from, w0, n, level, y, room);
 }
 
 /* to[i] = join(a[i], b[i]) for i < n, and up to LANES - 1 elements more; a or b may be `to`. */

@@ -139,7 +139,8 @@ static void STORED(pool_indices)(const pc_pool *p, const INTEGER *y_at, pc_pool_
     if (inner == 1 && !p->adaptive) {
         const int64_t begin = w0 * p->w.stride - p->w.pad, last = p->w.in - 1;
         for (int64_t o = 0; o < n; o++) {
-            const int64_t first = begin + o * p->w.stride, at = y_at[o], inside = first < 0 ? 0 : first > last ? last : first;
+            const int64_t first = begin + o * p->w.stride, at = y_at[o];
+            const int64_t inside = first < 0 ? 0 : first > last ? last : first;
             indices[o] = plane + (at >= PC_NO_INDEX ? inside : first + at);
         }
         return;

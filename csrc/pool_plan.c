@@ -120,8 +120,8 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
         p->batch = p->signs ? 1 : pc_max(1, pc_min(8, ROW_BYTES / 2 / (real * row)));
         elems = p->batch * p->v_elems + (1 + p->signs) * p->y_elems + p->n_levels * p->level_elems;
         const int64_t block = (p->h.k + 1) * row;
-        if (!p->adaptive && !p->signs && p->h.k >= HERK_TAPS && p->h.dilation == 1 && p->d.k == 1 && p->h.stride * 3 <= p->h.k &&
-            block * real <= BLOCK_BYTES && (elems + block) * real <= max_scratch_bytes) {
+        if (!p->adaptive && !p->signs && p->h.k >= HERK_TAPS && p->h.dilation == 1 && p->d.k == 1 &&
+            p->h.stride * 3 <= p->h.k && block * real <= BLOCK_BYTES && (elems + block) * real <= max_scratch_bytes) {
             p->herk = 1;
             p->herk_elems = row;
             elems += block;

@@ -29,6 +29,7 @@ from .simd import (
     across,
     advance,
     constant,
+    divide,
     join,
     joined,
     joined_pairs,
@@ -345,14 +346,17 @@ def _columns(p: Any, v: Any, begin: int, w0: int, n: int, level: Any, y: Any, ro
 @word
 def _divide(y: Any, n: int, divisor: float) -> None:
     """y[0..n) /= divisor; by a power of two times its inverse, which is as exact."""
-    some = constant(y[0], divisor)
-    if n > 0 and math.frexp(divisor)[0] in (0.5, -0.5):
-        some = constant(y[0], 1 / divisor)
-        for i in range(n):
-            y[i] *= some
-    else:
-        for i in range(n):
-            y[i] /= some
+    some = splat_tile(y, 1, 1, constant(y[0], divisor))
+    step, inverse = lanes(y), math.frexp(divisor)[0] in (0.5, -0.5)
+    if inverse:
+        some = splat_tile(y, 1, 1, constant(y[0], 1 / divisor))
+    i = 0
+    while i + step <= n:
+        store(y, i, multiply(load(y, i), some) if inverse else divide(load(y, i), some))
+        i += step
+    if i < n:
+        rest = load_part(y, i, n - i)
+        store_part(y, i, multiply(rest, some) if inverse else divide(rest, some), n - i)
 
 
 @word
@@ -394,11 +398,12 @@ def _finish(p: Any, y: Any, w0: int, n: int, d: Taps, h: Taps) -> None:
         lo = min(n, max(0, p.whole_from - w0))
         hi = min(n, max(lo, p.whole_to - w0))
         _divide(advance(y, lo * p.inner), (hi - lo) * p.inner, rows * p.w.k)
-    for o in range(n):
-        if o < lo or o >= hi:
-            t = taps_of(p.w, p.after.w, p.adaptive, w0 + o)
-            count = rows * (t.all if p.include_pad else t.n)
-            _divide(advance(y, o * p.inner), p.inner, count if count != 0 else 1.0)
+    for o in range(lo + n - hi):
+        if o >= lo:
+            o += hi - lo
+        t = taps_of(p.w, p.after.w, p.adaptive, w0 + o)
+        count = rows * (t.all if p.include_pad else t.n)
+        _divide(advance(y, o * p.inner), p.inner, count if count != 0 else 1.0)
 
 
 @word
@@ -591,6 +596,10 @@ def _spread_sums(p: Any, g: Any, d: Columns, h: Columns, v: Any, y: Any) -> None
     o = 0
     while o < p.w.out:  # runs of columns that divide by one number
         columns, begin = _count(p, p.w, p.after.w, o), o
+        if p.divisor != 0:
+            o = p.w.out
+        elif o >= p.whole_from and not p.adaptive:
+            o = max(o, min(p.whole_to, p.w.out))
         while o < p.w.out and _count(p, p.w, p.after.w, o) == columns:
             o += 1
         _divide(advance(v, begin * p.inner), (o - begin) * p.inner, rows * columns)
@@ -691,9 +700,14 @@ def pool_spread(params: Any, first: int, last: int, g: int, forward: int, out: i
         if p.norm != 0:
             any_negative = _slope_rows(p, source, given, d, h, v, level, y, q, other_at)
         clear_over(apart, p.apart_elems)
+        before = Columns(-1, 0)
         for h_in in range(h0, h1):
             rows, to = _covering(p.h, p.adaptive, h_in), advance(target, h_in * p.ld_x.h)
             if p.norm == 0:
+                if rows.first == before.first and rows.n == before.n:  # the same windows as the row before
+                    copy(to, advance(to, -p.ld_x.h), p.w.size * p.inner)
+                    continue
+                before = rows
                 _spread_sums(p, given, d, rows, v, y)
                 _spread_columns(p, v, apart, level, to)
                 continue

@@ -43,6 +43,7 @@ __all__ = [
     "better_at",
     "call",
     "constant",
+    "divide",
     "evens",
     "exp_series",
     "fourier",
@@ -936,6 +937,16 @@ def multiply(typing: Any, v: Any, other: Any) -> Any:
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         return cgutils.pack_array(b, [b.fmul(*(b.extract_value(a, 0) for a in arguments))])
+
+    return v(v, v), generate
+
+
+@intrinsic
+def divide(typing: Any, v: Any, other: Any) -> Any:
+    """Return the quotient of two vectors."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [b.fdiv(*(b.extract_value(a, 0) for a in arguments))])
 
     return v(v, v), generate
 
