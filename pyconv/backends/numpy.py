@@ -39,8 +39,8 @@ EPSILON = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceConv:
-    """float64 accumulation in NumPy, rounded once at the end."""
+class _Reference:
+    """What all definitions answer alike."""
 
     op: str
     dtype: str
@@ -53,9 +53,30 @@ class ReferenceConv:
         """Return op.family.dtype@backend."""
         return f"{self.op}.reference.{self.dtype}@numpy"
 
-    def supports(self, problem: ConvProblem | TransposedProblem) -> Support:
+    def supports(self, problem: Any) -> Support:
         """Return yes: it does everything."""
         return Support()
+
+    def accuracy(self, problem: Any) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: Any) -> int:
+        """Return 0."""
+        return 0
+
+    def packing(self, problem: Any) -> str:
+        """Return the name of the order that weights come in, where there are any."""
+        return "plain"
+
+    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
+        """Return nothing, as for an operation without weights."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceConv(_Reference):
+    """float64 accumulation in NumPy, rounded once at the end."""
 
     def workspace(self, call: Call) -> int | None:
         """Return the block of float64 values that it works on."""
@@ -65,25 +86,15 @@ class ReferenceConv:
         """Return a gigaflop a second and a NumPy call for each tap."""
         return problem.flops / 1e9 + 40e-6 * problem.n * problem.groups * int(np.prod(problem.kernel)) + 50e-6
 
-    def accuracy(self, problem: ConvProblem | TransposedProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: ConvProblem | TransposedProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: ConvProblem | TransposedProblem) -> float:
         """Return one rounding to the output type, and the float64 sum's."""
         border = 1 if problem.padding_mode == "zeros" else math.prod(1 + sum(pads) for pads in problem.padding)
         return EPSILON[self.dtype] + (problem.reduction * border + 4) * EPSILON["f64"]
 
-    def packing(self, problem: ConvProblem | TransposedProblem) -> str:
-        """Return the name of the order that weights come in."""
-        return "plain"
-
-    def prepare(self, problem: ConvProblem | TransposedProblem, w: Array, bias: Array | None = None) -> Packed:
-        """Return a copy."""
+    def prepare(self, problem: ConvProblem | TransposedProblem, *weights: Array | None) -> Packed:
+        """Return copies of w and, where there is one, bias."""
+        w, bias = (*weights, None)[:2]
+        assert w is not None
         return w.copy(), None if bias is None else bias.copy()
 
     def compile(self, call: Call) -> Runner:
@@ -119,23 +130,8 @@ class ReferenceTransposed(ReferenceConv):
 
 
 @dataclass(frozen=True, slots=True)
-class ReferencePool:
+class ReferencePool(_Reference):
     """Pooling and un-pooling by their definitions, window by window."""
-
-    op: str
-    dtype: str
-    family: str = "reference"
-    backend: str = "numpy"
-    preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@backend."""
-        return f"{self.op}.reference.{self.dtype}@numpy"
-
-    def supports(self, problem: PoolProblem | UnpoolProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
 
     def workspace(self, call: Call) -> int | None:
         """Return the results in float64."""
@@ -145,28 +141,12 @@ class ReferencePool:
         """Return some microseconds a window."""
         return problem.flops / 1e9 + 20e-6 * float(np.prod(problem.out_shape, dtype=object)) + 50e-6
 
-    def accuracy(self, problem: PoolProblem | UnpoolProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: PoolProblem | UnpoolProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: PoolProblem | UnpoolProblem) -> float:
         """Return one rounding to the output type, and the float64 sum's."""
         if isinstance(problem, UnpoolProblem) or (problem.kind == "max" and not problem.gradient):
             return 0.0
         more = 0.0 if problem.kind != "lp" else 3 * problem.norm + (problem.window if problem.gradient else 0)
         return EPSILON[self.dtype] + (problem.overlap + more + 4) * EPSILON["f64"]
-
-    def packing(self, problem: PoolProblem | UnpoolProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: PoolProblem | UnpoolProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def compile(self, call: Call) -> Runner:
         """Return the definition."""
@@ -201,23 +181,8 @@ class ReferencePool:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceConvGradient:
+class ReferenceConvGradient(_Reference):
     """The gradients of weights and bias by their definitions."""
-
-    op: str
-    dtype: str
-    family: str = "reference"
-    backend: str = "numpy"
-    preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@backend."""
-        return f"{self.op}.reference.{self.dtype}@numpy"
-
-    def supports(self, problem: ConvWeightProblem | ConvBiasProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
 
     def workspace(self, call: Call) -> int | None:
         """Return the block of float64 values that it works on, and the result."""
@@ -230,25 +195,9 @@ class ReferenceConvGradient:
             calls = problem.conv.n * problem.conv.groups * math.prod(problem.conv.kernel)
         return problem.flops / 1e9 + 40e-6 * calls + 50e-6
 
-    def accuracy(self, problem: ConvWeightProblem | ConvBiasProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: ConvWeightProblem | ConvBiasProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: ConvWeightProblem | ConvBiasProblem) -> float:
         """Return one rounding to the output type, and the float64 sum's."""
         return EPSILON[self.dtype] + (problem.reduction + 4) * EPSILON["f64"]
-
-    def packing(self, problem: ConvWeightProblem | ConvBiasProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: ConvWeightProblem | ConvBiasProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def compile(self, call: Call) -> Runner:
         """Return the definition."""
@@ -267,23 +216,8 @@ class ReferenceConvGradient:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceLayer:
+class ReferenceLayer(_Reference):
     """Activations, linear layers, normalisations and resizing by their definitions, in float64."""
-
-    op: str
-    dtype: str
-    family: str = "reference"
-    backend: str = "numpy"
-    preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@backend."""
-        return f"{self.op}.reference.{self.dtype}@numpy"
-
-    def supports(self, problem: Any) -> Support:
-        """Return yes: it does everything."""
-        return Support()
 
     def workspace(self, call: Call) -> int | None:
         """Return the results in float64."""
@@ -293,23 +227,11 @@ class ReferenceLayer:
         """Return a pass of NumPy for each of some steps."""
         return float(problem.bytes) / 1e8 + float(problem.flops) / 1e9 + 50e-6
 
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: Any) -> float:
         """Return one rounding to the output type, and the float64 arithmetic's."""
         if isinstance(problem, ResizeProblem) and not problem.gradient:
             return 0.0
         return EPSILON[self.dtype] + (layers.terms(problem) + 16) * EPSILON["f64"]
-
-    def packing(self, problem: Any) -> str:
-        """Return the name of the order that weights come in."""
-        return "plain"
 
     def prepare(self, problem: Any, *weights: Array | None) -> Packed:
         """Return copies."""
@@ -364,23 +286,8 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceRoi:
+class ReferenceRoi(_Reference):
     """Boxes on maps by their definitions, bin by bin; and non-maximum suppression."""
-
-    op: str
-    dtype: str
-    family: str = "reference"
-    backend: str = "numpy"
-    preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@backend."""
-        return f"{self.op}.reference.{self.dtype}@numpy"
-
-    def supports(self, problem: RoiProblem | NmsProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
 
     def workspace(self, call: Call) -> int | None:
         """Return the result in float64."""
@@ -390,14 +297,6 @@ class ReferenceRoi:
         """Return some microseconds a sample."""
         return problem.flops / 1e9 + 50e-6
 
-    def accuracy(self, problem: RoiProblem | NmsProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: RoiProblem | NmsProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: RoiProblem | NmsProblem) -> float:
         """Return one rounding to the output type, and the float64 sum's."""
         if isinstance(problem, NmsProblem) or (problem.kind == "roi_pool" and not problem.gradient):
@@ -406,14 +305,6 @@ class ReferenceRoi:
             problem.boxes * int(np.prod(problem.out_spatial)) if problem.gradient else 0
         )
         return EPSILON[self.dtype] + (terms + 4) * EPSILON["f64"]
-
-    def packing(self, problem: RoiProblem | NmsProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: RoiProblem | NmsProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def compile(self, call: Call) -> Runner:
         """Return the definition."""
