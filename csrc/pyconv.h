@@ -54,7 +54,7 @@ typedef struct pc_fft_tile {
 } pc_fft_tile;
 
 /* Where a transposed convolution's results go: it is a convolution of stride 1 that has `count` output channels, its
- * phases, for each channel of the output array (pyconv/problem.py, TransposedProblem). Phase (a_d, a_h, a_w) of result u
+ * phases, for each channel of the output array (pyconv/problem/transposed.py). Phase (a_d, a_h, a_w) of result u
  * is element first + stride u + step a of the array along each axis, where there is one. Phases of a channel are
  * neighbours among the c_out channels of a group, a_w fastest; with channels_inner, channels of a phase are. */
 typedef struct pc_phase_axis {
