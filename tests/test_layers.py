@@ -16,8 +16,8 @@ import pytest
 
 import pyconv
 
-#: Modules of pyconv that each module may import (docs/architecture.md), or all of a package that is a name here; anything
-#: else of pyconv is a breach.
+#: Modules of pyconv that each module may import (docs/architecture.md), or all of a package that is a name here;
+#: anything else of pyconv is a breach.
 MAY_IMPORT = {
     "errors": set(),
     "options": set(),
