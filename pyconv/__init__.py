@@ -62,6 +62,7 @@ from .problem import (
     UnpoolProblem,
 )
 from .registry import algorithms
+from .tune import tune
 
 __version__ = "0.1.0"
 
@@ -135,6 +136,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "tanh",
+    "tune",
     "zero_unpool1d",
     "zero_unpool2d",
     "zero_unpool3d",

@@ -1,13 +1,17 @@
-"""The command ``pyconv``: demo, explain, algorithms, info, bench."""
+"""The command ``pyconv``: demo, explain, tune, wisdom, algorithms, info, bench."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 
 import pyconv
+from pyconv import wisdom
 
 __all__ = ["main"]
 
@@ -55,34 +59,31 @@ def _activation(text: str | None) -> Any:
         raise ValueError(f"{text!r} is no activation; one looks like relu or leaky_relu=0.2") from None
 
 
-def _array(shape: tuple[int, ...], dtype: str, channels_last: bool = False) -> Any:
-    """Return what explain takes for an array: the shape where that says all, else an array nobody reads or writes."""
-    if dtype == "float32" and not channels_last:
-        return shape
-    if channels_last:
-        return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
-    return np.empty(shape, dtype)
+def _arrays(shapes: Sequence[str], dtype: str) -> list[Any]:
+    """Return what explain takes for arrays: shapes where these say all, else arrays that nobody reads or writes."""
+    if dtype not in DTYPES:
+        raise ValueError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    return [_sizes(text) if dtype == "float32" else np.empty(_sizes(text), dtype) for text in shapes]
 
 
-def _explain_problem(op: str, text: str) -> Any:
-    problem = pyconv.ConvProblem.parse(text)
-    if problem.op != op:
-        raise ValueError(f"{text} is a problem of {problem.op}, not of {op}")
-    dtype = f"float{problem.dtype[1:]}"
-    activation: Any = (problem.activation, problem.slope) if problem.slope else problem.activation
-    return pyconv.explain(
-        FUNCTIONS[op],
-        _array(problem.x_shape, dtype, problem.channels_last),
-        _array(problem.w_shape, dtype),
-        _array((problem.c_out,), dtype) if problem.bias else None,
-        stride=problem.stride,
-        padding=problem.padding,
-        dilation=problem.dilation,
-        groups=problem.groups,
-        padding_mode=problem.padding_mode,
-        activation=activation,
-        residual=_array(problem.out_shape, dtype, problem.channels_last) if problem.residual else None,
-    )
+def _settings(
+    op: str, stride: str, padding: str, dilation: str, groups: int, padding_mode: str, activation: str | None
+) -> dict[str, Any]:
+    """Return a convolution's settings as its function takes them."""
+    return {
+        "stride": _numbers(stride),
+        "padding": _padding(padding, int(op[4])),
+        "dilation": _numbers(dilation),
+        "groups": groups,
+        "padding_mode": padding_mode,
+        "activation": _activation(activation),
+    }
+
+
+def _problems_in(path: Path) -> list[str]:
+    """Return the problems that a text file names, one a line; # begins a comment."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line]
 
 
 def _application() -> Any:
@@ -107,47 +108,27 @@ def _application() -> Any:
 
         work.run(console, out, threads, quick)
 
-    @app.command()
-    def explain(
-        op: Annotated[str, typer.Argument(help="conv1d, conv2d or conv3d.")],
-        x: Annotated[str, typer.Argument(help="Shape of x, for example 1x64x56x56; or a whole problem string.")],
-        w: Annotated[str | None, typer.Argument(help="Shape of w, for example 128x64x3x3.")] = None,
-        stride: Annotated[str, typer.Option(help="2, or 2x1 by axis.")] = "1",
-        padding: Annotated[str, typer.Option(help="1, 2x1, 1:0x2 (before:after), same or valid.")] = "0",
-        dilation: Annotated[str, typer.Option(help="2, or 2x1 by axis.")] = "1",
-        groups: int = 1,
-        padding_mode: Annotated[str, typer.Option(help="zeros, reflect, replicate, circular or symmetric.")] = "zeros",
-        activation: Annotated[str | None, typer.Option(help="For example relu or leaky_relu=0.2.")] = None,
-        dtype: Annotated[str, typer.Option(help="float16, float32 or float64.")] = "float32",
-        algorithm: str = "auto",
-        threads: Annotated[int | None, threads_option] = None,
-    ) -> None:
-        """Say which algorithm a call would take, and what every candidate answered.
+    # what explain and tune are asked alike
+    Op = Annotated[str, typer.Argument(help="conv1d, conv2d or conv3d; or any operation, with a problem string.")]
+    X = Annotated[str, typer.Argument(help="Shape of x, for example 1x64x56x56; or a whole problem string.")]
+    W = Annotated[str | None, typer.Argument(help="Shape of w, for example 128x64x3x3.")]
+    Stride = Annotated[str, typer.Option(help="2, or 2x1 by axis.")]
+    Padding = Annotated[str, typer.Option(help="1, 2x1, 1:0x2 (before:after), same or valid.")]
+    Mode = Annotated[str, typer.Option(help="zeros, reflect, replicate, circular or symmetric.")]
+    Activation = Annotated[str | None, typer.Option(help="For example relu or leaky_relu=0.2.")]
+    Dtype = Annotated[str, typer.Option(help="float16, float32 or float64.")]
+    Threads = Annotated[int | None, threads_option]
 
-        A problem string says everything itself: the options other than --threads are for shapes.
-        """
+    def answer(verb: Callable[..., Any], op: str, x: str, w: str | None, dtype: str, **words: Any) -> Any:
+        """Ask a function of pyconv about a convolution of these shapes, or about a problem."""
+        if w is None:
+            return verb(f"{op} {x}", **{name: value for name, value in words.items() if name == "algorithm"})
         if op not in FUNCTIONS:
-            raise typer.BadParameter(f"{op!r} is none of {', '.join(FUNCTIONS)}", param_hint="OP")
-        try:
-            settings = {
-                "stride": _numbers(stride),
-                "padding": _padding(padding, int(op[4])),
-                "dilation": _numbers(dilation),
-                "groups": groups,
-                "padding_mode": padding_mode,
-                "activation": _activation(activation),
-                "algorithm": algorithm,
-            }
-            if dtype not in DTYPES:
-                raise ValueError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-            with pyconv.options(threads=threads) if threads else pyconv.options():
-                if w is None:
-                    answer = _explain_problem(op, x)
-                else:
-                    arrays = (_array(_sizes(shape), dtype) for shape in (x, w))
-                    answer = pyconv.explain(FUNCTIONS[op], *arrays, **settings)
-        except (ValueError, TypeError, NotImplementedError, MemoryError) as error:
-            raise typer.BadParameter(str(error)) from None
+            raise ValueError(f"shapes are for {', '.join(FUNCTIONS)}, not for {op!r}; others take a problem string")
+        extra = {name: words.pop(name) for name in ("algorithm",) if name in words}
+        return verb(FUNCTIONS[op], *_arrays((x, w), dtype), **_settings(op, **words), **extra)
+
+    def show(answer: Any) -> None:
         table = Table(title=f"{answer.problem.op} {answer.problem}")
         for heading in ("", "algorithm", "estimate", "measured", "scratch", "error bound", "reason"):
             table.add_column(heading)
@@ -155,12 +136,96 @@ def _application() -> Any:
             table.add_row(*row, style="bold" if row[0] else None)
         console.print(table)
 
+    @contextlib.contextmanager
+    def told(threads: int | None) -> Iterator[None]:
+        """Say what is wrong with a request without a traceback."""
+        try:
+            with pyconv.options(threads=threads) if threads else pyconv.options():
+                yield
+        except (ValueError, TypeError, NotImplementedError, MemoryError, OSError) as error:
+            raise typer.BadParameter(str(error)) from None
+
+    @app.command()
+    def explain(
+        op: Op, x: X, w: W = None, stride: Stride = "1", padding: Padding = "0", dilation: Stride = "1",
+        groups: int = 1, padding_mode: Mode = "zeros", activation: Activation = None, dtype: Dtype = "float32",
+        algorithm: str = "auto", threads: Threads = None,
+    ) -> None:  # fmt: skip
+        """Say which algorithm a call would take, and what every candidate answered.
+
+        A problem string says everything itself: the options other than --threads and --algorithm are for shapes.
+        """
+        with told(threads):
+            found = answer(
+                pyconv.explain, op, x, w, dtype, stride=stride, padding=padding, dilation=dilation, groups=groups,
+                padding_mode=padding_mode, activation=activation, algorithm=algorithm,
+            )  # fmt: skip
+        show(found)
+
+    @app.command()
+    def tune(
+        op: Annotated[str | None, typer.Argument(help="As for explain; or leave it out and give a file.")] = None,
+        x: Annotated[str | None, typer.Argument(help="As for explain.")] = None, w: W = None, stride: Stride = "1",
+        padding: Padding = "0", dilation: Stride = "1", groups: int = 1, padding_mode: Mode = "zeros",
+        activation: Activation = None, dtype: Dtype = "float32", threads: Threads = None,
+        shapes: Annotated[Path | None, typer.Option(help="File of problems, one a line: conv2d n1c8...")] = None,
+        onnx: Annotated[Path | None, typer.Option(help="Model, whose convolutions and poolings are tuned.")] = None,
+        size: Annotated[int, typer.Option(min=1, help="Length of the model's open axes.")] = 224,
+        budget: Annotated[float, typer.Option(min=1e-3, help="Seconds for each problem.")] = 1.0,
+    ) -> None:  # fmt: skip
+        """Measure the algorithms of a call, or of many problems, and keep the answer for later processes."""
+        from rich.progress import track
+
+        verb = partial(pyconv.tune, budget_s=budget)
+        with told(threads):
+            if (op is None) == (shapes is None and onnx is None):
+                raise ValueError("tune takes an operation with its shapes or problem, or --shapes FILE, --onnx MODEL")
+            if op is not None:
+                if x is None:
+                    raise ValueError(f"tune {op} needs shapes or a problem")
+                show(
+                    answer(
+                        verb, op, x, w, dtype, stride=stride, padding=padding, dilation=dilation, groups=groups,
+                        padding_mode=padding_mode, activation=activation,
+                    )
+                )  # fmt: skip
+            else:
+                problems: list[Any] = _problems_in(shapes) if shapes is not None else []
+                if onnx is not None:
+                    try:
+                        from .interop.onnx_problems import problems_of
+                    except ImportError as error:
+                        raise ValueError(f'models need {error.name}: pip install "pyconv-kernels[onnx]"') from None
+                    problems += problems_of(onnx, size)
+                table = Table("problem", "algorithm", "measured", "estimates would take")
+                for problem in track(problems, "measuring", console=console, disable=not console.is_terminal):
+                    found = verb(problem)
+                    chosen = next(row for row in found.rows() if row[0])
+                    guess = "" if found.by_estimate == found.algorithm else found.by_estimate
+                    table.add_row(f"{found.problem.op} {found.problem}", chosen[1], chosen[3], guess)
+                console.print(table)
+        place = wisdom.wisdom_file()
+        console.print(
+            f"kept in {place}" if place and place.exists() else "not kept: see pyconv wisdom", highlight=False
+        )
+
+    @app.command("wisdom")
+    def wisdom_command(
+        action: Annotated[str, typer.Argument(help="show, export, import or forget.")] = "show",
+        path: Annotated[Path | None, typer.Argument(help="File to export to or import from.")] = None,
+    ) -> None:
+        """Show, hand on, take over or forget what was measured."""
+        with told(None):
+            console.print(wisdom.command(action, path), highlight=False, soft_wrap=True)
+
     @app.command()
     def algorithms(op: Annotated[str | None, typer.Argument(help="Only those of one operation.")] = None) -> None:
         """List every registered algorithm."""
-        if op is not None and op not in FUNCTIONS:
-            raise typer.BadParameter(f"{op!r} is none of {', '.join(FUNCTIONS)}", param_hint="OP")
-        for name in pyconv.algorithms(op):
+        found = pyconv.algorithms(op)
+        if not found:
+            known = sorted({name.split(".")[0] for name in pyconv.algorithms()})
+            raise typer.BadParameter(f"{op!r} is none of {', '.join(known)}", param_hint="OP")
+        for name in found:
             console.print(name, highlight=False)
 
     @app.command()

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from . import options, registry
+from .machine import cpu_name
 
 __all__ = ["Info", "info"]
 
@@ -37,17 +38,6 @@ class Info:
         return "\n".join(lines)
 
 
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return os.uname().machine
-
-
 def info() -> Info:
     """Describe the processor, the instruction sets, the threads and the backends, with reasons for what is missing.
 
@@ -67,7 +57,7 @@ def info() -> Info:
         isas, isa, workers = c.isas(), c.isa_in_use(), c.pool_workers()
     return Info(
         version=__version__,
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         isas=isas,
         isa=isa,
         threads=options.current().threads,

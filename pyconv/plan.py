@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field
 
-from . import registry
+from . import measure, registry, wisdom
 from .algorithm import Algorithm, Call, Runner
 from .cost import Machine
 from .errors import InvalidProblem, Unsupported
 from .options import ACCURACIES, Options
 from .problem import Problem
 
-__all__ = ["Candidate", "Explanation", "Plan", "explain_call", "make_plan"]
+__all__ = ["Candidate", "Explanation", "Plan", "explain_call", "make_plan", "measure_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,13 @@ class Explanation:
     algorithm: str
     why: str
     candidates: tuple[Candidate, ...] = field(repr=False)
+
+    @property
+    def by_estimate(self) -> str:
+        """The algorithm that estimates alone would have taken."""
+        able = [c for c in self.candidates if c.supported and not c.id.endswith("@numpy")]
+        guess = min(able, key=lambda c: (c.estimate_s or 0.0, c.id), default=None)
+        return self.algorithm if guess is None else guess.id
 
     def __str__(self) -> str:
         rows = [("", "algorithm", "estimate", "measured", "scratch", "error bound", "reason"), *self.rows()]
@@ -144,19 +152,52 @@ def _machine() -> Machine:
     return Machine.of_lanes(8)
 
 
+#: Seconds that options(measure=True) may spend on a problem when it is first met.
+MEASURE_BUDGET_S = 0.05
+
+
+def _refusals(call: Call, name: str, options: Options) -> tuple[list[Algorithm], dict[str, str]]:
+    """Return all algorithms that are asked, and for each id why it may not be taken; empty where it may."""
+    asked = _named(name, call, options)
+    alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
+    return asked, {a.id: _refusal(a, call, name, alone, options) for a in asked}
+
+
+def measure_call(call: Call, options: Options, budget_s: float = MEASURE_BUDGET_S) -> dict[str, float]:
+    """Time the algorithms that "auto" may take, but for the reference; remember and return seconds by id.
+
+    Nothing is timed where there is no choice.
+    """
+    asked, refusals = _refusals(call, "auto", options)
+    machine = _machine()
+    fit = [a for a in asked if not refusals[a.id] and a.backend != "numpy" and a.workspace(call) is not None]
+    found = measure.times_of(fit, {a.id: a.estimate(call.problem, machine) for a in fit}, call, budget_s)
+    if found:
+        wisdom.record(call.problem, call.threads, found)
+    return found
+
+
 def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, list[Algorithm], dict[str, str]]:
     """Return the algorithm, why it, all that were asked, and the refusals by id."""
-    asked = _named(name, call, options)
-    machine = _machine()
-    alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
-    refusals = {a.id: _refusal(a, call, name, alone, options) for a in asked}
+    asked, refusals = _refusals(call, name, options)
     able = [a for a in asked if not refusals[a.id]]
-    for algorithm in sorted(able, key=lambda a: (a.backend == "numpy", a.estimate(call.problem, machine), a.id)):
+    machine = _machine()
+    known = wisdom.measured(call.problem, options.threads)
+
+    def rank(algorithm: Algorithm) -> tuple[bool, bool, float, str]:
+        # what was measured is known to be good; an estimate beside it would be no more than a guess
+        seconds = known.get(algorithm.id)
+        guess = algorithm.estimate(call.problem, machine) if seconds is None else seconds
+        return algorithm.backend == "numpy", seconds is None, guess, algorithm.id
+
+    for algorithm in sorted(able, key=rank):
         if algorithm.workspace(call) is None:
             refusals[algorithm.id] = _too_large(call)
             continue
-        why = "asked for by name" if name != "auto" else "lowest estimate"
-        if name == "auto" and algorithm.backend == "numpy":
+        why = "fastest as measured" if algorithm.id in known else "lowest estimate"
+        if name != "auto":
+            why = "asked for by name"
+        elif algorithm.backend == "numpy":
             why = "no other algorithm can do it"
         return algorithm, why, asked, refusals
     table = "\n".join(f"  {id}: {reason}" for id, reason in refusals.items())
@@ -164,17 +205,21 @@ def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, li
 
 
 def make_plan(call: Call, name: str, options: Options) -> Plan:
-    """Choose, compile and, at level DEBUG of the logger "pyconv", say so."""
+    """Choose, compile and say so: to the logger "pyconv" at level DEBUG, to stderr with ``PYCONV_LOG=dispatch``."""
     began = time.perf_counter()
+    if options.measure and name == "auto" and not wisdom.measured(call.problem, options.threads):
+        measure_call(call, options)
     algorithm, why, _, _ = _choose(call, name, options)
     plan = Plan(call, algorithm, algorithm.compile(call))
     # nobody listens who has not imported logging; importing it here would double the cost of `import pyconv`
-    logging = sys.modules.get("logging")
-    if logging is not None:
+    logging, wanted = sys.modules.get("logging"), "dispatch" in os.environ.get("PYCONV_LOG", "").split(",")
+    if logging is not None or wanted:
         took = (time.perf_counter() - began) * 1e6
-        logging.getLogger("pyconv").debug(
-            "%s %s -> %s (%s; planned in %.0f us)", call.problem.op, call.problem, algorithm.id, why, took
-        )
+        said = f"{call.problem.op} {call.problem} -> {algorithm.id} ({why}; planned in {took:.0f} us)"
+        if wanted:
+            print(f"pyconv: {said}", file=sys.stderr)
+        if logging is not None:
+            logging.getLogger("pyconv").debug("%s", said)
     return plan
 
 
@@ -182,7 +227,8 @@ def explain_call(call: Call, name: str, options: Options) -> Explanation:
     """Return what :func:`make_plan` would take, with every candidate's answer."""
     chosen, why, asked, refusals = _choose(call, name, options)
     machine = _machine()
-    best = chosen.estimate(call.problem, machine)
+    known = wisdom.measured(call.problem, options.threads)
+    best, best_measured = chosen.estimate(call.problem, machine), known.get(chosen.id)
     rows = []
     for algorithm in asked:
         supported = bool(algorithm.supports(call.problem))
@@ -191,7 +237,9 @@ def explain_call(call: Call, name: str, options: Options) -> Explanation:
         estimate = algorithm.estimate(call.problem, machine) if supported else None
         reason = refusal
         if not refusal and algorithm is not chosen and estimate is not None:
-            reason = f"{estimate / best:.2f}x the time"
+            seconds = known.get(algorithm.id)
+            share = estimate / best if seconds is None or best_measured is None else seconds / best_measured
+            reason = f"{share:.2f}x the time"
             if algorithm.backend == "numpy":
                 reason = "only where nothing else can"
         rows.append(
@@ -201,7 +249,7 @@ def explain_call(call: Call, name: str, options: Options) -> Explanation:
                 reason=reason,
                 workspace_bytes=workspace,
                 estimate_s=estimate,
-                measured_s=None,
+                measured_s=known.get(algorithm.id),
                 error_bound=algorithm.error_bound(call.problem) if supported else None,
             )
         )

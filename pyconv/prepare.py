@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .algorithm import Array
+from .algorithm import Array, Call
 from .ops import call
 from .ops.prepared import PREPARED
-from .plan import Explanation
+from .options import Options, current
+from .plan import Explanation, explain_call
+from .problem import Problem, parse_problem
 
 __all__ = ["explain", "prepare"]
 
@@ -45,18 +47,19 @@ def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: 
     return PREPARED[function](w, bias, **settings)
 
 
-def explain(function: Callable[..., Any], *arguments: Any, **settings: Any) -> Explanation:
+def explain(what: Callable[..., Any] | str | Problem, *arguments: Any, **settings: Any) -> Explanation:
     """Say which algorithm a call would take, and what every candidate answered.
 
     Parameters
     ----------
-    function : callable
+    what : callable, str or problem
         An operation of pyconv, ``pyconv.conv2d`` for one, or its gradient, ``pyconv.grad.max_pool2d``; of a function
-        with several gradients ``output_mask`` has to leave one.
+        with several gradients ``output_mask`` has to leave one. Or a problem, by its name
+        (``"conv2d n1c8h32w32-o8k3s1p1g8-f32"``) or as it is.
     *arguments : array, tuple of int, ...
-        The call's arguments: first its arrays, or the shapes of float32 ones.
+        The call's arguments, where ``what`` is a function: first its arrays, or the shapes of float32 ones.
     **settings
-        The call's other arguments.
+        The call's other arguments; of a problem ``algorithm`` alone.
 
     Examples
     --------
@@ -65,11 +68,31 @@ def explain(function: Callable[..., Any], *arguments: Any, **settings: Any) -> E
     >>> answer.algorithm.split(".")[1]
     'depthwise'
     """
-    if function not in call.REQUESTS:
-        raise _refusal("explain", function, call.REQUESTS)
-    return call.explain(function, arguments, settings)
+    return answered("explain", what, arguments, settings, explain_call)
+
+
+def answered(
+    verb: str,
+    what: Any,
+    arguments: tuple[Any, ...],
+    settings: dict[str, Any],
+    answer: Callable[[Call, str, Options], Explanation],
+) -> Explanation:
+    """Answer for a call that is planned and not run: a function with its arguments, or a problem."""
+    if callable(what):
+        if what not in call.REQUESTS:
+            raise _refusal(verb, what, call.REQUESTS)
+        return call.explain(what, arguments, settings, answer)
+    algorithm = settings.pop("algorithm", "auto")
+    if arguments or settings:
+        raise TypeError(f"{verb} takes arguments for a function; a problem says everything itself, got {what!r}")
+    problem = parse_problem(what) if isinstance(what, str) else what
+    if not hasattr(problem, "op"):
+        raise _refusal(verb, what, call.REQUESTS)
+    options = current()
+    return answer(Call.typical(problem, options.threads, options.max_workspace), algorithm, options)
 
 
 def _refusal(what: str, function: Any, taken: Iterable[Callable[..., Any]]) -> TypeError:
-    names = ", ".join(f"pyconv.{'grad.' * f.__module__.endswith('grad')}{f.__name__}" for f in taken)
+    names = ", ".join(f"pyconv.{'grad.' * f.__module__.startswith('pyconv.grad')}{f.__name__}" for f in taken)
     return TypeError(f"{what} takes one of {names} as its first argument, got {function!r}")

@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("pyconv", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("pyconv")
 
+# what was measured on this machine before must not change what is tested
+os.environ["PYCONV_CACHE_DIR"] = ""
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -26,5 +29,6 @@ def root() -> Path:
 def subprocess_environment() -> dict[str, str]:
     """The environment of a fresh interpreter: this one's import path, none of this one's pyconv settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYCONV_")}
+    environment["PYCONV_CACHE_DIR"] = ""
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     return environment

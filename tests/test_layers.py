@@ -26,10 +26,14 @@ MAY_IMPORT = {
     "algorithm": {"cost", "problem"},
     "registry": {"algorithm", "backends"},
     "reference": {"algorithm", "problem"},
-    "plan": {"algorithm", "backends", "cost", "errors", "options", "problem", "registry"},
-    "prepare": {"algorithm", "ops", "plan"},
+    "machine": set(),
+    "wisdom": {"__init__", "machine", "problem"},
+    "measure": {"algorithm", "problem"},
+    "plan": {"algorithm", "backends", "cost", "errors", "measure", "options", "problem", "registry", "wisdom"},
+    "prepare": {"algorithm", "ops", "options", "plan", "problem"},
+    "tune": {"algorithm", "errors", "ops", "options", "plan", "prepare", "problem", "wisdom"},
     "grad": {"algorithm", "ops"},
-    "info": {"__init__", "backends", "options", "registry"},
+    "info": {"__init__", "backends", "machine", "options", "registry"},
     "ops.arguments": {"algorithm", "errors", "problem"},
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "ops.pool": {"algorithm", "errors", "ops", "problem"},
@@ -59,7 +63,8 @@ MAY_IMPORT = {
     "backends.numba_roi": {"algorithm", "cost", "kernels", "problem"},
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against
-    "cli": {"demo"},
+    "cli": {"demo", "interop", "wisdom"},
+    "interop": {"errors", "problem"},
     "demo": {"reference"},
 }
 #: These only name what is public.

@@ -499,8 +499,13 @@ class Explainable(NamedTuple):
 REQUESTS: dict[Callable[..., Any], Explainable] = {}
 
 
-def explain(function: Callable[..., Any], arguments: tuple[Any, ...], settings: dict[str, Any]) -> Explanation:
-    """Explain a call of arrays, or of float32 arrays of these shapes."""
+def explain(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    settings: dict[str, Any],
+    answer: Callable[[Call, str, Options], Explanation] = explain_call,
+) -> Explanation:
+    """Answer for a call of arrays, or of float32 arrays of these shapes, that is planned and not run."""
     request_of, n_arrays = REQUESTS[function]
 
     def stand_in(value: Any) -> Any:
@@ -533,6 +538,6 @@ def explain(function: Callable[..., Any], arguments: tuple[Any, ...], settings: 
     options = current()
     try:
         problem = operation.describe(arrays_by_name, found.settings)
-        return explain_call(Call.typical(problem, options.threads, options.max_workspace), algorithm, options)
+        return answer(Call.typical(problem, options.threads, options.max_workspace), algorithm, options)
     except (InvalidProblem, Unsupported, TypeError) as error:
         raise _in_context(operation, arrays_by_name, error) from None

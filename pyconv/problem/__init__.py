@@ -29,6 +29,7 @@ from .base import (
 from .conv import ConvProblem
 from .conv_grad import ConvBiasProblem, ConvWeightProblem
 from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, ResponseProblem
+from .parse import parse_problem
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
 from .roi import MAX_SAMPLING_RATIO, ROI_KINDS, ROI_MODES, ROI_MODES_OF_MAXIMA, NmsProblem, RoiProblem
@@ -71,6 +72,7 @@ __all__ = [
     "UnpoolProblem",
     "output_size",
     "pad_index",
+    "parse_problem",
     "pooled_size",
     "standard_strides",
 ]

@@ -154,9 +154,20 @@ class ConvProblem:
         return (x, Operand("residual", self.out_shape, self.dtype, self.channels_last)) if self.residual else (x,)
 
     @property
+    def weights(self) -> tuple[Operand | None, ...]:
+        """What is packed: w, and the bias where there is one."""
+        bias = Operand("bias", (self.c_out,), self.dtype) if self.bias else None
+        return Operand("w", self.w_shape, self.dtype), bias
+
+    @property
     def outputs(self) -> tuple[Operand, ...]:
         """The output."""
         return (Operand("out", self.out_shape, self.dtype, self.channels_last),)
+
+    @property
+    def places(self) -> tuple[Operand | None, ...]:
+        """Inputs and outputs as runners take them: None stands for a residual that is not there."""
+        return self.inputs + (() if self.residual else (None,)) + self.outputs
 
     @property
     def reduction(self) -> int:

@@ -328,6 +328,14 @@ class LinearProblem(Layer):
         return (Operand(name, shape, self.dtype),)
 
     @property
+    def weights(self) -> tuple[Operand | None, ...]:
+        """What is packed: w and the bias where there is one; of the gradients of x and w, grad_output."""
+        if self.argument:
+            return () if self.argument == "bias" else (Operand("grad_output", self.out_shape, self.dtype),)
+        bias = Operand("bias", (self.c_out,), self.dtype) if self.bias else None
+        return Operand("w", self.w_shape, self.dtype), bias
+
+    @property
     def outputs(self) -> tuple[Operand, ...]:
         """The output."""
         shapes = {"": self.out_shape, "x": self.x_shape, "w": self.w_shape, "bias": (self.c_out,)}

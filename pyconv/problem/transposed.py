@@ -197,6 +197,14 @@ class TransposedProblem:
         return (Operand("grad_output" if self.gradient else "x", self.x_shape, self.dtype, self.channels_last),)
 
     @property
+    def weights(self) -> tuple[Operand | None, ...]:
+        """What is packed: w, and of a transposed convolution the bias where there is one."""
+        w = Operand("w", self.w_shape, self.dtype)
+        if self.gradient:
+            return (w,)
+        return w, Operand("bias", (self.c_out,), self.dtype) if self.bias else None
+
+    @property
     def outputs(self) -> tuple[Operand, ...]:
         """The output."""
         return (Operand("out", self.out_shape, self.dtype, self.channels_last),)
