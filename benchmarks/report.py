@@ -7,12 +7,13 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.peers import OURS, RIVALS
-from benchmarks.shapes import Layer
 
 __all__ = ["progress", "show"]
+
+Item = TypeVar("Item")
 
 SHORT = {
     "torch_nchw": "torch",
@@ -32,11 +33,15 @@ def _has_rich() -> bool:
     return importlib.util.find_spec("rich") is not None
 
 
-def progress(layers: Sequence[Layer]) -> Iterator[Layer]:
-    """Yield the layers behind a progress bar on standard error; a line each where that is no terminal."""
+def _name(item: object) -> str:
+    return str(getattr(item, "name", item))
+
+
+def progress(layers: Sequence[Item]) -> Iterator[Item]:
+    """Yield layers, or problems, behind a progress bar on standard error; a line each where that is no terminal."""
     if not (_has_rich() and sys.stderr.isatty()):
         for number, layer in enumerate(layers, start=1):
-            print(f"{number}/{len(layers)} {layer.name}", file=sys.stderr, flush=True)
+            print(f"{number}/{len(layers)} {_name(layer)}", file=sys.stderr, flush=True)
             yield layer
         return
     from rich.console import Console
@@ -47,7 +52,7 @@ def progress(layers: Sequence[Layer]) -> Iterator[Layer]:
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
         task = bar.add_task("", total=len(layers))
         for layer in layers:
-            bar.update(task, description=f"{layer.name:<28}", refresh=True)
+            bar.update(task, description=f"{_name(layer):<28}", refresh=True)
             yield layer
             bar.advance(task)
         bar.refresh()

@@ -247,10 +247,17 @@ def _application() -> Any:
         activation: Annotated[str | None, typer.Option(help="relu.")] = None,
         patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a quiet machine, a layer.")] = 20.0,
         json: Annotated[Path | None, typer.Option(help="Where to write the results.")] = None,
+        regret: Annotated[
+            bool, typer.Option("--regret", help="Instead: how good the choice of algorithms is.")
+        ] = False,
+        families: Annotated[list[str] | None, typer.Option("--family", help="For --regret: conv2d-grad-w ...")] = None,
+        count: Annotated[int | None, typer.Option(min=1, help="For --regret: problems of each family.")] = None,
+        figure: Annotated[Path | None, typer.Option(help="For --regret: where to draw it.")] = None,
     ) -> None:
         """Compare with other libraries, each in its own process; runs from a checkout."""
         sys.path.insert(0, str(Path.cwd()))
         try:
+            from benchmarks import regret as choices
             from benchmarks import run
         except ImportError as error:
             print(
@@ -260,6 +267,9 @@ def _application() -> Any:
             )
             raise typer.Exit(2) from None
         try:
+            if regret:
+                choices.main(families or None, count, threads=threads, json_path=json, figure=figure)
+                return
             run.main(
                 classes=classes or None, names=names or None, peers=peers or None, threads=threads, dtype=dtype,
                 rounds=rounds, quick=quick, full=full, bias=bias, activation=activation, patience_s=patience,

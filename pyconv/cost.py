@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from .machine import constants
 from .problem import ITEM_BYTES, ConvBiasProblem, ConvProblem, ConvWeightProblem, LinearProblem, Problem
 
 __all__ = [
@@ -51,11 +52,16 @@ class Machine:
 
     @classmethod
     def of_lanes(cls, lanes: int) -> Machine:
-        """Return a typical processor of 3.5 GHz whose vectors hold so many float32 elements."""
-        fma_ports = 2.0
+        """Return this processor with vectors of so many float32 elements.
+
+        Where nothing is known of it, it is one of 3.5 GHz that starts two multiply-adds a cycle.
+        """
+        known = constants(lanes)
+        if known is not None:
+            return cls(lanes, known["gflops"], int(known["cache_bytes"]), known["cache_gbytes"], known["memory_gbytes"])
         return cls(
             lanes=lanes,
-            gflops=lanes * 2 * fma_ports * 3.5,
+            gflops=lanes * 2 * 2.0 * 3.5,
             cache_bytes=32 << 20,
             cache_gbytes=100.0,
             memory_gbytes=50.0,

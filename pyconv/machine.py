@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-__all__ = ["cache_folder", "cpu_kind", "cpu_name"]
+__all__ = ["cache_folder", "constants", "cpu_kind", "cpu_name", "keep", "last_cache_bytes"]
 
 
 @lru_cache(maxsize=1)
@@ -56,3 +58,72 @@ def cache_folder() -> Path | None:
     except ImportError:
         return None
     return Path(platformdirs.user_cache_dir("pyconv", appauthor=False))
+
+
+#: Float32 peak of a core in GFLOP/s by float32 elements in a vector, and the memory behind it, for families of
+#: processors; measured by :func:`pyconv.calibrate.calibrate`.
+SHIPPED = Path(__file__).with_name("machines.json")
+
+
+def constants_file() -> Path | None:
+    """Return where this processor's constants are kept, None where there is no such place."""
+    folder = cache_folder()
+    return folder / f"machine-{cpu_kind()}.json" if folder is not None else None
+
+
+def last_cache_bytes() -> int:
+    """Return the size of the last cache, 32 MB where the system does not say."""
+    sizes = []
+    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        match = re.fullmatch(r"(\d+)([KM])", path.read_text().strip())
+        if match:
+            sizes.append(int(match[1]) << (10 if match[2] == "K" else 20))
+    return max(sizes, default=32 << 20)
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _valid(found: Any) -> dict[str, float] | None:
+    """Return the four numbers, None where they are not there or not numbers."""
+    names = ("gflops", "cache_bytes", "cache_gbytes", "memory_gbytes")
+    if not isinstance(found, dict) or any(not isinstance(found.get(name), (int, float)) for name in names):
+        return None
+    values = {name: float(found[name]) for name in names}
+    return values if all(0 < value < 1e15 for value in values.values()) else None
+
+
+@lru_cache(maxsize=8)
+def constants(lanes: int) -> dict[str, float] | None:
+    """Return what is known of this processor with vectors of so many float32 elements.
+
+    What was measured here; else what comes with pyconv for its kind, or for its family; else None.
+    """
+    kind = cpu_kind()
+    shipped = _read(SHIPPED)
+    for source in (_read(constants_file()), shipped.get(kind), shipped.get(kind.rpartition("-")[0])):
+        found = _valid(source.get(str(lanes))) if isinstance(source, dict) else None
+        if found is not None:
+            return found
+    return None
+
+
+def keep(found: dict[int, dict[str, Any]]) -> None:
+    """Keep measured constants, for this process and, where the place can be written, for later ones."""
+    import json
+
+    path = constants_file()
+    if path is not None:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_suffix(f".{os.getpid()}.tmp")
+            beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            os.replace(beside, path)
+    constants.cache_clear()

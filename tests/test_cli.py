@@ -239,6 +239,9 @@ def test_bench_passes_its_options_on(tmp_path: Path, subprocess_environment: dic
         "        raise ValueError('unknown peer nothing')\n"
         "    print(sorted((name, value) for name, value in options.items() if value not in (None, False)))\n"
     )
+    (tmp_path / "benchmarks" / "regret.py").write_text(
+        "def main(families, count, **options):\n    print(families, count, options['threads'])\n"
+    )
     fresh = "import sys; sys.modules.pop('benchmarks', None); sys.path.insert(0, '.')"
     done = pyconv_command(
         subprocess_environment, "bench", "--class", "dense", "--quick", "--no-bias", "--patience", "0", cwd=tmp_path,
@@ -247,6 +250,10 @@ def test_bench_passes_its_options_on(tmp_path: Path, subprocess_environment: dic
     assert done.returncode == 0, done.stderr
     told = "[('classes', ['dense']), ('dtype', 'float32'), ('quick', True), ('rounds', 5), ('threads', 2)]"
     assert done.stdout.strip() == told
+    done = pyconv_command(
+        subprocess_environment, "bench", "--regret", "--family", "conv1d", "--count", "3", cwd=tmp_path, before=fresh
+    )
+    assert done.stdout.strip() == "['conv1d'] 3 2", done.stderr
     done = pyconv_command(subprocess_environment, "bench", "--peer", "nothing", cwd=tmp_path, before=fresh)
     assert done.returncode == 2
     assert "unknown peer nothing" in done.stderr

@@ -404,6 +404,10 @@ def _kernels() -> Iterator[CConv]:
 
 
 @cache
+def _lanes() -> int:
+    return next(a.lanes for a in _kernels() if a.preferred and a.dtype == "f32")
+
+
 def machine() -> Machine:
     """Return the cost model's view of this processor."""
-    return Machine.of_lanes(next(a.lanes for a in _kernels() if a.preferred and a.dtype == "f32"))
+    return Machine.of_lanes(_lanes())
