@@ -7,14 +7,14 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from . import measure, registry, wisdom
+from . import curves, measure, registry, wisdom
 from .algorithm import Algorithm, Call, Runner
 from .cost import Machine
 from .errors import InvalidProblem, Unsupported
 from .options import ACCURACIES, Options
 from .problem import Problem
 
-__all__ = ["Candidate", "Explanation", "Plan", "explain_call", "make_plan", "measure_call"]
+__all__ = ["Candidate", "Explanation", "Plan", "explain_call", "machine_here", "make_plan", "measure_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,8 @@ def _too_large(call: Call) -> str:
     return f"needs more scratch than max_workspace ({call.max_workspace} bytes)"
 
 
-def _machine() -> Machine:
+def machine_here() -> Machine:
+    """Return what the cost model knows of this processor."""
     if registry.why_missing("c") is None:
         from .backends import c
 
@@ -154,6 +155,12 @@ def _machine() -> Machine:
 
 #: Seconds that options(measure=True) may spend on a problem when it is first met.
 MEASURE_BUDGET_S = 0.05
+
+
+def _estimate(algorithm: Algorithm, call: Call, machine: Machine) -> float:
+    """Return the seconds that the model counts, times what measurements say of the kernel."""
+    counted = algorithm.estimate(call.problem, machine)
+    return counted * curves.factor(algorithm.id, algorithm.op, algorithm.family, call.problem)
 
 
 def _refusals(call: Call, name: str, options: Options) -> tuple[list[Algorithm], dict[str, str]]:
@@ -169,9 +176,9 @@ def measure_call(call: Call, options: Options, budget_s: float = MEASURE_BUDGET_
     Nothing is timed where there is no choice.
     """
     asked, refusals = _refusals(call, "auto", options)
-    machine = _machine()
+    machine = machine_here()
     fit = [a for a in asked if not refusals[a.id] and a.backend != "numpy" and a.workspace(call) is not None]
-    found = measure.times_of(fit, {a.id: a.estimate(call.problem, machine) for a in fit}, call, budget_s)
+    found = measure.times_of(fit, {a.id: _estimate(a, call, machine) for a in fit}, call, budget_s)
     if found:
         wisdom.record(call.problem, call.threads, found)
     return found
@@ -181,13 +188,13 @@ def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, li
     """Return the algorithm, why it, all that were asked, and the refusals by id."""
     asked, refusals = _refusals(call, name, options)
     able = [a for a in asked if not refusals[a.id]]
-    machine = _machine()
+    machine = machine_here()
     known = wisdom.measured(call.problem, options.threads)
 
     def rank(algorithm: Algorithm) -> tuple[bool, bool, float, str]:
         # what was measured is known to be good; an estimate beside it would be no more than a guess
         seconds = known.get(algorithm.id)
-        guess = algorithm.estimate(call.problem, machine) if seconds is None else seconds
+        guess = _estimate(algorithm, call, machine) if seconds is None else seconds
         return algorithm.backend == "numpy", seconds is None, guess, algorithm.id
 
     for algorithm in sorted(able, key=rank):
@@ -226,15 +233,15 @@ def make_plan(call: Call, name: str, options: Options) -> Plan:
 def explain_call(call: Call, name: str, options: Options) -> Explanation:
     """Return what :func:`make_plan` would take, with every candidate's answer."""
     chosen, why, asked, refusals = _choose(call, name, options)
-    machine = _machine()
+    machine = machine_here()
     known = wisdom.measured(call.problem, options.threads)
-    best, best_measured = chosen.estimate(call.problem, machine), known.get(chosen.id)
+    best, best_measured = _estimate(chosen, call, machine), known.get(chosen.id)
     rows = []
     for algorithm in asked:
         supported = bool(algorithm.supports(call.problem))
         workspace = algorithm.workspace(call) if supported else None
         refusal = refusals[algorithm.id] or (_too_large(call) if workspace is None else "")
-        estimate = algorithm.estimate(call.problem, machine) if supported else None
+        estimate = _estimate(algorithm, call, machine) if supported else None
         reason = refusal
         if not refusal and algorithm is not chosen and estimate is not None:
             seconds = known.get(algorithm.id)

@@ -1,0 +1,107 @@
+"""What measurements say of the cost model: a factor for each kernel, fitted over sizes and windows.
+
+The model (:mod:`pyconv.cost`) counts; how far each kernel is from its count depends on the sizes in ways that nobody
+counts. ``benchmarks/fit_cost.py`` fits the logarithm of measured over estimated seconds by a polynomial of the
+problem's sizes, one for each kernel, and writes ``curves.json`` beside this file: with the processor, the date and how
+well it fits. Anyone may fit it again. A factor is bounded, and so are the sizes at which its polynomial is asked, so
+that nothing runs away where nothing was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .problem import ConvProblem, ConvWeightProblem, TransposedProblem
+
+__all__ = ["FEATURES", "FILE", "Curve", "factor", "features", "key_of"]
+
+FILE = Path(__file__).with_name("curves.json")
+#: What a polynomial's terms are made of, in this order: logarithms to base 2 and yes or no.
+LOGARITHMS = ("c_in", "c_out", "groups", "images", "pixels", "width", "taps", "flops")
+FLAGS = ("strided", "dilated", "rank 1", "rank 3")
+#: Pairs of logarithms whose products are terms as well, beside all squares.
+PAIRS = (("c_in", "c_out"), ("c_in", "pixels"), ("c_out", "pixels"), ("taps", "pixels"), ("taps", "width"))
+FEATURES = (
+    *LOGARITHMS,
+    *FLAGS,
+    *(f"{name}^2" for name in LOGARITHMS),
+    *(f"{first} {second}" for first, second in PAIRS),
+)
+_INDEX = {name: index for index, name in enumerate(LOGARITHMS)}
+_PAIRS = tuple((_INDEX[first], _INDEX[second]) for first, second in PAIRS)
+#: Largest factor, and largest distance from the mean of what was measured, in standard deviations.
+LIMIT, REACH = 3.0, 2.5
+
+
+class Curve(NamedTuple):
+    """One kernel's polynomial: of each term its mean and its scale where it was measured, and its weight."""
+
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+    constant: float
+
+    def factor(self, terms: tuple[float, ...]) -> float:
+        """Return measured over estimated seconds."""
+        value = self.constant
+        for term, mean, scale, weight in zip(terms, self.means, self.scales, self.weights, strict=True):
+            value += weight * max(-REACH, min(REACH, (term - mean) * scale))
+        return min(LIMIT, max(1 / LIMIT, math.exp(max(-8.0, min(8.0, value)))))
+
+
+def key_of(op: str, family: str, where: str) -> str:
+    """Return a kernel's name in the file: its kind of operation, family, backend and instruction set.
+
+    Operations of one, two and three axes are one kind; so are a transposed convolution and a gradient with respect to
+    x, which are the same.
+    """
+    kind = "weights" if op.endswith("-grad-w") else "transposed" if "-grad-x" in op or "transpose" in op else "conv"
+    return f"{kind}.{family}@{where}"
+
+
+@lru_cache(maxsize=16)
+def features(problem: ConvProblem | TransposedProblem | ConvWeightProblem) -> tuple[float, ...]:
+    """Return the terms of a problem, in the order of :data:`FEATURES`."""
+    conv = problem.conv if isinstance(problem, ConvWeightProblem) else problem
+    pixels, rank = math.prod(conv.out_spatial), len(conv.spatial)
+    logarithms = tuple(
+        math.log2(max(1, size))
+        for size in (
+            conv.c_in // conv.groups, conv.c_out // conv.groups, conv.groups, conv.n, pixels, conv.out_spatial[-1],
+            math.prod(conv.kernel), conv.flops,
+        )
+    )  # fmt: skip
+    flags = (max(conv.stride) > 1, max(conv.dilation) > 1, rank == 1, rank == 3)
+    return (
+        *logarithms,
+        *map(float, flags),
+        *(value * value for value in logarithms),
+        *(logarithms[first] * logarithms[second] for first, second in _PAIRS),
+    )
+
+
+@lru_cache(maxsize=1)
+def _curves() -> dict[str, Curve]:
+    import json
+
+    try:
+        found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    if tuple(found["features"]) != FEATURES:
+        raise ValueError(f"{FILE} was fitted for other features; python -m benchmarks.fit_cost writes it anew")
+    return {
+        key: Curve(tuple(c["means"]), tuple(c["scales"]), tuple(c["weights"]), c["constant"])
+        for key, c in found["curves"].items()
+    }
+
+
+def factor(id: str, op: str, family: str, problem: Any) -> float:
+    """Return measured over estimated seconds of an algorithm; 1 where nothing was fitted."""
+    curve = _curves().get(key_of(op, family, id.rpartition("@")[2]))
+    if curve is None or not isinstance(problem, (ConvProblem, TransposedProblem, ConvWeightProblem)):
+        return 1.0
+    return curve.factor(features(problem))
