@@ -171,15 +171,28 @@ def _application() -> Any:
         shapes: Annotated[Path | None, typer.Option(help="File of problems, one a line: conv2d n1c8...")] = None,
         onnx: Annotated[Path | None, typer.Option(help="Model, whose convolutions and poolings are tuned.")] = None,
         size: Annotated[int, typer.Option(min=1, help="Length of the model's open axes.")] = 224,
-        budget: Annotated[float, typer.Option(min=1e-3, help="Seconds for each problem.")] = 1.0,
+        machine: Annotated[bool, typer.Option("--machine", help="Measure the processor for the cost model.")] = False,
+        budget: Annotated[float, typer.Option(min=1e-3, help="Seconds for each problem, or number.")] = 1.0,
     ) -> None:  # fmt: skip
         """Measure the algorithms of a call, or of many problems, and keep the answer for later processes."""
         from rich.progress import track
 
         verb = partial(pyconv.tune, budget_s=budget)
+        if machine:
+            from .calibrate import calibrate
+
+            for lanes, known in sorted(calibrate(budget).items()):
+                console.print(
+                    f"vectors of {lanes} float32: {known['gflops']:g} GFLOP/s a core; {known['cache_gbytes']:g} GB/s "
+                    f"from {known['cache_bytes'] >> 20} MB of cache, {known['memory_gbytes']:g} GB/s from memory",
+                    highlight=False,
+                )
+            return
         with told(threads):
             if (op is None) == (shapes is None and onnx is None):
-                raise ValueError("tune takes an operation with its shapes or problem, or --shapes FILE, --onnx MODEL")
+                raise ValueError(
+                    "tune takes an operation with its shapes or problem, or --shapes FILE, --onnx MODEL, --machine"
+                )
             if op is not None:
                 if x is None:
                     raise ValueError(f"tune {op} needs shapes or a problem")

@@ -41,7 +41,7 @@ def cpu_kind() -> str:
     facts = _facts()
     for names in (("vendor_id", "cpu family", "model"), ("CPU implementer", "CPU variant", "CPU part")):
         if all(name in facts for name in names):
-            return re.sub(r"[^\w.]+", "_", "-".join([facts[names[0]], facts[names[1]], facts[names[2]]]))
+            return re.sub(r"[^\w.-]+", "_", "-".join([facts[names[0]], facts[names[1]], facts[names[2]]]))
     return re.sub(r"\W+", "_", cpu_name())
 
 
