@@ -50,6 +50,8 @@ MIN_FLOPS, MAX_FLOPS = 1e6, 1e10
 MAX_ELEMENTS = 1 << 25
 MAX_KERNEL = {1: 127, 2: 127, 3: 15}
 MAX_CHANNELS = 512
+#: The budget is at least so many times what all candidates together are estimated to take.
+ENOUGH = 5.0
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
@@ -64,7 +66,7 @@ class Row:
     estimates, seconds : dict of str to float
         By algorithm's id; ``seconds`` from the first contest.
     truth : dict of str to float
-        From the second contest, of the few that matter.
+        Of the few that matter, the shortest of both contests.
     chosen, tuned : str
         By estimates, and by the first contest.
     """
@@ -163,6 +165,8 @@ def measured(problem: Problem, budget_s: float) -> Row | None:
     if len(estimates) < 2:
         return None
     chosen = answer.by_estimate
+    # enough for everybody's first turn, however long that takes
+    budget_s = max(budget_s, ENOUGH * sum(estimates.values()))
     seconds = measure.times_of([find(id) for id in estimates], estimates, call, budget_s)
     if not seconds:
         return None
@@ -170,8 +174,8 @@ def measured(problem: Problem, budget_s: float) -> Row | None:
     ranked = sorted(seconds, key=lambda id: (seconds[id], id))
     again = dict.fromkeys([chosen, *(id for id in ranked[:3] if seconds[id] <= 1.3 * seconds[tuned])])
     truth = measure.times_of([find(id) for id in again], estimates, call, 2 * budget_s) if len(again) > 1 else {}
-    # what neither contest had time for, or no doubt about, keeps what is known of it
-    truth = {id: truth.get(id, seconds.get(id, estimates[id])) for id in again}
+    # what the second contest had no doubt about keeps what is known of it
+    truth = {id: min(truth.get(id, math.inf), seconds.get(id, math.inf)) for id in again}
     return Row(f"{problem.op} {problem}", estimates, seconds, truth, chosen, tuned)
 
 
