@@ -91,15 +91,16 @@ def main(paths: Sequence[str | Path], out: str | Path = curves.FILE) -> None:
     for key, curve in fitted.items():
         before, after = curve["spread_before"], curve["spread_after"]
         print(f"{key:<44} {curve['count']:>5} {math.exp(curve['constant']):>7.2f}  {before:.2f} {after:.2f}")
-    document = {
+    head = {
         "cpu": cpu_kind(), "machine": machine.describe(), "pyconv": pyconv.__version__,
         "date": dt.date.today().isoformat(), "sources": sources, "features": curves.FEATURES,
-        "curves": dict(sorted({**known, **fitted}.items())),
     }  # fmt: skip
-    # one curve a line: differences stay readable
-    lines = json.dumps(document["curves"]).replace("}, ", "},\n  ").replace('{"', '{\n  "', 1)
-    head = json.dumps({name: value for name, value in document.items() if name != "curves"}, indent=1)
-    Path(out).write_text(f'{head[:-2]},\n "curves": {lines[:-1]}\n }}\n}}\n')
+    # a line for each entry: differences stay readable
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
+    every = sorted({**known, **fitted}.items())
+    entries = ",\n".join(f"  {json.dumps(key)}: {json.dumps(curve)}" for key, curve in every)
+    lines.append(f' "curves": {{\n{entries}\n }}')
+    Path(out).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _command() -> None:

@@ -44,8 +44,8 @@ FAMILIES = {
     "conv2d-grad-w": 100,
     "conv3d-grad-w": 100,
 }
-#: Operations of the definition, between which problems are drawn evenly in logarithms.
-MIN_FLOPS, MAX_FLOPS = 1e6, 1e10
+#: Operations of the definition, between which problems are drawn evenly in logarithms; tiny ones if asked for.
+MIN_FLOPS, MAX_FLOPS, TINY_FLOPS = 1e6, 1e10, 1e3
 #: Largest array of a problem, in elements.
 MAX_ELEMENTS = 1 << 25
 MAX_KERNEL = {1: 127, 2: 127, 3: 15}
@@ -92,7 +92,7 @@ def _log_uniform(source: random.Random, low: float, high: float) -> float:
     return math.exp(source.uniform(math.log(low), math.log(high)))
 
 
-def _conv(source: random.Random, rank: int) -> ConvProblem | None:
+def _conv(source: random.Random, rank: int, low: float, high: float) -> ConvProblem | None:
     """Return a random convolution, None where the sizes do not come out."""
     taps = round(_log_uniform(source, 1, MAX_KERNEL[rank] + 0.49))
     # small kernels are what most layers have
@@ -106,7 +106,7 @@ def _conv(source: random.Random, rank: int) -> ConvProblem | None:
     stride = source.choices((1, 2), (0.75, 0.25))[0]
     dilation = source.choices((1, 2), (0.9, 0.1))[0]
     n = source.choice((1, 1, 1, 2, 4, 8))
-    flops = _log_uniform(source, MIN_FLOPS, MAX_FLOPS)
+    flops = _log_uniform(source, low, high)
     pixels = flops / (2 * n * c_out * c_in / groups * taps**rank)
     side = round(pixels ** (1 / rank)) * stride
     if side < 1:
@@ -116,18 +116,19 @@ def _conv(source: random.Random, rank: int) -> ConvProblem | None:
         (dilation,) * rank, groups,
     )  # fmt: skip
     sizes = [math.prod(shape) for shape in (problem.x_shape, problem.w_shape, problem.out_shape)]
-    fits = max(sizes) <= MAX_ELEMENTS and MIN_FLOPS <= problem.flops <= MAX_FLOPS
+    fits = max(sizes) <= MAX_ELEMENTS and low <= problem.flops <= high
     return problem if fits and min(problem.out_spatial) >= 1 else None
 
 
-def draw(family: str, count: int, seed: int) -> Iterator[Problem]:
+def draw(family: str, count: int, seed: int, tiny: bool = False) -> Iterator[Problem]:
     """Return random problems of a family, the same for the same seed."""
+    low, high = (TINY_FLOPS, MIN_FLOPS) if tiny else (MIN_FLOPS, MAX_FLOPS)
     source = random.Random(f"{family} {seed}")
     rank = int(family.partition("d")[0][-1])
     found = 0
     while found < count:
         try:
-            conv = _conv(source, rank)
+            conv = _conv(source, rank, low, high)
         except pyconv.InvalidProblem:
             continue
         if conv is None:
@@ -245,6 +246,7 @@ def main(
     threads: int = 2,
     backend: str = "c",
     budget_s: float = 0.1,
+    tiny: bool = False,
     json_path: str | Path | None = None,
     figure: str | Path | None = None,
 ) -> list[Row]:
@@ -260,6 +262,8 @@ def main(
     backend : {"c", "numba"}
     budget_s : float
         Seconds of the first contest of a problem; the second has twice as many.
+    tiny : bool
+        Whether to draw problems of a thousand to a million operations instead.
     json_path, figure : path, optional
         Where to write the rows, and to draw them.
 
@@ -272,7 +276,7 @@ def main(
     unknown = [family for family in chosen if family not in FAMILIES]
     if unknown:
         raise ValueError(f"unknown family {', '.join(unknown)}; there are {', '.join(FAMILIES)}")
-    problems = [problem for family in chosen for problem in draw(family, count or FAMILIES[family], seed)]
+    problems = [problem for family in chosen for problem in draw(family, count or FAMILIES[family], seed, tiny)]
     rows = []
     with pyconv.options(threads=threads, backend=backend):
         for problem in report.progress(problems):
@@ -308,6 +312,7 @@ def _command() -> None:
     parser.add_argument("-t", "--threads", type=int, default=2)
     parser.add_argument("--backend", choices=("c", "numba"), default="c")
     parser.add_argument("--budget", dest="budget_s", type=float, default=0.1, help="seconds of a problem's contest")
+    parser.add_argument("--tiny", action="store_true", help="problems of a thousand to a million operations instead")
     parser.add_argument("--json", dest="json_path", metavar="PATH", help="write the rows there")
     parser.add_argument("--figure", metavar="PATH", help="draw the histogram and the estimates there")
     arguments = vars(parser.parse_args())

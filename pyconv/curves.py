@@ -24,13 +24,25 @@ LOGARITHMS = ("c_in", "c_out", "groups", "images", "pixels", "width", "taps", "f
 FLAGS = ("strided", "dilated", "rank 1", "rank 3")
 #: Pairs of logarithms whose products are terms as well, beside all squares.
 PAIRS = (("c_in", "c_out"), ("c_in", "pixels"), ("c_out", "pixels"), ("taps", "pixels"), ("taps", "width"))
+#: Where a kernel begins to meet its fixed costs or to leave lanes empty, the slope changes: terms max(0, bend - value).
+BENDS = (
+    ("flops", 20.0),
+    ("c_in", 4.0),
+    ("c_out", 4.0),
+    ("width", 4.0),
+    ("pixels", 9.0),
+    ("taps", 3.2),
+    ("groups", 4.0),
+)
 FEATURES = (
     *LOGARITHMS,
     *FLAGS,
+    *(f"{name} below 2^{bend:g}" for name, bend in BENDS),
     *(f"{name}^2" for name in LOGARITHMS),
     *(f"{first} {second}" for first, second in PAIRS),
 )
 _INDEX = {name: index for index, name in enumerate(LOGARITHMS)}
+_BENDS = tuple((_INDEX[name], bend) for name, bend in BENDS)
 _PAIRS = tuple((_INDEX[first], _INDEX[second]) for first, second in PAIRS)
 #: Largest factor, and largest distance from the mean of what was measured, in standard deviations.
 LIMIT, REACH = 3.0, 2.5
@@ -78,6 +90,7 @@ def features(problem: ConvProblem | TransposedProblem | ConvWeightProblem) -> tu
     return (
         *logarithms,
         *map(float, flags),
+        *(max(0.0, bend - logarithms[index]) for index, bend in _BENDS),
         *(value * value for value in logarithms),
         *(logarithms[first] * logarithms[second] for first, second in _PAIRS),
     )

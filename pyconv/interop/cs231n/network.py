@@ -202,10 +202,11 @@ class ThreeLayerConvNet:
         flat = pooled.reshape(len(x), -1)
         hidden = pyconv.linear(flat, p["w2"], p["b2"])
         second = self._normalised(hidden, "2", training)
-        active, kept = pyconv.relu(second), None
+        active: Array = pyconv.relu(second)
+        kept: Array | None = None
         if training and self.settings.dropout:
             keep = 1 - self.settings.dropout
-            kept = (self._random.random(active.shape) < keep).astype(self.dtype) / self.dtype.type(keep)
+            kept = np.less(self._random.random(active.shape), keep).astype(self.dtype) / self.dtype.type(keep)
             active = active * kept
         scores = pyconv.linear(active, p["w3"], p["b3"])
         return scores, (convolved, conv_cache, first, pool_cache, flat, hidden, second, active, kept, pooled.shape)
