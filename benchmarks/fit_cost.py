@@ -34,9 +34,15 @@ RIDGE = 2.0
 OUTLIER = 1.2
 
 
-def points(rows: Iterable[regret.Row]) -> dict[str, list[tuple[tuple[float, ...], float]]]:
+#: Standard deviations from the mean of what was measured, beyond which a size counts as if it were there.
+REACH = 2.5
+
+Point = tuple[tuple[float, ...], float]
+
+
+def points(rows: Iterable[regret.Row]) -> dict[str, list[Point]]:
     """Return by kernel the terms of each problem and the logarithm of measured over counted seconds."""
-    found: dict[str, list[tuple[tuple[float, ...], float]]] = {}
+    found: dict[str, list[Point]] = {}
     for row in rows:
         problem: Any = parse_problem(row.problem)
         for id, seconds in row.seconds.items():
@@ -48,57 +54,67 @@ def points(rows: Iterable[regret.Row]) -> dict[str, list[tuple[tuple[float, ...]
     return found
 
 
-def fit(measured: Sequence[tuple[tuple[float, ...], float]]) -> dict[str, Any]:
+def fit(measured: Sequence[Point]) -> dict[str, Any]:
     """Return one kernel's curve, as the file has it."""
     terms = np.array([terms for terms, _ in measured])
     logs = np.array([log for _, log in measured])
     means, spread = terms.mean(0), terms.std(0)
     scales = np.where(spread > 1e-9, 1 / np.maximum(spread, 1e-9), 0.0)
-    scaled = np.clip((terms - means) * scales, -curves.REACH, curves.REACH)
+    scaled = (terms - means) * scales
     constant, weights = float(np.median(logs)), np.zeros(terms.shape[1])
     if len(measured) >= LEAST:
         for _ in range(3):
-            centre = np.clip(logs, constant + scaled @ weights - OUTLIER, constant + scaled @ weights + OUTLIER)
-            constant = float(centre.mean() - scaled.mean(0) @ weights)
+            fitted = constant + scaled @ weights
+            centre = np.clip(logs, fitted - OUTLIER, fitted + OUTLIER)
+            constant = float(centre.mean())
             normal = scaled.T @ scaled + RIDGE * np.eye(len(weights))
             weights = np.linalg.solve(normal, scaled.T @ (centre - constant))
     left = logs - constant - scaled @ weights
+    weights = weights * scales
     return {
         "count": len(measured),
         "spread_before": round(float(logs.std()), 3),
         "spread_after": round(float(left.std()), 3),
-        "constant": round(constant, 4),
-        "means": [float(f"{value:.5g}") for value in means],
-        "scales": [float(f"{value:.5g}") for value in scales],
-        "weights": [float(f"{value:.4g}") for value in weights],
+        "constant": float(f"{constant - means @ weights:.6g}"),
+        "weights": [float(f"{value:.6g}") for value in weights],
     }
 
 
+def ranges(rows: Iterable[regret.Row]) -> list[list[float]]:
+    """Return the least and the greatest logarithm of each size."""
+    logs = np.array([curves.features(parse_problem(row.problem)) for row in rows])[:, : len(curves.LOGARITHMS)]  # type: ignore[arg-type]
+    low = np.maximum(logs.min(0), logs.mean(0) - REACH * logs.std(0))
+    high = np.minimum(logs.max(0), logs.mean(0) + REACH * logs.std(0))
+    return [[round(float(a), 3), round(float(b), 3)] for a, b in zip(low, high, strict=True)]
+
+
 def main(paths: Sequence[str | Path], out: str | Path = curves.FILE) -> None:
-    """Fit every kernel that the results hold, keep the others of the file as they are, and print the table."""
+    """Fit every kernel that the results hold, and print the table; a file that is there is replaced."""
     algorithms()  # which loads the backends
     rows: list[regret.Row] = []
-    sources = []
+    sources: dict[str, int] = {}
     for path in paths:
         head, found = regret.read(Path(path))
         rows += found
-        sources.append({"seed": head["seed"], "threads": head["threads"], "isa": head["isa"], "rows": len(found)})
-    known: dict[str, Any] = {}
-    if Path(out).exists():
-        known = json.loads(Path(out).read_text())["curves"]
+        source = f"{head['isa']}, {head['threads']} threads, seed {head['seed']}"
+        sources[source] = sources.get(source, 0) + len(found)
+    # nothing is cut off while the ranges are found
+    unlimited = curves.Curves(((0.0, 60.0),) * len(curves.LOGARITHMS), {})
+    curves.shipped = lambda: unlimited
+    limits = ranges(rows)
+    limited = curves.Curves(tuple((low, high) for low, high in limits), {})
+    curves.shipped = lambda: limited
     fitted = {key: fit(data) for key, data in sorted(points(rows).items()) if len(data) >= LEAST_OF_A_CONSTANT}
-    print(f"{'kernel':<44} {'count':>5} {'factor':>7}  spread of logarithms, before and after")
+    print(f"{'kernel':<44} {'count':>5}  spread of logarithms, before and after")
     for key, curve in fitted.items():
-        before, after = curve["spread_before"], curve["spread_after"]
-        print(f"{key:<44} {curve['count']:>5} {math.exp(curve['constant']):>7.2f}  {before:.2f} {after:.2f}")
+        print(f"{key:<44} {curve['count']:>5}  {curve['spread_before']:.2f} {curve['spread_after']:.2f}")
     head = {
         "cpu": cpu_kind(), "machine": machine.describe(), "pyconv": pyconv.__version__,
-        "date": dt.date.today().isoformat(), "sources": sources, "features": curves.FEATURES,
+        "date": dt.date.today().isoformat(), "problems": sources, "features": curves.FEATURES, "ranges": limits,
     }  # fmt: skip
     # a line for each entry: differences stay readable
     lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
-    every = sorted({**known, **fitted}.items())
-    entries = ",\n".join(f"  {json.dumps(key)}: {json.dumps(curve)}" for key, curve in every)
+    entries = ",\n".join(f"  {json.dumps(key)}: {json.dumps(curve)}" for key, curve in fitted.items())
     lines.append(f' "curves": {{\n{entries}\n }}')
     Path(out).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 

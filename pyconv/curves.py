@@ -10,13 +10,14 @@ that nothing runs away where nothing was measured.
 from __future__ import annotations
 
 import math
+import operator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .problem import ConvProblem, ConvWeightProblem, TransposedProblem
 
-__all__ = ["FEATURES", "FILE", "Curve", "factor", "features", "key_of"]
+__all__ = ["FEATURES", "FILE", "LIMIT", "Curve", "Curves", "factor", "features", "key_of", "shipped"]
 
 FILE = Path(__file__).with_name("curves.json")
 #: What a polynomial's terms are made of, in this order: logarithms to base 2 and yes or no.
@@ -44,24 +45,30 @@ FEATURES = (
 _INDEX = {name: index for index, name in enumerate(LOGARITHMS)}
 _BENDS = tuple((_INDEX[name], bend) for name, bend in BENDS)
 _PAIRS = tuple((_INDEX[first], _INDEX[second]) for first, second in PAIRS)
-#: Largest factor, and largest distance from the mean of what was measured, in standard deviations.
-LIMIT, REACH = 3.0, 2.5
+#: Largest factor.
+LIMIT = 3.0
 
 
 class Curve(NamedTuple):
-    """One kernel's polynomial: of each term its mean and its scale where it was measured, and its weight."""
+    """One kernel's polynomial: of each term its weight."""
 
-    means: tuple[float, ...]
-    scales: tuple[float, ...]
     weights: tuple[float, ...]
     constant: float
 
     def factor(self, terms: tuple[float, ...]) -> float:
         """Return measured over estimated seconds."""
-        value = self.constant
-        for term, mean, scale, weight in zip(terms, self.means, self.scales, self.weights, strict=True):
-            value += weight * max(-REACH, min(REACH, (term - mean) * scale))
-        return min(LIMIT, max(1 / LIMIT, math.exp(max(-8.0, min(8.0, value)))))
+        value = self.constant + sum(map(operator.mul, self.weights, terms))
+        return math.exp(max(-_LOG_LIMIT, min(_LOG_LIMIT, value)))
+
+
+class Curves(NamedTuple):
+    """What the file holds: the least and the greatest logarithm of each size that was measured, and the curves."""
+
+    ranges: tuple[tuple[float, float], ...]
+    curves: dict[str, Curve]
+
+
+_LOG_LIMIT = math.log(LIMIT)
 
 
 def key_of(op: str, family: str, where: str) -> str:
@@ -74,47 +81,51 @@ def key_of(op: str, family: str, where: str) -> str:
     return f"{kind}.{family}@{where}"
 
 
-@lru_cache(maxsize=16)
 def features(problem: ConvProblem | TransposedProblem | ConvWeightProblem) -> tuple[float, ...]:
-    """Return the terms of a problem, in the order of :data:`FEATURES`."""
+    """Return the terms of a problem, in the order of :data:`FEATURES`; no size is beyond what was measured."""
     conv = problem.conv if isinstance(problem, ConvWeightProblem) else problem
     pixels, rank = math.prod(conv.out_spatial), len(conv.spatial)
-    logarithms = tuple(
-        math.log2(max(1, size))
-        for size in (
-            conv.c_in // conv.groups, conv.c_out // conv.groups, conv.groups, conv.n, pixels, conv.out_spatial[-1],
-            math.prod(conv.kernel), conv.flops,
-        )
+    sizes = (
+        conv.c_in // conv.groups, conv.c_out // conv.groups, conv.groups, conv.n, pixels, conv.out_spatial[-1],
+        math.prod(conv.kernel), conv.flops,
     )  # fmt: skip
+    ranges = shipped().ranges
+    logs = tuple(max(low, min(high, math.log2(max(1, size)))) for size, (low, high) in zip(sizes, ranges, strict=True))
     flags = (max(conv.stride) > 1, max(conv.dilation) > 1, rank == 1, rank == 3)
     return (
-        *logarithms,
+        *logs,
         *map(float, flags),
-        *(max(0.0, bend - logarithms[index]) for index, bend in _BENDS),
-        *(value * value for value in logarithms),
-        *(logarithms[first] * logarithms[second] for first, second in _PAIRS),
+        *(max(0.0, bend - logs[index]) for index, bend in _BENDS),
+        *(value * value for value in logs),
+        *(logs[first] * logs[second] for first, second in _PAIRS),
     )
 
 
+_cached_features = lru_cache(maxsize=16)(features)
+
+
 @lru_cache(maxsize=1)
-def _curves() -> dict[str, Curve]:
+def shipped() -> Curves:
+    """Return what the file holds."""
     import json
 
     try:
         found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        return Curves(((0.0, 60.0),) * len(LOGARITHMS), {})
     if tuple(found["features"]) != FEATURES:
-        raise ValueError(f"{FILE} was fitted for other features; python -m benchmarks.fit_cost writes it anew")
-    return {
-        key: Curve(tuple(c["means"]), tuple(c["scales"]), tuple(c["weights"]), c["constant"])
-        for key, c in found["curves"].items()
-    }
+        raise ValueError(
+            f"{FILE} was fitted for other features; remove it, and python -m benchmarks.fit_cost makes one"
+        )
+    return Curves(
+        tuple((low, high) for low, high in found["ranges"]),
+        {key: Curve(tuple(curve["weights"]), curve["constant"]) for key, curve in found["curves"].items()},
+    )
 
 
 def factor(id: str, op: str, family: str, problem: Any) -> float:
     """Return measured over estimated seconds of an algorithm; 1 where nothing was fitted."""
-    curve = _curves().get(key_of(op, family, id.rpartition("@")[2]))
+    curve = shipped().curves.get(key_of(op, family, id.rpartition("@")[2]))
     if curve is None or not isinstance(problem, (ConvProblem, TransposedProblem, ConvWeightProblem)):
         return 1.0
-    return curve.factor(features(problem))
+    return curve.factor(_cached_features(problem))

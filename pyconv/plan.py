@@ -103,7 +103,7 @@ def _named(name: str, call: Call, options: Options) -> list[Algorithm]:
     problem = call.problem
     if not isinstance(name, str):
         raise TypeError(f'algorithm must be "auto", a family or an id, got {name!r}')
-    permitted = registry.candidates(problem.op, problem.dtype, registry.available(options.backend))
+    permitted = list(registry.candidates(problem.op, problem.dtype, registry.available(options.backend)))
     if name == "auto":
         return permitted
     family = [a for a in permitted if registry.answers_to(a, name)]
@@ -153,6 +153,8 @@ def machine_here() -> Machine:
     return Machine.of_lanes(8)
 
 
+#: An algorithm that sums something else than the products is taken where it is estimated to save this share and time.
+TRANSFORM_HANDICAP, TRANSFORM_HANDICAP_S = 0.03, 1e-6
 #: Seconds that options(measure=True) may spend on a problem when it is first met.
 MEASURE_BUDGET_S = 0.05
 
@@ -163,10 +165,17 @@ def _estimate(algorithm: Algorithm, call: Call, machine: Machine) -> float:
     return counted * curves.factor(algorithm.id, algorithm.op, algorithm.family, call.problem)
 
 
-def _refusals(call: Call, name: str, options: Options) -> tuple[list[Algorithm], dict[str, str]]:
-    """Return all algorithms that are asked, and for each id why it may not be taken; empty where it may."""
+def _refusals(
+    call: Call, name: str, options: Options, in_use_only: bool = False
+) -> tuple[list[Algorithm], dict[str, str]]:
+    """Return all algorithms that are asked, and for each id why it may not be taken; empty where it may.
+
+    ``in_use_only`` leaves out those of other instruction sets, which nobody wants to hear of unless it is explained.
+    """
     asked = _named(name, call, options)
     alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
+    if in_use_only and not alone:
+        asked = [a for a in asked if a.preferred] or asked
     return asked, {a.id: _refusal(a, call, name, alone, options) for a in asked}
 
 
@@ -175,7 +184,7 @@ def measure_call(call: Call, options: Options, budget_s: float = MEASURE_BUDGET_
 
     Nothing is timed where there is no choice.
     """
-    asked, refusals = _refusals(call, "auto", options)
+    asked, refusals = _refusals(call, "auto", options, in_use_only=True)
     machine = machine_here()
     fit = [a for a in asked if not refusals[a.id] and a.backend != "numpy" and a.workspace(call) is not None]
     found = measure.times_of(fit, {a.id: _estimate(a, call, machine) for a in fit}, call, budget_s)
@@ -184,9 +193,11 @@ def measure_call(call: Call, options: Options, budget_s: float = MEASURE_BUDGET_
     return found
 
 
-def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, list[Algorithm], dict[str, str]]:
+def _choose(
+    call: Call, name: str, options: Options, in_use_only: bool = False
+) -> tuple[Algorithm, str, list[Algorithm], dict[str, str]]:
     """Return the algorithm, why it, all that were asked, and the refusals by id."""
-    asked, refusals = _refusals(call, name, options)
+    asked, refusals = _refusals(call, name, options, in_use_only)
     able = [a for a in asked if not refusals[a.id]]
     machine = machine_here()
     known = wisdom.measured(call.problem, options.threads)
@@ -194,8 +205,13 @@ def _choose(call: Call, name: str, options: Options) -> tuple[Algorithm, str, li
     def rank(algorithm: Algorithm) -> tuple[bool, bool, float, str]:
         # what was measured is known to be good; an estimate beside it would be no more than a guess
         seconds = known.get(algorithm.id)
-        guess = _estimate(algorithm, call, machine) if seconds is None else seconds
-        return algorithm.backend == "numpy", seconds is None, guess, algorithm.id
+        if seconds is None:
+            guess = _estimate(algorithm, call, machine)
+            # what is less exact than direct summation has to earn it: integers stay integers in small problems
+            if algorithm.accuracy(call.problem) != "strict":
+                guess = guess * (1 + TRANSFORM_HANDICAP) + TRANSFORM_HANDICAP_S
+            return algorithm.backend == "numpy", True, guess, algorithm.id
+        return algorithm.backend == "numpy", False, seconds, algorithm.id
 
     for algorithm in sorted(able, key=rank):
         if algorithm.workspace(call) is None:
@@ -216,7 +232,7 @@ def make_plan(call: Call, name: str, options: Options) -> Plan:
     began = time.perf_counter()
     if options.measure and name == "auto" and not wisdom.measured(call.problem, options.threads):
         measure_call(call, options)
-    algorithm, why, _, _ = _choose(call, name, options)
+    algorithm, why, _, _ = _choose(call, name, options, in_use_only=True)
     plan = Plan(call, algorithm, algorithm.compile(call))
     # nobody listens who has not imported logging; importing it here would double the cost of `import pyconv`
     logging, wanted = sys.modules.get("logging"), "dispatch" in os.environ.get("PYCONV_LOG", "").split(",")

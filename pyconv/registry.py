@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ def register(algorithm: Algorithm) -> None:
     if algorithm.id in _algorithms:
         raise ValueError(f"two algorithms are called {algorithm.id}")
     _algorithms[algorithm.id] = algorithm
+    candidates.cache_clear()
 
 
 def _load(backend: str) -> bool:
@@ -101,14 +103,15 @@ def answers_to(algorithm: Algorithm, name: str) -> bool:
     return name in (algorithm.family, family_of(algorithm.family))
 
 
-def candidates(op: str, dtype: str, backends: tuple[str, ...]) -> list[Algorithm]:
+@functools.cache
+def candidates(op: str, dtype: str, backends: tuple[str, ...]) -> tuple[Algorithm, ...]:
     """Algorithms of these backends for an operation and element type, the reference last."""
     found = [
         algorithm
         for algorithm in _algorithms.values()
         if algorithm.op == op and algorithm.dtype == dtype and algorithm.backend in backends
     ]
-    return sorted(found, key=lambda algorithm: (algorithm.backend == "numpy", not algorithm.preferred, algorithm.id))
+    return tuple(sorted(found, key=lambda a: (a.backend == "numpy", not a.preferred, a.id)))
 
 
 def matching(name: str, op: str, dtype: str) -> list[Algorithm]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +27,19 @@ def test_the_table_round_trips(text: str) -> None:
 @given(problems())
 def test_every_problem_round_trips(drawn: ConvProblem) -> None:
     assert ConvProblem.parse(str(drawn)) == drawn
+    assert hash(ConvProblem.parse(str(drawn))) == hash(drawn)
+
+
+def test_a_problem_of_another_process_is_equal_and_found(subprocess_environment: dict[str, str]) -> None:
+    """Hashes of words differ between processes, and are not taken along."""
+    text = "n1c8h12w12-o6k3s1p1-f32-reflect-relu"
+    script = f"import pickle, sys, pyconv; sys.stdout.buffer.write(pickle.dumps(pyconv.ConvProblem.parse({text!r})))"
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env={**subprocess_environment, "PYTHONHASHSEED": seed},
+            capture_output=True, check=True,
+        )  # fmt: skip
+        assert pickle.loads(done.stdout) in {ConvProblem.parse(text)}
 
 
 @given(

@@ -50,21 +50,22 @@ class _Axis(NamedTuple):
     out: int
     stride: int
     dilation: int
+    reach: int  # elements of a kernel that is applied to every stride-th element of x
+    residues: int  # kernels that the taps make: as many inputs as there were channels
 
-    @property
-    def reach(self) -> int:
-        """Elements of a kernel that is applied to every stride-th element of x."""
-        return (self.k - 1) * self.dilation // self.stride + 1
-
-    @property
-    def residues(self) -> int:
-        """Kernels that the taps make: as many inputs as there were channels."""
-        return min(self.k, self.stride // math.gcd(self.stride, self.dilation))
+    @classmethod
+    def of(cls, size: int, k: int, out: int, stride: int, dilation: int) -> _Axis:
+        reach = (k - 1) * dilation // stride + 1
+        return cls(size, k, out, stride, dilation, reach, min(k, stride // math.gcd(stride, dilation)))
 
     def parts(self, part: int) -> int:
         return -(-self.reach // part) * self.residues
 
 
+_NO_AXIS = _Axis.of(1, 1, 1, 1, 1)
+
+
+@lru_cache(maxsize=32)
 def _axes(problem: ConvProblem) -> dict[str, _Axis]:
     sizes = zip(
         problem.kernel_axes,
@@ -75,8 +76,8 @@ def _axes(problem: ConvProblem) -> dict[str, _Axis]:
         problem.dilation,
         strict=True,
     )
-    axes = {name: _Axis(*axis) for name, *axis in sizes}
-    return {name: axes.get(name, _Axis(1, 1, 1, 1, 1)) for name in "dhw"}
+    axes = {name: _Axis.of(*axis) for name, *axis in sizes}
+    return {name: axes.get(name, _NO_AXIS) for name in "dhw"}
 
 
 def supports(problem: ConvProblem) -> Support:
@@ -152,9 +153,8 @@ def _least_bytes(problem: ConvProblem, tile: Tile, lanes: int) -> int:
 
 def terms(problem: ConvProblem, tile: Tile) -> int:
     """Input channels of a group times the parts of a kernel."""
-    axes = _axes(problem)
-    parts = zip(axes.values(), (tile.part_d, tile.part_h, tile.part_w), strict=True)
-    return problem.c_in // problem.groups * math.prod(axis.parts(part) for axis, part in parts)
+    d, h, w = _axes(problem).values()
+    return problem.c_in // problem.groups * d.parts(tile.part_d) * h.parts(tile.part_h) * w.parts(tile.part_w)
 
 
 def pairs(problem: ConvProblem, tile: Tile) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,9 @@ class ConvProblem:
     residual: bool = False
     activation: str | None = None
     slope: float = 0.0
+    #: Output sizes, (d, h, w) order; planning asks for them, and for the hash, many times.
+    out_spatial: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_window(self)
@@ -89,6 +93,9 @@ class ConvProblem:
                 )
             if size == 0 and any(padding) and self.padding_mode != "zeros":
                 raise InvalidProblem(f"an empty axis ({axis}) cannot be padded with padding_mode={self.padding_mode!r}")
+        sizes = zip(self.spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        object.__setattr__(self, "out_spatial", tuple(starmap(output_size, sizes)))
+        object.__setattr__(self, "_hash", hash(_values_of(self)))
         channels = self.c_in // self.groups
         padded_elements = (
             self.n
@@ -102,6 +109,13 @@ class ConvProblem:
             ("the stride", max(self.stride)),
             ("the dilation", max(self.dilation)),
         )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[ConvProblem], tuple[Any, ...]]:
+        # made anew: hashes of words differ between processes
+        return ConvProblem, _values_of(self)
 
     @property
     def rank(self) -> int:
@@ -124,13 +138,6 @@ class ConvProblem:
     def op(self) -> str:
         """The name of the function: conv1d, conv2d or conv3d."""
         return f"conv{self.rank}d"
-
-    @property
-    def out_spatial(self) -> tuple[int, ...]:
-        """Output sizes, (d, h, w) order."""
-        return tuple(
-            starmap(output_size, zip(self.spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True))
-        )
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -225,6 +232,9 @@ class ConvProblem:
             dtype=dtype,
             **words_of(words, text),
         )
+
+
+_values_of = operator.attrgetter(*(entry.name for entry in fields(ConvProblem) if entry.compare))
 
 
 def check_window(problem: ConvProblem | TransposedProblem) -> None:
