@@ -190,7 +190,7 @@ def _along(in1: Any, in2: Any, mode: str, axes: Any, otherwise: Any) -> Array:
     moved = a.transpose(*others, *named)
     batch = moved.reshape(-1, 1, *(n for n, _ in sizes))
     kernel = b.transpose(*others, *named).reshape(1, 1, *(k for _, k in sizes))
-    flipped = kernel[(..., *(slice(None, None, -1),) * len(named))]
+    flipped = np.flip(kernel, tuple(range(2, 2 + len(named))))
     pads = {
         "full": tuple((k - 1, k - 1) for _, k in sizes),
         "same": tuple((k - 1 - (k - 1) // 2, (k - 1) // 2) for _, k in sizes),
