@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "backends.c_layers": {"_ffi", "algorithm", "backends", "problem"},
     "backends.layers": {"algorithm", "cost", "problem", "reference"},
     "backends.linear": {"algorithm", "backends", "cost", "problem"},
+    "backends.numba_layers": {"algorithm", "backends", "kernels", "problem"},
     "backends.c_roi": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.numba_pool": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.pooling": {"algorithm", "problem"},
