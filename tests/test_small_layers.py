@@ -461,6 +461,8 @@ def test_the_backends_have_the_same_bits(problem: Any) -> None:
     able = [a for a in supporting(problem) if a.preferred]
     families = {a.family for a in able if a.backend == "numba"}
     assert families
+    if isinstance(problem, LinearProblem) and problem.c_in % 16:
+        families.discard("dot")  # products that fill no vector: gcc may take them apart from their sum
     for family in families:
         c_kernel, numba_kernel = (
             next(a for a in able if a.family == family and a.backend == backend) for backend in ("c", "numba")

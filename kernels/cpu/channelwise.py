@@ -164,7 +164,7 @@ def _last(p: Any, i: int, n: int, rest: Any) -> Any:
 
 @word
 def _sum_run(about: Any, of_g: Any, x: Any, g: Any, n: int, mean: Any, first: Any, second: Any) -> Any:
-    """Add neighbours of one channel to four vectors of sums."""
+    """Add neighbours of one channel to four vectors of sums; what fills no four vectors has one each."""
     step, i = lanes(x), 0
     means, one, none = splat_tile(x, 1, 4, mean[0]), splat_tile(x, 1, 1, mean[0]), splat_tile(x, 1, 1, zero(x))
     rest = none
@@ -174,13 +174,23 @@ def _sum_run(about: Any, of_g: Any, x: Any, g: Any, n: int, mean: Any, first: An
         x_four, g_four = load_rows(advance(x, i), 0, 1, 4), load_rows(advance(g, i), 0, 1, 4)
         first, second = _add_term(about, of_g, x_four, g_four, means, first, second)
         i += 4 * step
-    v, w = vector_of(first, 0), vector_of(second, 0)
-    while i + step <= n:
-        v, w = _add_term(about, of_g, load(x, i), load(g, i), one, v, w)
+    if i + step <= n:
+        v, w = _add_term(about, of_g, load(x, i), load(g, i), one, vector_of(first, 0), vector_of(second, 0))
+        first, second = with_vector(first, 0, v), with_vector(second, 0, w)
+        i += step
+    if i + step <= n:
+        v, w = _add_term(about, of_g, load(x, i), load(g, i), one, vector_of(first, 1), vector_of(second, 1))
+        first, second = with_vector(first, 1, v), with_vector(second, 1, w)
+        i += step
+    if i + step <= n:
+        v, w = _add_term(about, of_g, load(x, i), load(g, i), one, vector_of(first, 2), vector_of(second, 2))
+        first, second = with_vector(first, 2, v), with_vector(second, 2, w)
         i += step
     if i < n:
-        v, w = _add_term(about, of_g, _last(x, i, n, rest), _last(g, i, n, none), one, v, w)
-    return with_vector(first, 0, v), with_vector(second, 0, w)
+        x_last, g_last = _last(x, i, n, rest), _last(g, i, n, none)
+        v, w = _add_term(about, of_g, x_last, g_last, one, vector_of(first, 3), vector_of(second, 3))
+        first, second = with_vector(first, 3, v), with_vector(second, 3, w)
+    return first, second
 
 
 @word
