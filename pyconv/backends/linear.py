@@ -12,6 +12,7 @@ from ..algorithm import Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import ConvProblem, LinearProblem
 from . import layers
+from .borrowed import Borrowed
 
 __all__ = ["Linear", "algorithms"]
 
@@ -55,51 +56,8 @@ def _turned(strides: tuple[int, ...] | None, pixels_first: bool) -> tuple[int, .
 
 
 @dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(Borrowed):
     """A linear layer, or a gradient of it, on a dense kernel of the convolutions."""
-
-    op: str
-    kernel: Any  # an algorithm of ordinary convolution along one axis
-
-    @property
-    def id(self) -> str:
-        """Return the kernel's id with another operation."""
-        return f"{self.op}.{self.kernel.id.partition('.')[2]}"
-
-    @property
-    def family(self) -> str:
-        """Return the convolution's."""
-        return str(self.kernel.family)
-
-    @property
-    def dtype(self) -> str:
-        """Return the element type."""
-        return str(self.kernel.dtype)
-
-    @property
-    def backend(self) -> str:
-        """Return the kernel's backend."""
-        return str(self.kernel.backend)
-
-    @property
-    def isa(self) -> str:
-        """Return the instruction set, of kernels that have one."""
-        return str(self.kernel.isa)
-
-    @property
-    def runs_here(self) -> bool:
-        """Whether this processor has it."""
-        return bool(getattr(self.kernel, "runs_here", True))
-
-    @property
-    def preferred(self) -> bool:
-        """Whether "auto" may take it."""
-        return bool(self.kernel.preferred)
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run: the convolution's name."""
-        return str(self.kernel.kernel_name)
 
     def supports(self, problem: LinearProblem) -> Support:
         """Whether the kernel can do it; a convolution has at least one pixel and one output channel."""
