@@ -90,21 +90,30 @@ INLINE void NAME(sum_term)(const int kind, VEC x, VEC g, VEC mean, VEC *first, V
     }
 }
 
-/* Neighbours of one channel: four vectors of sums. */
-INLINE void NAME(sum_run)(const int kind, const REAL *x, const REAL *g, int64_t n, VEC mean, VEC first[4],
-                          VEC second[4]) {
-    int64_t i = 0;
-    for (; i + 4 * LANES <= n; i += 4 * LANES)
+/* Rows of neighbours of one channel: four vectors of sums, of which those of a row that fill no four vectors, and what is
+ * left of it, have one each: short rows do not wait for each other's additions. */
+INLINE void NAME(sum_rows)(const int kind, const REAL *x, int64_t x_step, const REAL *g, int64_t g_step, int64_t n,
+                           int64_t rows, VEC mean, VEC first[4], VEC second[4]) {
+    const VEC zero = {0};
+    for (int64_t row = 0; row < rows; row++, x += x_step, g += kind == PC_PRODUCTS ? g_step : 0) {
+        int64_t i = 0;
+        for (; i + 4 * LANES <= n; i += 4 * LANES)
 #pragma GCC unroll 4
-        for (int u = 0; u < 4; u++)
-            NAME(sum_term)(kind, NAME(load)(x + i + u * LANES),
-                           kind == PC_PRODUCTS ? NAME(load)(g + i + u * LANES) : (VEC){0}, mean, first + u, second + u);
-    for (; i + LANES <= n; i += LANES)
-        NAME(sum_term)(kind, NAME(load)(x + i), kind == PC_PRODUCTS ? NAME(load)(g + i) : (VEC){0}, mean, first, second);
-    if (i < n)
-        NAME(sum_term)(kind, NAME(tail_of)(x + n, n - i, kind == PC_SUM ? (VEC){0} : mean, i > 0),
-                       kind == PC_PRODUCTS ? NAME(tail_of)(g + n, n - i, (VEC){0}, i > 0) : (VEC){0}, mean, first,
-                       second);
+            for (int u = 0; u < 4; u++)
+                NAME(sum_term)(kind, NAME(load)(x + i + u * LANES),
+                               kind == PC_PRODUCTS ? NAME(load)(g + i + u * LANES) : zero, mean, first + u, second + u);
+#pragma GCC unroll 3
+        for (int u = 0; u < 3; u++)
+            if (i + LANES <= n) {
+                NAME(sum_term)(kind, NAME(load)(x + i), kind == PC_PRODUCTS ? NAME(load)(g + i) : zero, mean, first + u,
+                               second + u);
+                i += LANES;
+            }
+        if (i < n)
+            NAME(sum_term)(kind, NAME(tail_of)(x + n, n - i, kind == PC_SUM ? zero : mean, i > 0),
+                           kind == PC_PRODUCTS ? NAME(tail_of)(g + n, n - i, zero, i > 0) : zero, mean, first + 3,
+                           second + 3);
+    }
 }
 
 /* n pixels of nv vectors of channels, nv 1 (four pixels at a time) or 4. */
@@ -125,15 +134,25 @@ INLINE void NAME(sum_pixels)(const int kind, const int nv, const REAL *x, int64_
                        mean[0], first, second);
 }
 
-static __attribute__((noinline)) void NAME(sum_run_of)(int kind, const REAL *x, const REAL *g, int64_t n, REAL mean,
-                                                       VEC first[4], VEC second[4]) {
+static __attribute__((noinline)) void NAME(sum_rows_of)(int kind, const REAL *x, int64_t x_step, const REAL *g,
+                                                        int64_t g_step, int64_t n, int64_t rows, REAL mean,
+                                                        VEC first[4], VEC second[4]) {
     const VEC about = NAME(splat)(mean);
+    VEC a[4], b[4]; /* registers: what first and second point at might be x */
+    for (int u = 0; u < 4; u++) {
+        a[u] = first[u];
+        b[u] = second[u];
+    }
     if (kind == PC_SUM)
-        NAME(sum_run)(PC_SUM, x, g, n, about, first, second);
+        NAME(sum_rows)(PC_SUM, x, x_step, g, g_step, n, rows, about, a, b);
     else if (kind == PC_SQUARES)
-        NAME(sum_run)(PC_SQUARES, x, g, n, about, first, second);
+        NAME(sum_rows)(PC_SQUARES, x, x_step, g, g_step, n, rows, about, a, b);
     else
-        NAME(sum_run)(PC_PRODUCTS, x, g, n, about, first, second);
+        NAME(sum_rows)(PC_PRODUCTS, x, x_step, g, g_step, n, rows, about, a, b);
+    for (int u = 0; u < 4; u++) {
+        first[u] = a[u];
+        second[u] = b[u];
+    }
 }
 
 static __attribute__((noinline)) void NAME(sum_pixels_of)(int kind, int nv, const REAL *x, int64_t x_step, const REAL *g,
@@ -260,7 +279,9 @@ static __attribute__((noinline)) void STORED(sum_block)(const STORED(channelwise
     const STORAGE *const wide = of_g ? job->g : job->x;
     const int64_t *const step = p->step[of_g];
     VEC first[4] = {{0}}, second[4] = {{0}};
-    for (int64_t row = block.row; row < block.row_end; row++) {
+    /* rows that lie evenly apart are summed in one go, unless they have to be widened */
+    const int64_t together = !PC_WIDENED && p->size[0] == 1 && p->size[1] == 1 ? block.row_end - block.row : 1;
+    for (int64_t row = block.row; row < block.row_end; row += together) {
         int64_t pitch;
         const REAL *x = NULL, *g = NULL;
         x = STORED(as_real)(wide + pc_row_offset(p->size, step, row) + block.from * step[3] + c * p->c_step[of_g], 1,
@@ -268,7 +289,7 @@ static __attribute__((noinline)) void STORED(sum_block)(const STORED(channelwise
         if (kind == PC_PRODUCTS)
             g = STORED(as_real)(job->g + pc_row_offset(p->size, p->step[1], row) + block.from + c * p->c_step[1], 1,
                                 block.n, 1, &pitch, copy + pc_round_up(block.n, LANES));
-        NAME(sum_run_of)(kind, x, g, block.n, mean, first, second);
+        NAME(sum_rows_of)(kind, x, step[2], g, p->step[1][2], block.n, together, mean, first, second);
     }
     sums[0] = NAME(sum_across)(first);
     sums[1] = NAME(sum_across)(second);
@@ -438,8 +459,8 @@ static void STORED(map_task)(void *ctx, int64_t task, int worker) {
     int dense = p->pixels && p->step[2][3] == p->channels;
     dense = dense && (!needs_x || p->step[0][3] == p->channels) && (!needs_g || p->step[1][3] == p->channels);
     const int64_t runs = p->pixels && !dense ? n : 1, length = !p->pixels ? n : dense ? n * p->channels : p->channels;
+    int64_t c = first % c_in_row, outer = first / c_in_row;
     for (int64_t row = first; row < pc_min(all, first + p->apply_rows); row++) {
-        const int64_t c = row % c_in_row, outer = row / c_in_row;
         const STORAGE *x = NULL, *g = NULL;
         if (needs_x)
             x = job->x + pc_row_offset(p->size, p->step[0], outer) + from * p->step[0][3] + c * p->c_step[0];
@@ -466,6 +487,10 @@ static void STORED(map_task)(void *ctx, int64_t task, int worker) {
                 STORED(write)(out_run + i, x_part, m);
             }
 #endif
+        }
+        if (++c == c_in_row) {
+            c = 0;
+            outer++;
         }
     }
 }

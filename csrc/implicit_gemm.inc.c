@@ -210,6 +210,26 @@ typedef struct NAME(implicit_weights) {
     REAL *packed;
 } NAME(implicit_weights);
 
+/* One tap of n_c channels for a vector of output channels: dst[c * lanes + i] = w[i * k_all + c * step], zeros from `rows`
+ * on. Rows are a power of two apart too often, and then share a few lines of the cache: each is read in one piece. */
+static void NAME(pack_chunk)(REAL *dst, int64_t lanes, const REAL *w, int64_t k_all, int64_t step, int64_t n_c,
+                             int64_t rows) {
+    if (step == 1 && n_c == LANES && rows >= LANES) {
+        VEC v[LANES];
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            v[i] = NAME(load)(w + i * k_all);
+        NAME(transpose)(v);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++)
+            NAME(store)(dst + i * lanes, v[i]);
+        return;
+    }
+    for (int64_t c = 0; c < n_c; c++)
+        for (int64_t i = 0; i < LANES; i++)
+            dst[c * lanes + i] = i < rows ? w[i * k_all + c * step] : 0;
+}
+
 static void NAME(implicit_pack_panel)(void *ctx, int64_t task, int worker) {
     (void)worker;
     const NAME(implicit_weights) *job = ctx;
@@ -222,12 +242,13 @@ static void NAME(implicit_pack_panel)(void *ctx, int64_t task, int worker) {
     REAL *dst = job->packed + (g * vectors * LANES + m0) * k_all;
     for (int64_t d = 0; d < p->d.k; d++)
         for (int64_t c0 = 0; c0 < p->c_in; c0 += LANES)
-            for (int64_t tap = 0; tap < taps; tap++)
-                for (int64_t c = c0; c < pc_min(c0 + LANES, p->c_in); c++, dst += lanes) {
-                    const REAL *from = src + (c * p->d.k + d) * taps + tap;
-                    for (int64_t i = 0; i < lanes; i++)
-                        dst[i] = i < rows ? from[i * k_all] : 0;
-                }
+            for (int64_t tap = 0; tap < taps; tap++) {
+                const int64_t n_c = pc_min(LANES, p->c_in - c0);
+                const REAL *from = src + (c0 * p->d.k + d) * taps + tap;
+                for (int64_t i = 0; i < lanes; i += LANES)
+                    NAME(pack_chunk)(dst + i, lanes, from + i * k_all, k_all, p->d.k * taps, n_c, rows - i);
+                dst += n_c * lanes;
+            }
 }
 
 /* [group][panel][depth tap][chunk][kh][kw][channel of the chunk][lane]; lanes beyond c_out hold zeros. Behind all of them

@@ -290,6 +290,55 @@ for family, problem in {problems!r}.items():
     assert int(said) == vector_bytes
 
 
+LAYERS = """
+import sys
+sys.modules["pyconv._ffi"] = None
+import numpy as np, pyconv
+from pyconv import grad
+from pyconv.backends import numba_cpu
+from pyconv.kernels.cpu import simd
+print(simd.VECTOR_BYTES)
+rng = np.random.default_rng(0)
+draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+x, g, upper = draw(2, 21, 9, 11), draw(2, 21, 9, 11), draw(2, 21, 18, 33)
+mean, weight, bias, rows, w, b = draw(21), draw(21), draw(21), draw(5, 39), draw(13, 39), draw(13)
+var = np.abs(mean) + np.float32(0.5)
+kernels = {
+    "elementwise": [lambda **how: pyconv.silu(x, **how), lambda **how: grad.elu(g, x, **how)[0]],
+    "channelwise": [
+        lambda **how: pyconv.batch_norm(x, mean, var, weight, bias, **how),
+        lambda **how: pyconv.batch_norm_stats(x, **how)[1],
+        lambda **how: grad.batch_norm(g, x, mean, var, weight, bias, **how)[0],
+        lambda **how: grad.batch_norm(g, x, None, None, weight, bias, training=True, **how)[0],
+        lambda **how: grad.linear(rows[:, :13], rows, w, b, output_mask=(False, False, True), **how)[2],
+    ],
+    "response": [lambda **how: pyconv.local_response_norm(x, 5, **how),
+                 lambda **how: grad.local_response_norm(g, x, 4, 0.3, 0.6, **how)[0]],
+    "nearest": [lambda **how: pyconv.interpolate(x, (18, 33), **how),
+                lambda **how: grad.interpolate(upper, x, (18, 33), **how)[0]],
+    "dot": [lambda **how: pyconv.linear(rows, w, b, **how)],
+    "direct": [lambda **how: grad.linear(rows[:, :13], rows, w, output_mask=(True, False, False), **how)[0],
+               lambda **how: grad.linear(rows[:, :13], rows, w, output_mask=(False, True, False), **how)[1]],
+}
+for family, calls in kernels.items():
+    kernel = f"{'conv' if family == 'direct' else 'layers'}_{family}_f32__numba"
+    for layout in (lambda a: a, lambda a: np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)):
+        x, g, upper = layout(x), layout(g), layout(upper)
+        for call in calls:
+            y = call(algorithm=family)
+            assert numba_cpu.last_kernel() == kernel, (numba_cpu.last_kernel(), kernel)
+            np.testing.assert_allclose(y, call(algorithm="reference"), rtol=2e-5, atol=2e-5)
+            assert call().shape == y.shape
+assert "_ffi" in pyconv.info().backends["c"]
+"""
+
+
+@pytest.mark.parametrize("environment", [{}, {"NUMBA_ENABLE_AVX": "0"}], ids=["widest", "narrow"])
+def test_the_small_layers_without_the_c_extension(environment):
+    said = run_python(LAYERS, PYCONV_BACKEND="numba", **environment)
+    assert int(said) == (16 if environment else simd.VECTOR_BYTES)
+
+
 @pytest.mark.parametrize("family", ["direct", "im2col"])
 def test_huge_kernels_stay_within_the_workspace(family):
     # 18000 taps: their offsets alone are more than one worker's share of the smallest workspace

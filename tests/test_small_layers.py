@@ -36,6 +36,7 @@ FUNCTIONS = (*ACTIVATIONS, "linear", "batch_norm", "batch_norm_stats", "local_re
 pyconv.algorithms()
 LAYERS = {id: registry.find(id) for id in pyconv.algorithms() if id.partition(".")[0].partition("-")[0] in FUNCTIONS}
 BUILT = registry.why_missing("c") is None
+COMPILED = registry.why_missing("numba") is None
 SHAPES = ((), (1,), (7,), (0, 3), (1000,), (2, 3, 5, 7), (2, 33, 4, 5), (3, 1, 40000), (1, 2, 3, 2, 5, 4, 2))
 
 
@@ -345,7 +346,8 @@ def check(problem: Any, algorithm: Algorithm, integers: bool, seed: int = 0) -> 
 def test_every_algorithm_on_the_table(problem: Any) -> None:
     asked = supporting(problem)
     nothing = isinstance(problem, LinearProblem) and min(problem.rows, problem.c_in, problem.c_out) == 0
-    assert {a.backend for a in asked} >= {"numpy"} | ({"c"} if BUILT and not nothing else set())
+    wanted = {"numpy"} | ({"c"} if BUILT else set()) | ({"numba"} if COMPILED and problem.dtype != "f16" else set())
+    assert {a.backend for a in asked} >= ({"numpy"} if nothing else wanted)
     for algorithm in asked:
         check(problem, algorithm, integers=True)
         if algorithm.backend != "numpy":
@@ -446,6 +448,56 @@ def test_the_same_bits_for_any_number_of_threads(problem: Any) -> None:
                 assert other.tobytes() == results[0].tobytes(), algorithm.id
 
 
+@pytest.mark.parametrize("problem", SAMPLE, ids=lambda p: f"{p.op}-{p}")
+def test_the_backends_have_the_same_bits(problem: Any) -> None:
+    """The Numba kernels do the C kernels' steps, in their order."""
+    if not (BUILT and COMPILED) or problem.dtype == "f16":
+        pytest.skip("needs both kernels")
+    from pyconv.backends import c, numba_cpu
+
+    if c.isa_in_use() == "baseline" or c.machine().lanes != numba_cpu.machine().lanes:
+        pytest.skip("the two have other vectors, or sums and products of one do not fuse")
+    arrays = make(problem, integers=False)
+    able = [a for a in supporting(problem) if a.preferred]
+    families = {a.family for a in able if a.backend == "numba"}
+    assert families
+    if isinstance(problem, LinearProblem) and problem.c_in % 16:
+        families.discard("dot")  # products that fill no vector: gcc may take them apart from their sum
+    for family in families:
+        c_kernel, numba_kernel = (
+            next(a for a in able if a.family == family and a.backend == backend) for backend in ("c", "numba")
+        )
+        pair = zip(*(call_of(problem, arrays)(algorithm=a.id) for a in (c_kernel, numba_kernel)), strict=True)
+        for one, other in pair:
+            if one is not None:
+                np.testing.assert_array_equal(one, other, family)
+
+
+@pytest.mark.skipif(not COMPILED, reason="a check of the Numba backend")
+@pytest.mark.parametrize(
+    ("kernel", "problem"),
+    [
+        ("elementwise.layers_elementwise", ElementwiseProblem("relu", (50, 40))),
+        ("channelwise.channelwise_sums", NormProblem("train", (3, 5, 7))),
+        ("channelwise.channelwise_moments", NormProblem("infer", (3, 5, 7))),
+        ("channelwise.channelwise_products", LinearProblem(30, 20, 7, "bias")),
+        ("channelwise.channelwise_map", NormProblem("infer", (3, 5, 7))),
+        ("response.layers_response", ResponseProblem((2, 7, 33), 3)),
+        ("nearest.layers_nearest", ResizeProblem(2, 3, (5,), (10,))),
+        ("nearest.layers_nearest_gradient", ResizeProblem(2, 3, (5,), (10,), gradient=True)),
+        ("dot.layers_dot", LinearProblem(2, 20, 7)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_kernel_that_does_less_than_all_of_it_is_noticed(
+    kernel: str, problem: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"pyconv.kernels.cpu.{kernel}", lambda *arguments: 0)
+    numba = next(a for a in supporting(problem) if a.backend == "numba" and "layers_" in a.kernel_name)
+    with pytest.raises(RuntimeError, match="did 0 of"):
+        call_of(problem, make(problem, integers=True))(algorithm=numba.id)
+
+
 SPECIAL = np.array([-np.inf, -1e30, -4, -3, -1, -0.0, 0.0, 1e-30, 2, 3, 6, 7, 100, 1e30, np.inf, np.nan])
 
 
@@ -475,15 +527,18 @@ def test_special_values(activation: str, dtype: str) -> None:
                 compare(got, backward, 4 * size * (1 + np.abs(np.where(np.isfinite(backward), backward, 0))), x.dtype)
 
 
-@pytest.mark.skipif(not BUILT, reason="one arithmetic is the C kernels' promise")
+@pytest.mark.parametrize("backend", ["c", "numba"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_convolutions_arithmetic(activation: str, dtype: type) -> None:
+def test_the_convolutions_arithmetic(activation: str, dtype: type, backend: str) -> None:
     """conv2d(activation=f) and f(conv2d()) are the same bits."""
+    if registry.why_missing(backend) is not None:
+        pytest.skip("one arithmetic is the compiled kernels' promise")
     rng = np.random.default_rng(2)
     x, w = rng.standard_normal((2, 5, 9, 31)).astype(dtype) * 3, rng.standard_normal((7, 5, 3, 3)).astype(dtype)
-    apart = getattr(pyconv, activation)(pyconv.conv2d(x, w, algorithm="direct"))
-    fused = pyconv.conv2d(x, w, activation=activation, algorithm="direct")
+    with pyconv.options(backend=backend):
+        apart = getattr(pyconv, activation)(pyconv.conv2d(x, w, algorithm="direct"))
+        fused = pyconv.conv2d(x, w, activation=activation, algorithm="direct")
     assert apart.tobytes() == fused.tobytes()
 
 

@@ -29,7 +29,6 @@ from .simd import (
     across,
     advance,
     constant,
-    divide,
     join,
     joined,
     joined_pairs,
@@ -38,7 +37,6 @@ from .simd import (
     load,
     load_part,
     load_part_or,
-    multiply,
     pointer,
     splat_tile,
     store,
@@ -167,13 +165,13 @@ def raised(v: Any, power: int, size: int) -> Any:
     if size:
         v = absolute(v)
     if power == 2:
-        return multiply(v, v)
+        return v * v
     found, started = v, False
     while power:
         if power & 1:
-            found = multiply(found, v) if started else v
+            found = found * v if started else v
             started = True
-        v = multiply(v, v)
+        v = v * v
         power >>= 1
     return found
 
@@ -352,11 +350,11 @@ def _divide(y: Any, n: int, divisor: float) -> None:
         some = splat_tile(y, 1, 1, constant(y[0], 1 / divisor))
     i = 0
     while i + step <= n:
-        store(y, i, multiply(load(y, i), some) if inverse else divide(load(y, i), some))
+        store(y, i, load(y, i) * some if inverse else load(y, i) / some)
         i += step
     if i < n:
         rest = load_part(y, i, n - i)
-        store_part(y, i, multiply(rest, some) if inverse else divide(rest, some), n - i)
+        store_part(y, i, rest * some if inverse else rest / some, n - i)
 
 
 @word

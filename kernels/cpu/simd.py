@@ -12,23 +12,28 @@ Multiplications and additions fuse where the processor has FMA and are two round
 
 from __future__ import annotations
 
-from math import factorial
+import operator
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, register_model
+from numba.extending import intrinsic, lower_builtin, register_model, type_callable
 
 from ..winograd_matrices import ONE, ZERO, Number, Variant, matrices
 
 __all__ = [
     "VECTOR_BYTES",
+    "Lanes",
+    "Mask",
+    "Tile",
     "absolute",
     "across",
     "add_complex",
     "add_defects",
+    "add_dots",
     "add_gathered",
     "add_index",
     "add_outer",
@@ -43,11 +48,8 @@ __all__ = [
     "better_at",
     "call",
     "constant",
-    "divide",
     "evens",
-    "exp_series",
     "fourier",
-    "is_single",
     "join",
     "joined",
     "joined_pairs",
@@ -56,24 +58,25 @@ __all__ = [
     "load",
     "load_evens_part",
     "load_integers",
+    "load_last_or",
     "load_part",
     "load_part_or",
     "load_planes",
     "load_points",
     "load_rows",
     "load_rows_capped",
-    "multiply",
+    "load_rows_part",
     "multiply_points",
     "outputs_of",
     "pointer",
     "points_of",
-    "power_of_two",
     "prefetch",
     "relu",
     "repeat",
     "splat_index",
     "splat_rows",
     "splat_tile",
+    "stack",
     "store",
     "store_first_rows",
     "store_part",
@@ -81,8 +84,12 @@ __all__ = [
     "store_points",
     "store_rows",
     "store_wrapped",
+    "sum_lanes",
     "transpose",
     "turn_points",
+    "twice",
+    "vector_of",
+    "with_vector",
     "zero",
 ]
 
@@ -175,6 +182,139 @@ def _real_of(p: Any) -> types.Float:
     return p.dtype
 
 
+class Mask:
+    """Lanes that a comparison of vectors found true, while code is generated."""
+
+    def __init__(self, b: Any, value: Any) -> None:
+        self.b, self.value = b, value
+
+    def __and__(self, other: Mask) -> Mask:
+        return Mask(self.b, self.b.and_(self.value, other.value))
+
+    def __or__(self, other: Mask) -> Mask:
+        return Mask(self.b, self.b.or_(self.value, other.value))
+
+    def choose(self, x: Lanes | float, y: Lanes | float) -> Lanes:
+        """Return lanes of x where the mask is set, of y elsewhere; one of them at least is a vector."""
+        some = x if isinstance(x, Lanes) else y
+        assert isinstance(some, Lanes)
+        return some.of(self.b.select(self.value, some.value_of(x), some.value_of(y)))
+
+
+class Lanes:
+    """A vector while code is generated, with the operators that C has for vectors.
+
+    A number stands for a vector of it. Products and sums fuse where the processor can, as gcc fuses them in csrc/.
+    """
+
+    def __init__(self, b: Any, value: Any, real: types.Float) -> None:
+        self.b, self.value, self.real = b, value, real
+
+    def of(self, value: Any) -> Lanes:
+        """Return another vector of the same type."""
+        return Lanes(self.b, value, self.real)
+
+    def value_of(self, other: Lanes | float) -> Any:
+        """Return LLVM's value of a vector or a number."""
+        if isinstance(other, Lanes):
+            return other.value
+        return ir.Constant(self.value.type, [float(other)] * self.value.type.count)
+
+    def _with(self, operation: str, x: Lanes | float, y: Lanes | float) -> Lanes:
+        values = self.value_of(x), self.value_of(y)
+        return self.of(getattr(self.b, operation)(*values, flags=("contract",)))
+
+    def __add__(self, other: Lanes | float) -> Lanes:
+        return self._with("fadd", self, other)
+
+    def __radd__(self, other: float) -> Lanes:
+        return self._with("fadd", other, self)
+
+    def __sub__(self, other: Lanes | float) -> Lanes:
+        return self._with("fsub", self, other)
+
+    def __rsub__(self, other: float) -> Lanes:
+        return self._with("fsub", other, self)
+
+    def __mul__(self, other: Lanes | float) -> Lanes:
+        return self._with("fmul", self, other)
+
+    def __rmul__(self, other: float) -> Lanes:
+        return self._with("fmul", other, self)
+
+    def __truediv__(self, other: Lanes | float) -> Lanes:
+        return self._with("fdiv", self, other)
+
+    def __rtruediv__(self, other: float) -> Lanes:
+        return self._with("fdiv", other, self)
+
+    def __neg__(self) -> Lanes:
+        return self.of(self.b.fneg(self.value))
+
+    def _compared(self, word: str, other: Lanes | float) -> Mask:
+        return Mask(self.b, self.b.fcmp_ordered(word, self.value, self.value_of(other)))
+
+    def __lt__(self, other: Lanes | float) -> Mask:
+        return self._compared("<", other)
+
+    def __le__(self, other: Lanes | float) -> Mask:
+        return self._compared("<=", other)
+
+    def __gt__(self, other: Lanes | float) -> Mask:
+        return self._compared(">", other)
+
+    def __ge__(self, other: Lanes | float) -> Mask:
+        return self._compared(">=", other)
+
+    def is_number(self) -> Mask:
+        """Whether a lane is not NaN."""
+        return self._compared("ord", self)
+
+    def power_of_two(self, rounder: float) -> Lanes:
+        """Return 2^i of rounder + i, where rounder = 1.5 * 2^(mantissa bits) leaves i in the low bits."""
+        mantissa, bias = (23, 127) if self.real.bitwidth == 32 else (52, 1023)
+        integer = ir.VectorType(ir.IntType(self.real.bitwidth), self.value.type.count)
+
+        def everywhere(i: int) -> Any:
+            return ir.Constant(integer, [i] * integer.count)
+
+        b = self.b
+        power = b.sub(b.bitcast(self.value, integer), b.bitcast(self.value_of(rounder), integer))
+        return self.of(b.bitcast(b.shl(b.add(power, everywhere(bias)), everywhere(mantissa)), self.value.type))
+
+
+def _operator(function: Callable[[Any, Any], Any]) -> None:
+    """Give tiles an arithmetic operator, element by element; a number stands for a tile of it."""
+
+    @type_callable(function)
+    def of_tiles(context: Any) -> Any:
+        def typer(x: Any, y: Any) -> Any:
+            tile = x if isinstance(x, Tile) else y
+            fit = isinstance(tile, Tile) and all(t == tile or isinstance(t, types.Number) for t in (x, y))
+            return tile if fit else None
+
+        return typer
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        tile = signature.return_type
+        given = []
+        for kind, value in zip(signature.args, arguments, strict=True):
+            if isinstance(kind, Tile):
+                given.append(cgutils.unpack_tuple(b, value))
+            else:
+                number = context.cast(b, value, kind, tile.real)
+                given.append([_splat(b, number, _vector(tile.real))] * (tile.rows * tile.vectors))
+        pairs = zip(*given, strict=True)
+        return cgutils.pack_array(b, [function(*(Lanes(b, v, tile.real) for v in pair)).value for pair in pairs])
+
+    for operands in ((Tile, Tile), (Tile, types.Number), (types.Number, Tile)):
+        lower_builtin(function, *operands)(generate)
+
+
+for _function in (operator.add, operator.sub, operator.mul, operator.truediv):
+    _operator(_function)
+
+
 # ---- pointers and elements
 
 
@@ -208,6 +348,20 @@ def zero(typing: Any, p: Any) -> Any:
     return p.dtype(p), generate
 
 
+@intrinsic(prefer_literal=True)
+def stack(typing: Any, p: Any, n: Any) -> Any:
+    """Return a pointer to n vectors of p's type that live as long as the function; contents arbitrary."""
+    count = n.literal_value * lanes_of(_real_of(p))
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        element = context.get_value_type(p.dtype)
+        memory = cgutils.alloca_once(b, ir.ArrayType(element, count))
+        memory.align = VECTOR_BYTES
+        return b.bitcast(memory, element.as_pointer())
+
+    return p(p, n), generate
+
+
 @intrinsic
 def prefetch(typing: Any, p: Any, i: Any) -> Any:
     """Ask for the cache line of p[i], to be written."""
@@ -230,45 +384,6 @@ def constant(typing: Any, x: Any, value: Any) -> Any:
         return context.cast(b, arguments[1], signature.args[1], signature.return_type)
 
     return x(x, value), generate
-
-
-@intrinsic
-def is_single(typing: Any, x: Any) -> Any:
-    """Whether x is float32."""
-
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        return context.get_constant(types.boolean, x.bitwidth == 32)
-
-    return types.boolean(x), generate
-
-
-@intrinsic
-def power_of_two(typing: Any, k: Any, rounder: Any) -> Any:
-    """Return 2^i for k = rounder + i, where rounder = 1.5 * 2^(mantissa bits) leaves i in k's low bits."""
-    mantissa, bias = (23, 127) if k.bitwidth == 32 else (52, 1023)
-
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        integer = ir.IntType(k.bitwidth)
-        power = b.sub(*(b.bitcast(a, integer) for a in arguments))
-        return b.bitcast(b.shl(b.add(power, integer(bias)), integer(mantissa)), arguments[0].type)
-
-    return k(k, k), generate
-
-
-@intrinsic(prefer_literal=True)
-def exp_series(typing: Any, x: Any, first: Any) -> Any:
-    """Return the sum over i >= 0 of x^i / (first + i)!, to the degree that exp near 0 needs in x's type."""
-    degree = 7 + first.literal_value if x.bitwidth == 32 else 13
-    coefficients = [1 / factorial(i) for i in range(first.literal_value, degree + 1)]
-
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        real = arguments[0].type
-        total = ir.Constant(real, coefficients[-1])
-        for c in reversed(coefficients[:-1]):
-            total = b.fadd(b.fmul(total, arguments[0], flags=("contract",)), ir.Constant(real, c), flags=("contract",))
-        return total
-
-    return x(x, first), generate
 
 
 @intrinsic
@@ -354,6 +469,23 @@ def load_part_or(typing: Any, p: Any, i: Any, n: Any, rest: Any) -> Any:
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         where, other = _at(b, *arguments[:2]), b.extract_value(arguments[3], 0)
         return cgutils.pack_array(b, [_load_part(b, where, arguments[2], _real_of(signature.args[0]), other)])
+
+    return _one_vector(p)(p, types.intp, types.intp, rest), generate
+
+
+@intrinsic
+def load_last_or(typing: Any, p: Any, end: Any, n: Any, rest: Any) -> Any:
+    """Return a vector that ends as p[end - n : end] does, lanes of ``rest`` before; n is below the lanes."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        p, end, n, rest = arguments
+        real = _real_of(signature.args[0])
+        vector, integer = _vector(real), ir.VectorType(ir.IntType(real.bitwidth), lanes_of(real))
+        first = _splat(b, b.trunc(b.sub(n.type(vector.count), n), integer.element), integer)
+        mask = b.icmp_signed(">=", ir.Constant(integer, list(range(vector.count))), first)
+        where = b.bitcast(_at(b, p, end, -vector.count), vector.as_pointer())
+        found = _masked(b, real, "load", vector, [where, INT32(real.bitwidth // 8), mask, b.extract_value(rest, 0)])
+        return cgutils.pack_array(b, [found])
 
     return _one_vector(p)(p, types.intp, types.intp, rest), generate
 
@@ -516,6 +648,56 @@ def load_rows_capped(typing: Any, p: Any, ld: Any, rows: Any, n: Any) -> Any:
         return cgutils.pack_array(b, found)
 
     return tile(p, types.intp, rows, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def load_rows_part(typing: Any, p: Any, ld: Any, rows: Any, n: Any) -> Any:
+    """Return the tile of one vector a row whose row r is p[r ld : r ld + n] and zeros."""
+    tile = Tile(_real_of(p), rows.literal_value, 1)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        row, found = arguments[0], []
+        for _ in range(tile.rows):
+            found.append(_load_part(b, row, arguments[3], tile.real))
+            row = _at(b, row, arguments[1])
+        return cgutils.pack_array(b, found)
+
+    return tile(p, types.intp, rows, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def vector_of(typing: Any, tile: Any, k: Any) -> Any:
+    """Return the vector k of a tile, row by row."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [b.extract_value(arguments[0], k.literal_value)])
+
+    return Tile(tile.real, 1, 1)(tile, k), generate
+
+
+@intrinsic(prefer_literal=True)
+def with_vector(typing: Any, tile: Any, k: Any, v: Any) -> Any:
+    """Return the tile with another vector k."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return b.insert_value(arguments[0], b.extract_value(arguments[2], 0), k.literal_value)
+
+    return tile(tile, k, v), generate
+
+
+@intrinsic
+def sum_lanes(typing: Any, v: Any) -> Any:
+    """Return the sum of a vector's elements as float64, from the first on."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, double = b.extract_value(arguments[0], 0), ir.DoubleType()
+        wide = x if v.real.bitwidth == 64 else b.fpext(x, ir.VectorType(double, v.lanes))
+        total = b.extract_element(wide, INT32(0))
+        for i in range(1, v.lanes):
+            total = b.fadd(total, b.extract_element(wide, INT32(i)))
+        return total
+
+    return types.float64(v), generate
 
 
 @intrinsic
@@ -725,6 +907,27 @@ def add_strided(typing: Any, tile: Any, weight: Any, x: Any, ld: Any) -> Any:
     return tile(tile, tile.real, x, types.intp), generate
 
 
+@intrinsic
+def add_dots(typing: Any, tile: Any, x: Any, ld_x: Any, w: Any, ld_w: Any) -> Any:
+    """Return tile[r][j] + the vector at x[r ld_x] times that at w[j ld_w] for every row r and vector j."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, row, column = cgutils.unpack_tuple(b, arguments[0]), arguments[1], arguments[3]
+        xs = []
+        for _ in range(tile.rows):
+            xs.append(_load(b, row, tile.real))
+            row = _at(b, row, arguments[2])
+        for j in range(tile.vectors):
+            weights = _load(b, column, tile.real)
+            column = _at(b, column, arguments[4])
+            for r, v in enumerate(xs):
+                k = r * tile.vectors + j
+                acc[k] = _fma(b, v, weights, acc[k], tile.real)
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, x, types.intp, w, types.intp), generate
+
+
 @intrinsic(prefer_literal=True)
 def add_sweep(typing: Any, tile: Any, w: Any, kh_fixed: Any, kh: Any, kw: Any, x: Any, ld_row: Any, off: Any) -> Any:
     """Return tile[r][j] + the sum over a < kh, b < kw of w[a kw + b] x[(r + a) ld_row + off[b] + j].
@@ -932,26 +1135,6 @@ def across(typing: Any, v: Any, total: Any) -> Any:
 
 
 @intrinsic
-def multiply(typing: Any, v: Any, other: Any) -> Any:
-    """Return the product of two vectors."""
-
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        return cgutils.pack_array(b, [b.fmul(*(b.extract_value(a, 0) for a in arguments))])
-
-    return v(v, v), generate
-
-
-@intrinsic
-def divide(typing: Any, v: Any, other: Any) -> Any:
-    """Return the quotient of two vectors."""
-
-    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
-        return cgutils.pack_array(b, [b.fdiv(*(b.extract_value(a, 0) for a in arguments))])
-
-    return v(v, v), generate
-
-
-@intrinsic
 def absolute(typing: Any, v: Any) -> Any:
     """Return a vector's |x|."""
 
@@ -1017,6 +1200,20 @@ def better_at(typing: Any, v: Any, v_at: Any, other: Any, other_at: Any) -> Any:
         return cgutils.pack_array(b, [b.select(_better(b, x, x_at, y, y_at), y_at, x_at)])
 
     return v_at(v, v_at, v, v_at), generate
+
+
+@intrinsic
+def twice(typing: Any, v: Any) -> Any:
+    """Return two vectors: each element twice."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, found = b.extract_value(arguments[0], 0), []
+        for half in (0, v.lanes):
+            lanes = ir.Constant(ir.VectorType(INT32, v.lanes), [(half + i) // 2 for i in range(v.lanes)])
+            found.append(b.shuffle_vector(x, x, lanes))
+        return cgutils.pack_array(b, found)
+
+    return Tile(v.real, 1, 2)(v), generate
 
 
 @intrinsic

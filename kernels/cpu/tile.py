@@ -22,14 +22,10 @@ from .simd import (
     VECTOR_BYTES,
     advance,
     call,
-    constant,
-    exp_series,
-    is_single,
     lanes,
     load,
     load_evens_part,
     load_part,
-    power_of_two,
     prefetch,
     splat_tile,
     store,
@@ -53,7 +49,6 @@ __all__ = [
     "Strides",
     "TaskBox",
     "Winograd",
-    "activation",
     "copy",
     "cut_sizes",
     "finisher",
@@ -565,74 +560,3 @@ def sum_again(p: Any, x: Any, w: Any, d_out: int, h_out: int, w_out: int, total:
                 if total != total:
                     return total
     return total
-
-
-# ---- activations; comparisons with NaN are false, so that each form below hands a NaN on
-
-
-@word
-def exp(x: Any) -> Any:
-    """2^k exp(r), k = round(x / ln 2), r = x - k ln 2 in two parts (Cody and Waite 1980); at most 2 ulp from libm.
-
-    Results below the smallest normal number are 0.
-    """
-    single = is_single(x)
-    overflow = constant(x, 88.722 if single else 709.782)
-    underflow = constant(x, -87.336 if single else -708.396)
-    # the first part of ln 2 has enough trailing zeros for k * ln2_high to be exact
-    ln2_high = constant(x, 0.693359375 if single else 0.6931471803691238)
-    ln2_low = constant(x, -2.12194440e-4 if single else 1.9082149292705877e-10)
-    rounder = constant(x, 12582912.0 if single else 6755399441055744.0)
-    inside = x if underflow < x < overflow else constant(x, 0.0)
-    shifted = inside * constant(x, 1.4426950408889634) + rounder
-    k = shifted - rounder
-    y = exp_series((inside - k * ln2_high) - k * ln2_low, 0) * power_of_two(shifted, rounder)
-    y = constant(x, np.inf) if x >= overflow else y
-    y = constant(x, 0.0) if x <= underflow else y
-    return y if x == x else x
-
-
-@word
-def expm1(x: Any) -> Any:
-    """Exp(x) - 1; by its own series near zero, where the difference would cancel."""
-    near = exp_series(x, 1) * x
-    return near if constant(x, -0.35) < x < constant(x, 0.35) else exp(x) - constant(x, 1.0)
-
-
-@word
-def tanh(x: Any) -> Any:
-    """expm1(2x) / (expm1(2x) + 2), on |x| capped where the quotient is 1 already."""
-    cap = constant(x, 20.0)
-    capped = cap if x > cap else (-cap if x < -cap else x)
-    e = expm1(capped + capped)
-    return e / (e + constant(x, 2.0))
-
-
-@once
-def activation(real: types.Float, kind: int) -> int:
-    """Return the address of c[:n] = activation(c[:n]), for an element type and a position in ACTIVATIONS."""
-
-    def activate(c: Any, n: int, slope: Any) -> None:
-        for i in range(n):
-            x = c[i]
-            none, one = constant(x, 0.0), constant(x, 1.0)
-            y = none if x < none else x
-            if kind == RELU6:
-                y = constant(x, 6.0) if x > constant(x, 6.0) else y
-            elif kind == LEAKY_RELU:
-                y = x * slope if x < none else x
-            elif kind == ELU:
-                y = expm1(x) * slope if x < none else x
-            elif kind == SIGMOID:
-                y = one / (one + exp(-x))
-            elif kind == TANH:
-                y = tanh(x)
-            elif kind == SILU:
-                y = x / (one + exp(-x))
-            elif kind == HARDSWISH:
-                three = constant(x, 3.0)
-                y = x if x > three else x * (x + three) / constant(x, 6.0)
-                y = none if x < -three else y
-            c[i] = y
-
-    return c_function(activate, types.CPointer(real), types.intp, real)

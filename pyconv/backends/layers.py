@@ -8,12 +8,16 @@ strides, never of the number of threads.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .. import cost
 from ..algorithm import Array, Call
+from ..cost import Machine
 from ..problem import (
+    ACTIVATIONS,
     ITEM_BYTES,
     ElementwiseProblem,
     LinearProblem,
@@ -26,13 +30,18 @@ from ..reference import nearest_index
 
 __all__ = [
     "EPSILON",
+    "OPERATIONS",
     "ROUNDING",
+    "SLOTS",
     "Cut",
+    "Layer",
     "channelwise",
     "dot",
     "elementwise",
+    "elsewhere",
     "error_bound",
     "nearest",
+    "places",
     "response",
     "terms",
 ]
@@ -40,6 +49,32 @@ __all__ = [
 #: Half a unit in the last place of the arithmetic; float16 is computed in float32 and rounded once, when stored.
 EPSILON = {"f16": 2.0**-24, "f32": 2.0**-24, "f64": 2.0**-53}
 ROUNDING = {"f16": 2.0**-11, "f32": 0.0, "f64": 0.0}
+#: The operations of each family of kernels.
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    "elementwise": tuple(f"{name}{what}" for name in ACTIVATIONS for what in ("", "-grad-x")),
+    "channelwise": (
+        "batch_norm",
+        "batch_norm_stats",
+        "batch_norm-grad-x",
+        "batch_norm-grad-weight",
+        "linear-grad-bias",
+    ),
+    "response": ("local_response_norm", "local_response_norm-grad-x"),
+    "nearest": ("interpolate", "interpolate-grad-x"),
+    "dot": ("linear",),
+}
+#: Arrays of a kernel, at most.
+SLOTS = 9
+#: The kernels' order of arrays, by the names of the operations; the first of several that is there.
+_ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
+    "elementwise": (("x",), ("grad_output",), ("out",)),
+    "response": (("x",), ("grad_output",), ("out",)),
+    "nearest": (("x", "grad_output"), ("out",)),
+    "dot": (("x",), ("w",), ("bias",), ("out",)),
+}
+_NORM_INPUTS = (("x",), ("grad_output",), ("running_mean",), ("running_var",), ("weight",), ("bias",))
+#: Scratch of one worker is at most this share of the call's limit, whatever the number of threads.
+_WORKERS_IN_LIMIT = 8
 #: Loops that a kernel has, the run among them.
 _LOOPS = 4
 #: Elements of a task: enough to hide what its start costs, few enough for threads to share.
@@ -288,7 +323,7 @@ def nearest(call: Call, lanes: int) -> Cut:
     if x[1] == out[1] == 1 < problem.c and not x[-1] == out[-1] == 1:
         inner = problem.c
     longest = max(problem.out_spatial[-1], problem.spatial[-1])
-    if problem.gradient and 2 * (longest * inner + 2 * lanes) * real > call.max_workspace // 8:
+    if problem.gradient and 2 * (longest * inner + 2 * lanes) * real > call.max_workspace // _WORKERS_IN_LIMIT:
         inner = 1
     width = problem.out_spatial[-1] * inner
     missing = 3 - rank
@@ -371,3 +406,88 @@ def error_bound(problem: Any) -> float:
     if isinstance(problem, ResizeProblem) and not problem.gradient:
         return 0.0
     return (terms(problem) + 16) * EPSILON[problem.dtype] + ROUNDING[problem.dtype]
+
+
+def _order_of(problem: Any, family: str) -> tuple[tuple[str, ...], ...]:
+    """Return the names of a kernel's arrays, in its order."""
+    if family != "channelwise":
+        return _ORDER[family]
+    if isinstance(problem, LinearProblem) or problem.kind == "stats" or not problem.wants_x:
+        return (*_NORM_INPUTS, (), ("out",), ("var", "grad_bias"))
+    return (*_NORM_INPUTS, ("out",), ("mean", "grad_weight"), ("var", "grad_bias"))
+
+
+def places(problem: Any, family: str) -> list[tuple[int, int, str]]:
+    """Return, for each array that a call is given, its slot among the kernel's arrays, its position, and its name."""
+    names = [a.name for a in (*problem.inputs, *problem.outputs)]
+    return [
+        (slot, names.index(name), name)
+        for slot, wanted in enumerate(_order_of(problem, family))
+        for name in wanted
+        if name in names
+    ]
+
+
+def elsewhere(packed: Any, *arrays: Array | None) -> bool:
+    """Return False: these strides are read and written from copies."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A kernel of the small layers, for one operation: what the backends' have in common."""
+
+    op: str
+    family: str
+    dtype: str
+    lanes: int
+
+    #: Bytes moved, and operations, below which a call stays on the caller's thread: waking another costs time.
+    bytes_per_thread: ClassVar[int]
+    flops_per_thread: ClassVar[int]
+
+    def accuracy(self, problem: Any) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: Any) -> int:
+        """Return 0."""
+        return 0
+
+    def error_bound(self, problem: Any) -> float:
+        """Return the bound of sums in blocks; nothing for what only moves."""
+        return error_bound(problem)
+
+    def estimate(self, problem: Any, machine: Machine) -> float:
+        """Return seconds by :mod:`pyconv.cost`."""
+        if self.family == "dot":
+            return cost.dot_seconds(problem, machine)
+        return cost.pool_seconds(problem, machine)
+
+    def packing(self, problem: Any) -> str:
+        """Return "plain": weights are read as they are."""
+        return "plain"
+
+    def cut(self, call: Call) -> Cut | None:
+        """Return how the kernel cuts a call; None where its arrays' strides do not suit it."""
+        if self.family == "elementwise":
+            return elementwise(call)
+        if self.family == "dot":
+            return dot(call)
+        return {"channelwise": channelwise, "response": response, "nearest": nearest}[self.family](call, self.lanes)
+
+    def threads(self, call: Call, cut: Cut) -> int:
+        """Return how many threads have enough to do."""
+        by_memory = (call.max_workspace - cut.shared_bytes) // max(1, cut.scratch_bytes)
+        by_work = max(call.problem.bytes // self.bytes_per_thread, call.problem.flops // self.flops_per_thread)
+        return int(max(1, min(call.threads, by_memory, by_work, cut.n_tasks)))
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the scratch of all threads together."""
+        cut = self.cut(call)
+        if cut is None:
+            cut = self.cut(Call.typical(call.problem, call.threads, call.max_workspace))
+            assert cut is not None
+        if cut.scratch_bytes > call.max_workspace // _WORKERS_IN_LIMIT or cut.shared_bytes > call.max_workspace // 2:
+            return None
+        return cut.shared_bytes + cut.scratch_bytes * self.threads(call, cut)

@@ -31,6 +31,7 @@ from ..kernels.cpu import (
     tile,
 )
 from ..kernels.cpu import fft as fft_kernels
+from ..kernels.cpu import math as vector_math
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
@@ -301,7 +302,7 @@ class NumbaConv:
         link(record, real)
         kind = int(record["activation"])
         in_tile = kind == tile.RELU and not record["residual"] and self.family != "fft"
-        record["activate"] = tile.activation(real, kind) if kind and not in_tile else 0
+        record["activate"] = vector_math.activation(real, kind) if kind and not in_tile else 0
         slope = _SCALAR[self.dtype](call.problem.slope)
         n_threads = self._threads(call, record)
         size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
@@ -338,11 +339,12 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    from . import numba_pool, numba_roi  # which import this module
+    from . import numba_layers, numba_pool, numba_roi  # which import this module
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
+    yield from numba_layers.algorithms(kernels)
     yield from numba_pool.algorithms()
     yield from numba_roi.algorithms(note_kernel)
 

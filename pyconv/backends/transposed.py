@@ -19,6 +19,7 @@ from .. import reference
 from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import ITEM_BYTES, PhaseAxis, TransposedPart, TransposedProblem, pad_index
+from .borrowed import Borrowed
 
 __all__ = ["Transposed", "algorithms"]
 
@@ -34,55 +35,13 @@ class _Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Transposed:
+class Transposed(Borrowed):
     """A family of convolution kernels at work on the parts of a transposed convolution.
 
     Parts that the family cannot do (a single tap, for Winograd) are summed directly.
     """
 
-    op: str
-    kernel: Any  # an algorithm of ordinary convolution, of the same rank
     direct: tuple[Any, ...]  # those of _DIRECT
-
-    @property
-    def id(self) -> str:
-        """Return the kernel's id with another operation."""
-        return f"{self.op}.{self.kernel.id.partition('.')[2]}"
-
-    @property
-    def family(self) -> str:
-        """Return the kernel's family."""
-        return str(self.kernel.family)
-
-    @property
-    def dtype(self) -> str:
-        """Return the element type."""
-        return str(self.kernel.dtype)
-
-    @property
-    def backend(self) -> str:
-        """Return the kernel's backend."""
-        return str(self.kernel.backend)
-
-    @property
-    def preferred(self) -> bool:
-        """Whether "auto" may take it."""
-        return bool(self.kernel.preferred)
-
-    @property
-    def runs_here(self) -> bool:
-        """Whether this processor has its instruction set."""
-        return bool(getattr(self.kernel, "runs_here", True))
-
-    @property
-    def isa(self) -> str:
-        """Return the instruction set."""
-        return str(self.kernel.isa)
-
-    @property
-    def kernel_name(self) -> str:
-        """Return the name of the kernel that runs last."""
-        return str(self.kernel.kernel_name)
 
     def _steps(self, problem: TransposedProblem) -> tuple[_Step, ...]:
         """Return the parts and who computes them, those of the family last; empty where it has no part to do."""

@@ -100,7 +100,7 @@ def correlation(
     if 0 in window.shape:
         return np.zeros(tuple(size), x.dtype)
     with options(accuracy="strict") if direct else options():
-        out = CONV[x.ndim](window[None, None], kernel[None, None], padding=tuple(pads), padding_mode=mode)[0, 0]
+        out: Array = CONV[x.ndim](window[None, None], kernel[None, None], padding=tuple(pads), padding_mode=mode)[0, 0]
     if mode != "zeros":
         # outputs that begin inside
         out = out[tuple(slice(max(0, begin), max(0, begin) + count) for begin, count in zip(first, size, strict=True))]
