@@ -27,6 +27,7 @@ __all__ = [
     "VECTOR_BYTES",
     "absolute",
     "across",
+    "add_apart",
     "add_complex",
     "add_defects",
     "add_gathered",
@@ -662,9 +663,13 @@ def relu(typing: Any, tile: Any) -> Any:
     return tile(tile), generate
 
 
-def _add_products(b: Any, acc: list[Any], factors: list[Any], x: Any, tile: Tile) -> Any:
-    """Return the tile of acc[r][j] + *factors[r] x[j], whole vectors of x: one step of a matrix product."""
-    xs = [_load(b, _at(b, x, j * tile.lanes), tile.real) for j in range(tile.vectors)]
+def _add_products(b: Any, acc: list[Any], factors: list[Any], x: Any, tile: Tile, ld: Any = None) -> Any:
+    """Return the tile of acc[r][j] + *factors[r] x[j], whole vectors of x: one step of a matrix product.
+
+    The vectors of x are neighbours, or ``ld`` apart.
+    """
+    steps = [j * tile.lanes if ld is None else b.mul(ld, ld.type(j)) for j in range(tile.vectors)]
+    xs = [_load(b, _at(b, x, step), tile.real) for step in steps]
     for r, factor in enumerate(factors):
         weight = _splat(b, b.load(factor), _vector(tile.real))
         for j, v in enumerate(xs):
@@ -706,6 +711,18 @@ def add_gathered(typing: Any, tile: Any, a: Any, ia: Any, at: Any, x: Any, ix: A
         return _add_products(b, acc, factors, _at(b, *arguments[4:6]), tile)
 
     return tile(tile, a, types.intp, at, x, types.intp), generate
+
+
+@intrinsic
+def add_apart(typing: Any, tile: Any, a: Any, ia: Any, at: Any, x: Any, ix: Any, ld: Any) -> Any:
+    """Return tile[r][j] + a[ia + at[r]] x[ix + j ld], for every row r and vector j: add_gathered, x's vectors apart."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, a0 = cgutils.unpack_tuple(b, arguments[0]), _at(b, *arguments[1:3])
+        factors = [_at(b, a0, offset) for offset in cgutils.unpack_tuple(b, arguments[3])]
+        return _add_products(b, acc, factors, _at(b, *arguments[4:6]), tile, arguments[6])
+
+    return tile(tile, a, types.intp, at, x, types.intp, types.intp), generate
 
 
 @intrinsic

@@ -38,24 +38,29 @@ from . import fft, summation, transposed, winograd
 
 __all__ = [
     "EPSILON",
+    "FLOPS_PER_THREAD",
+    "REAL",
+    "SCALAR",
     "WORKERS_IN_LIMIT",
     "address",
     "algorithms",
+    "axes_of",
     "last_kernel",
     "machine",
     "note_kernel",
     "scratch",
+    "steps_of",
 ]
 
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
-_REAL: dict[str, Any] = {"f32": numba.float32, "f64": numba.float64}
-_SCALAR = {"f32": np.float32, "f64": np.float64}
+REAL: dict[str, Any] = {"f32": numba.float32, "f64": numba.float64}
+SCALAR = {"f32": np.float32, "f64": np.float64}
 #: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
 #: cut, and so every bit of the result, must not depend on them.
 WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
 #: time, costs some fifty microseconds.
-_FLOPS_PER_THREAD = 12_000_000
+FLOPS_PER_THREAD = 12_000_000
 
 
 class _Local(threading.local):
@@ -103,7 +108,7 @@ def _variant(family: str) -> Variant | None:
     return VARIANTS.get(family.removeprefix("winograd-"))
 
 
-def _axes(problem: ConvProblem) -> dict[str, tile.Axis]:
+def axes_of(problem: ConvProblem) -> dict[str, tile.Axis]:
     """Return the three axes that kernels know; those that the problem lacks have one element."""
     found = {name: tile.Axis() for name in "dhw"}
     for i, name in enumerate(problem.kernel_axes):
@@ -118,6 +123,14 @@ def _axes(problem: ConvProblem) -> dict[str, tile.Axis]:
     return found
 
 
+def steps_of(problem: ConvProblem, strides: tuple[int, ...] | None) -> tile.Strides:
+    """Return the steps, in elements, of one of a convolution's arrays, whose strides are in bytes."""
+    if strides is None:
+        return tile.Strides()
+    item, names = ITEM_BYTES[problem.dtype], ("n", "c", *problem.kernel_axes)
+    return tile.Strides(**{name: s // item for name, s in zip(names, strides, strict=True)})
+
+
 def _fft_tile(problem: ConvProblem) -> fft.Tile:
     return fft.tile(problem, simd.VECTOR_BYTES // ITEM_BYTES[problem.dtype], cost.NOMINAL_THREADS)
 
@@ -126,22 +139,15 @@ def _fft_tile(problem: ConvProblem) -> fft.Tile:
 def _cut(call: Call, family: str) -> Any:
     """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
     problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-    names = problem.kernel_axes
-
-    def elements(strides: tuple[int, ...] | None) -> tile.Strides:
-        if strides is None:
-            return tile.Strides()
-        return tile.Strides(**{name: s // item for name, s in zip(("n", "c", *names), strides, strict=True)})
-
     conv = blocking.Conv(
         n=problem.n,
         groups=problem.groups,
         c_in=problem.c_in // problem.groups,
         c_out=problem.c_out // problem.groups,
-        **_axes(problem),
-        ld_x=elements(call.strides("x")),
-        ld_out=elements(call.strides("out")),
-        ld_res=elements(call.strides("residual")),
+        **axes_of(problem),
+        ld_x=steps_of(problem, call.strides("x")),
+        ld_out=steps_of(problem, call.strides("out")),
+        ld_res=steps_of(problem, call.strides("residual")),
         padding_mode=tile.PADDING_MODES.index(problem.padding_mode),
         activation=tile.ACTIVATIONS.index(problem.activation),
         residual=problem.residual,
@@ -204,7 +210,7 @@ class NumbaConv:
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
         by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
-        by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
+        by_work = summation.work(call.problem) // FLOPS_PER_THREAD
         return int(max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"]))))
 
     def workspace(self, call: Call) -> int | None:
@@ -260,8 +266,8 @@ class NumbaConv:
             if self.variant is not None:
                 packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
             elif self.family == "fft":
-                real = _REAL[self.dtype]
-                packed = fft_kernels.pack_fft(planes, problem.groups, _axes(problem), _fft_tile(problem), real)
+                real = REAL[self.dtype]
+                packed = fft_kernels.pack_fft(planes, problem.groups, axes_of(problem), _fft_tile(problem), real)
             else:
                 packed = implicit_gemm.pack_chunks(planes, problem.groups)
         else:
@@ -296,13 +302,13 @@ class NumbaConv:
         Compiles the register tiles that this cut needs, where no earlier one did.
         """
         params = _cut(call, self.family).copy()
-        record, real = params[0], _REAL[self.dtype]
+        record, real = params[0], REAL[self.dtype]
         function, link = self._functions()
         link(record, real)
         kind = int(record["activation"])
         in_tile = kind == tile.RELU and not record["residual"] and self.family != "fft"
         record["activate"] = tile.activation(real, kind) if kind and not in_tile else 0
-        slope = _SCALAR[self.dtype](call.problem.slope)
+        slope = SCALAR[self.dtype](call.problem.slope)
         n_threads = self._threads(call, record)
         size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
         phases = [threads.Phase((), int(record["n_tasks"]), n_threads)]
@@ -338,11 +344,12 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    from . import numba_pool, numba_roi  # which import this module
+    from . import numba_grad, numba_pool, numba_roi  # which import this module
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
+    yield from numba_grad.algorithms()
     yield from numba_pool.algorithms()
     yield from numba_roi.algorithms(note_kernel)
 
@@ -353,7 +360,7 @@ def _kernels() -> Iterator[NumbaConv]:
     for op in ("conv1d", "conv2d", "conv3d"):
         grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()
         for family in (*families, *grouped, *(f"winograd-{name}" for name in VARIANTS)):
-            for dtype in _REAL:
+            for dtype in REAL:
                 yield NumbaConv(op, family, dtype)
 
 
