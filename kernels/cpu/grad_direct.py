@@ -46,7 +46,6 @@ from .simd import (
     store_planes,
     zero,
 )
-from .threads import Phase
 from .tile import AXIS, CONV, STRIDES, clear_over, cut_sizes, map_index, panel_rows, panel_start, panels_of, tile_loader
 
 __all__ = [
@@ -60,13 +59,16 @@ __all__ = [
     "ROWS",
     "SIZES",
     "SUM",
+    "Block",
+    "Strip",
+    "add_parts",
     "block_of",
-    "grad_direct",
     "grad_again",
+    "grad_direct",
     "link_grad_direct",
     "load_y",
+    "n_gathered",
     "panel_shapes",
-    "phases",
     "rows_of",
     "span_of",
     "store_block",
@@ -431,21 +433,19 @@ def panel_shapes(counts: set[int], most: int) -> set[int]:
     return found
 
 
-def phases(p: Any, n_threads: int) -> list[Phase]:
-    """Return the stages of a call: sums, and the parts' sums where there are several."""
-    found = [Phase((SUM,), int(p["n_tasks"]), n_threads)]
-    if p["parts"] > 1:
-        n_tasks = int(p["n_blocks"]) * int(p["m_block"])
-        found.append(Phase((GATHER,), n_tasks, min(n_threads, n_tasks)))
-    return found
+def n_gathered(p: Any) -> int:
+    """Return the tasks of GATHER: vectors of output channels of all blocks."""
+    return int(p["n_blocks"]) * int(p["m_block"])
 
 
 def link_grad_direct(p: Any, real: types.Float) -> None:
     """Write the functions that a cut calls into its record, compiling what no earlier one needed."""
     step = VECTOR_BYTES * 8 // real.bitwidth
     vectors = -(-int(p["c_out"]) // step)
-    m, c, kh = (cut_sizes(size, int(p[name])) for size, name in (
-        (vectors, "m_block"), (int(p["c_in"]), "c_block"), (int(p["h"]["k"]), "kh_block")))
+    m, c, kh = (
+        cut_sizes(size, int(p[name]))
+        for size, name in ((vectors, "m_block"), (int(p["c_in"]), "c_block"), (int(p["h"]["k"]), "kh_block"))
+    )
     taps = int(p["d"]["k"]) * int(p["w"]["k"])
     down = panel_shapes({n_c * n_kh * taps for n_c in c for n_kh in kh}, MAX_ROWS)
     for rows in down:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from . import grad_direct
+from . import grad_direct, grad_pairwise
 from .grad_direct import CHANNEL_TILES, CUT, GRAD, IN_PLACE, ROWS, SIZES
 from .simd import VECTOR_BYTES
-from .tile import Axis, Strides
+from .tile import Axis, Strides, grid_axis
 
 __all__ = ["Gradient", "plan_gradient"]
 
@@ -22,9 +22,12 @@ STRIP_PIXELS = 160  # three vectors of them are 30 KiB: L1, beside what the rows
 BLOCK_BYTES = 256 * 1024  # a block's sums, and as much for a strip of x: L2 holds both beside dY
 BLOCK_VECTORS = 12
 TASKS = 16  # what keeps 2, 4 and 8 threads evenly busy
+PLANAR_BYTES = 24 * 1024  # pixels in the lanes: a strip of every channel of a block, in L1
+PLANAR_CHANNELS = 8
+PLANAR_PIXELS = 4096  # a part's sums are a vector for each tap
 PART_PIXELS = 256  # a part's sums are written and read once: that is to be little beside their making
 
-_span_of = grad_direct.span_of.py_func
+_span_of, _grid_axis = grad_direct.span_of.py_func, grid_axis.py_func
 
 
 def _ceil_div(a: int, b: int) -> int:
@@ -241,6 +244,83 @@ def _plan_direct(g: Gradient, max_scratch_bytes: int) -> Any:
     return g.elementwise() if g.scratch_bytes <= most else None
 
 
+def _plan_planar(g: Gradient, max_scratch_bytes: int) -> Any:
+    """Pixels in the lanes: a strip of every channel of a block in L1."""
+    most, pixels = max_scratch_bytes // 2, PLANAR_BYTES // g.item_bytes // 2
+    g.kh_block, g.n_kh_blocks = _even(g.h.k, g.h.k)
+    g.m_block, g.n_m_blocks = _even(g.c_out, PLANAR_CHANNELS)
+    g.c_block, g.n_c_blocks = _even(g.c_in, PLANAR_CHANNELS)
+    while True:
+        g.cut_strips(pixels)
+        if g.images > 1:  # planes follow each other in no tile
+            g.images, g.n_strips = 1, g.n * g.d.out * g.n_h_tiles * g.n_w_tiles
+        h, w = _grid_axis(g.h, g.h.k, g.h_tile), _grid_axis(g.w, g.w.k, g.w_tile)
+        x = g.c_block * g.d.k * h.phases * w.phases * h.length * w.length
+        g.n_blocks = g.groups * g.n_m_blocks * g.n_c_blocks
+        g.y_elems = g.m_block * (_round_up(g.h_tile * w.length, g.lanes) + g.lanes)
+        g.tile_elems = _round_up(x + 2 * g.lanes, 16)
+        g.block_elems = g.m_block * g.rows * g.lanes
+        g.place_integers(g.rows)
+        roomy = g.scratch_bytes <= most
+        if roomy and (g.y_elems + g.tile_elems) * g.item_bytes <= PLANAR_BYTES:
+            break
+        if pixels > 4 * g.lanes:
+            pixels //= 2
+        elif g.c_block > 1:
+            g.c_block, g.n_c_blocks = _even(g.c_in, g.c_block // 2)
+        elif g.m_block > 1:
+            g.m_block, g.n_m_blocks = _even(g.c_out, g.m_block // 2)
+        elif roomy:
+            break
+        elif pixels > 1:
+            pixels //= 2
+        else:
+            return None
+    g.split_parts(max_scratch_bytes, PLANAR_PIXELS)
+    return g.record(g.h, g.w)
+
+
+def _plan_channels(g: Gradient, max_scratch_bytes: int) -> Any:
+    """Depthwise, channels in the lanes."""
+    pixels, vectors = 2 * STRIP_PIXELS, _ceil_div(g.groups, g.lanes)
+    g.kh_block, g.n_kh_blocks = _even(g.h.k, g.h.k)
+    g.c_block = g.n_m_blocks = g.n_c_blocks = g.m_block = 1
+    if g.ld_out.c == g.ld_x.c == 1:
+        g.m_block, _ = _even(vectors, 4)
+    g.n_blocks = _ceil_div(vectors, g.m_block)
+    g.block_elems = g.m_block * g.rows * g.lanes
+    while True:
+        g.cut_strips(pixels)
+        h, w = _span_of(g.h, g.h.k, g.h_tile, True), _span_of(g.w, g.w.k, g.w_tile, False)
+        g.y_elems = g.images * g.h_tile * g.w_tile * g.lanes
+        g.tile_elems = g.images * g.d.k * h.length * w.length * g.lanes
+        g.place_integers(g.rows)
+        if g.scratch_bytes <= max_scratch_bytes // 2:
+            break
+        if pixels == 1:
+            return None
+        pixels //= 2
+    g.split_parts(max_scratch_bytes, PART_PIXELS)
+    return g.elementwise()
+
+
+def _plan_bias(g: Gradient) -> Any:
+    by_channels = g.ld_out.c == 1 and g.c_out > 1 and g.ld_out.w != 1
+    g.m_block = grad_pairwise.VECTORS * g.lanes if by_channels else 1
+    g.n_blocks = _ceil_div(g.c_out, g.m_block)
+    if g.n_blocks < TASKS:
+        g.parts = max(1, min(_ceil_div(TASKS, max(1, g.n_blocks)), g.n * g.d.out * g.h.out))
+    g.shared_bytes = _round_up((g.parts * g.c_out + g.lanes) * g.item_bytes, 64)
+    g.n_tasks = g.n_blocks * g.parts
+    return g.record(g.h, g.w)
+
+
 def plan_gradient(g: Gradient, family: str, max_scratch_bytes: int) -> Any:
     """Return the GRAD record of a family, or None where the scratch is too little."""
+    if family == "pairwise":
+        return _plan_bias(g)
+    if family == "planar":
+        return _plan_planar(g, max_scratch_bytes)
+    if family == "depthwise-channels":
+        return _plan_channels(g, max_scratch_bytes)
     return _plan_direct(g, max_scratch_bytes)

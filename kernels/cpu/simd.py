@@ -29,6 +29,7 @@ __all__ = [
     "across",
     "add_apart",
     "add_complex",
+    "add_crossed",
     "add_defects",
     "add_gathered",
     "add_index",
@@ -75,7 +76,9 @@ __all__ = [
     "splat_index",
     "splat_rows",
     "splat_tile",
+    "stack",
     "store",
+    "store_evens",
     "store_first_rows",
     "store_part",
     "store_planes",
@@ -85,6 +88,8 @@ __all__ = [
     "transpose",
     "turn_points",
     "zero",
+    "zip_high",
+    "zip_low",
 ]
 
 
@@ -207,6 +212,20 @@ def zero(typing: Any, p: Any) -> Any:
         return context.get_constant(signature.return_type, 0)
 
     return p.dtype(p), generate
+
+
+@intrinsic(prefer_literal=True)
+def stack(typing: Any, p: Any, n: Any) -> Any:
+    """Return a pointer to n vectors of p's type that live as long as the function; contents arbitrary."""
+    count = n.literal_value * lanes_of(_real_of(p))
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        element = context.get_value_type(p.dtype)
+        memory = cgutils.alloca_once(b, ir.ArrayType(element, count))
+        memory.align = VECTOR_BYTES
+        return b.bitcast(memory, element.as_pointer())
+
+    return p(p, n), generate
 
 
 @intrinsic
@@ -387,6 +406,51 @@ def store_part(typing: Any, p: Any, i: Any, v: Any, n: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(p, types.intp, v, types.intp), generate
+
+
+@intrinsic
+def store_evens(typing: Any, p: Any, i: Any, v: Any, n: Any) -> Any:
+    """p[i : i + 2 n : 2] = the first n elements of v; what lies between is neither read nor written."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real, where, value = _real_of(signature.args[0]), _at(b, *arguments[:2]), b.extract_value(arguments[2], 0)
+        vector, count, n = _vector(real), lanes_of(real), b.shl(arguments[3], arguments[3].type(1))
+        evens = ir.Constant(ir.VectorType(ir.IntType(1), count), [e % 2 == 0 for e in range(count)])
+        for half in range(2):
+            twice = ir.Constant(ir.VectorType(INT32, count), [(half * count + e) // 2 for e in range(count)])
+            spread = b.shuffle_vector(value, value, twice)
+            mask = b.and_(evens, _part_mask(b, b.sub(n, n.type(half * count)), real))
+            to = b.bitcast(_at(b, where, half * count), vector.as_pointer())
+            _masked(b, real, "store", ir.VoidType(), [spread, to, INT32(real.bitwidth // 8), mask])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, v, types.intp), generate
+
+
+def _zip(b: Any, x: Any, y: Any, half: int, count: int) -> Any:
+    """Return half of x[0] y[0] x[1] y[1] ..."""
+    order = [e // 2 + e % 2 * count + half * count // 2 for e in range(count)]
+    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, count), order))
+
+
+@intrinsic
+def zip_low(typing: Any, v: Any, other: Any) -> Any:
+    """Return the first vector of v[0] other[0] v[1] other[1] ..."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [_zip(b, *(b.extract_value(a, 0) for a in arguments), 0, v.lanes)])
+
+    return v(v, v), generate
+
+
+@intrinsic
+def zip_high(typing: Any, v: Any, other: Any) -> Any:
+    """Return the second vector of v[0] other[0] v[1] other[1] ..."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [_zip(b, *(b.extract_value(a, 0) for a in arguments), 1, v.lanes)])
+
+    return v(v, v), generate
 
 
 # ---- register tiles
@@ -723,6 +787,26 @@ def add_apart(typing: Any, tile: Any, a: Any, ia: Any, at: Any, x: Any, ix: Any,
         return _add_products(b, acc, factors, _at(b, *arguments[4:6]), tile, arguments[6])
 
     return tile(tile, a, types.intp, at, x, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_crossed(typing: Any, tile: Any, y: Any, iy: Any, ld: Any, x: Any, ix: Any, at: Any) -> Any:
+    """Return tile[r][j] + y[iy + r ld] x[ix + at[j]], whole vectors of both, for every row r and vector j."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, row, ld, x0 = cgutils.unpack_tuple(b, arguments[0]), _at(b, *arguments[1:3]), arguments[3], arguments[4:6]
+        ys = []
+        for _ in range(tile.rows):
+            ys.append(_load(b, row, tile.real))
+            row = _at(b, row, ld)
+        for j, offset in enumerate(cgutils.unpack_tuple(b, arguments[6])):
+            v = _load(b, _at(b, x0[0], offset, x0[1]), tile.real)
+            for r, y in enumerate(ys):
+                k = r * tile.vectors + j
+                acc[k] = _fma(b, y, v, acc[k], tile.real)
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, y, types.intp, types.intp, x, types.intp, at), generate
 
 
 @intrinsic

@@ -13,27 +13,64 @@ from typing import Any
 from .. import cost
 from ..algorithm import Array, Call, Packed, Runner, Support
 from ..cost import Machine
-from ..kernels.cpu import grad_direct, grad_plan, simd, threads, tile
+from ..kernels.cpu import (
+    grad_depthwise_channels,
+    grad_direct,
+    grad_pairwise,
+    grad_plan,
+    grad_planar,
+    simd,
+    threads,
+    tile,
+)
 from ..kernels.winograd_matrices import Variant
 from ..problem import AXES, ITEM_BYTES, ConvBiasProblem, ConvWeightProblem
 from . import gradients, numba_cpu
 
 __all__ = ["algorithms"]
 
-#: What each family's kernel is, and what links a record to the functions that it calls.
+#: Bytes below which a call stays on the caller's thread, however few its operations: some hundred microseconds; of a
+#: bias, which is read as fast as memory goes, more.
+_BYTES_PER_THREAD, _BIAS_BYTES_PER_THREAD = 2 << 20, 4 << 20
+
+#: Each family's module, its kernel there, and what links a record to the functions that it calls.
 _FUNCTIONS = {
     "direct": (grad_direct, "grad_direct", grad_direct.link_grad_direct),
+    "planar": (grad_planar, "grad_planar", grad_planar.link_grad_planar),
+    "depthwise-channels": (
+        grad_depthwise_channels,
+        "grad_depthwise_channels",
+        grad_depthwise_channels.link_grad_depthwise_channels,
+    ),
+    "pairwise": (grad_pairwise, "grad_pairwise", grad_pairwise.link_grad_pairwise),
 }
 
 
-@lru_cache(maxsize=256)
-def _cut(call: Call, family: str) -> Any:
-    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
+def _described(call: Call) -> grad_plan.Gradient:
     problem = call.problem
-    limit = call.max_workspace // numba_cpu.WORKERS_IN_LIMIT
+    if isinstance(problem, ConvBiasProblem):
+        strides, out = call.strides("grad_output"), call.strides("out")
+        assert strides is not None
+        assert out is not None
+        item, names = ITEM_BYTES[problem.dtype], AXES[problem.rank]
+        steps = {name: step // item for name, step in zip(("n", "c", *names), strides, strict=True)}
+        axes = {name: tile.Axis() for name in "dhw"}
+        axes |= {name: tile.Axis(size=size, out=size) for name, size in zip(names, problem.spatial, strict=True)}
+        return grad_plan.Gradient(
+            item_bytes=item,
+            n=problem.n,
+            groups=1,
+            c_in=1,
+            c_out=problem.c,
+            **axes,
+            ld_x=tile.Strides(),
+            ld_out=tile.Strides(**steps),
+            ld_w=tile.Strides(n=out[0] // item),
+            padding_mode=0,
+        )
     conv = problem.conv
     large, small, out = (numba_cpu.steps_of(conv, call.strides(name)) for name in (problem.large, problem.small, "out"))
-    described = grad_plan.Gradient(
+    return grad_plan.Gradient(
         item_bytes=ITEM_BYTES[problem.dtype],
         n=conv.n,
         groups=conv.groups,
@@ -45,7 +82,16 @@ def _cut(call: Call, family: str) -> Any:
         ld_w=out,
         padding_mode=tile.PADDING_MODES.index(conv.padding_mode),
     )
-    return grad_plan.plan_gradient(described, family, limit)
+
+
+@lru_cache(maxsize=256)
+def _cut(call: Call, family: str) -> Any:
+    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
+    limit = call.max_workspace // numba_cpu.WORKERS_IN_LIMIT
+    params = grad_plan.plan_gradient(_described(call), family, limit)
+    if params is None or int(params[0]["shared_bytes"]) > call.max_workspace:
+        return None
+    return params
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +127,71 @@ class _NumbaGradient:
         """Return nothing: there are no weights."""
         return None
 
-    @staticmethod
-    def _threads(call: Call, p: Any) -> int:
+    def _threads(self, call: Call, p: Any) -> int:
         by_memory = (call.max_workspace - int(p["shared_bytes"])) // max(1, int(p["scratch_bytes"]))
-        by_work = call.problem.flops // numba_cpu.FLOPS_PER_THREAD
-        return int(max(1, min(call.threads, by_memory, by_work, int(p["n_tasks"]))))
+        return int(max(1, min(call.threads, by_memory, self._useful_threads(call.problem), int(p["n_tasks"]))))
+
+    def _useful_threads(self, problem: Any) -> int:
+        raise NotImplementedError
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the scratch of all threads together."""
+        if 0 in call.problem.outputs[0].shape:
+            return 0
+        params = _cut(call, self.family)
+        if params is None:
+            return None
+        p = params[0]
+        return int(p["shared_bytes"]) + int(p["scratch_bytes"]) * self._threads(call, p)
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of the arrays alone; the GIL is released while the kernel runs.
+
+        Compiles the register tiles that this cut needs, where no earlier one did.
+        """
+        if 0 in call.problem.outputs[0].shape:
+            return gradients.nothing
+        params = _cut(call, self.family).copy()
+        record, item, name = params[0], ITEM_BYTES[self.dtype], self.kernel_name
+        module, kernel, link = _FUNCTIONS[self.family]
+        link(record, numba_cpu.REAL[self.dtype])
+        function, like = getattr(module, kernel), numba_cpu.SCALAR[self.dtype](0)
+        n_threads = self._threads(call, record)
+        phases = [threads.Phase((grad_direct.SUM,), int(record["n_tasks"]), n_threads)]
+        shared_bytes, size = int(record["shared_bytes"]), int(record["scratch_bytes"])
+        if shared_bytes:
+            gathered = module.n_gathered(record)
+            phases.append(threads.Phase((grad_direct.GATHER,), gathered, min(n_threads, gathered)))
+        places = _places(call.problem)
+
+        def run(packed: Packed, *given: Array) -> bool:
+            x, y, out = (0 if i is None else numba_cpu.address(given[i]) for i in places)
+            if (x | y | out) % item:
+                return False
+            memory = numba_cpu.scratch(shared_bytes + size * n_threads)
+            shared = numba_cpu.address(memory)
+            own = shared + shared_bytes
+            for (stage,), n_tasks, shares in phases:
+                done = [0] * shares
+
+                def work(share: int, n: int = n_tasks, of: int = shares, stage: int = stage, done: Any = done) -> None:
+                    first, last = n * share // of, n * (share + 1) // of
+                    done[share] = function(params, first, last, x, y, out, own + share * size, shared, like, stage)
+
+                threads.run_shares(work, shares)
+                if sum(done) != n_tasks:
+                    raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+            numba_cpu.note_kernel(name)
+            return True
+
+        return run
+
+
+def _places(problem: ConvWeightProblem | ConvBiasProblem) -> tuple[int | None, int, int]:
+    """Return where x, dY and the result stand in a runner's arguments."""
+    if isinstance(problem, ConvBiasProblem):
+        return None, 0, 1
+    return (0, 1, 2) if problem.transposed else (1, 0, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,70 +220,42 @@ class NumbaWeightGradient(_NumbaGradient):
         """(K + 2) eps for K pixels, or Winograd's."""
         return gradients.weight_error_bound(problem, self.variant, numba_cpu.EPSILON[self.dtype])
 
-    def workspace(self, call: Call) -> int | None:
-        """Return the scratch of all threads together."""
-        if 0 in call.problem.conv.w_shape:
-            return 0
-        params = _cut(call, self.family)
-        if params is None:
-            return None
-        p = params[0]
-        return int(p["shared_bytes"]) + int(p["scratch_bytes"]) * self._threads(call, p)
-
-    def compile(self, call: Call) -> Runner:
-        """Return a function of the arrays alone; the GIL is released while the kernel runs.
-
-        Compiles the register tiles that this cut needs, where no earlier one did.
-        """
-        if 0 in call.problem.conv.w_shape:
-            return gradients.nothing
-        params = _cut(call, self.family).copy()
-        record = params[0]
-        module, kernel, link = _FUNCTIONS[self.family]
-        link(record, numba_cpu.REAL[self.dtype])
-        phases = module.phases(record, self._threads(call, record))
-        transposed = call.problem.transposed
-        sum_all = _runner(self, params, getattr(module, kernel), phases)
-
-        def run(packed: Packed, grad_output: Array, x: Array, out: Array) -> bool:
-            return sum_all(*((grad_output, x) if transposed else (x, grad_output)), out)
-
-        return run
+    def _useful_threads(self, problem: ConvWeightProblem) -> int:
+        return max(problem.flops // numba_cpu.FLOPS_PER_THREAD, problem.bytes // _BYTES_PER_THREAD)
 
 
-def _runner(algorithm: _NumbaGradient, params: Any, function: Any, phases: list[threads.Phase]) -> Any:
-    """Return the function that has the phases of a kernel done for x, dY and the result."""
-    record, item, name = params[0], ITEM_BYTES[algorithm.dtype], algorithm.kernel_name
-    shared_bytes, size = int(record["shared_bytes"]), int(record["scratch_bytes"])
-    like = numba_cpu.SCALAR[algorithm.dtype](0)
-    whole = shared_bytes + size * max(shares for _, _, shares in phases)
+@dataclass(frozen=True, slots=True)
+class NumbaBiasGradient(_NumbaGradient):
+    """The kernel of the gradient of a bias."""
 
-    def run(x: Array | None, grad_output: Array, out: Array) -> bool:
-        arrays = numba_cpu.address(x), numba_cpu.address(grad_output), numba_cpu.address(out)
-        if (arrays[0] | arrays[1] | arrays[2]) % item:
-            return False
-        memory = numba_cpu.scratch(whole)
-        shared = numba_cpu.address(memory)
-        own = shared + shared_bytes
-        for (stage,), n_tasks, shares in phases:
-            done = [0] * shares
+    def supports(self, problem: ConvBiasProblem) -> Support:
+        """Return yes."""
+        return Support()
 
-            def work(share: int, n: int = n_tasks, of: int = shares, stage: int = stage, done: Any = done) -> None:
-                first, last = n * share // of, n * (share + 1) // of
-                done[share] = function(params, first, last, *arrays, own + share * size, shared, like, stage)
+    def accuracy(self, problem: ConvBiasProblem) -> str:
+        """Return "strict"."""
+        return "strict"
 
-            threads.run_shares(work, shares)
-            if sum(done) != n_tasks:
-                raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
-        numba_cpu.note_kernel(name)
-        return True
+    def error_reach(self, problem: ConvBiasProblem) -> int:
+        """Return 0."""
+        return 0
 
-    return run
+    def estimate(self, problem: ConvBiasProblem, machine: Machine) -> float:
+        """Return seconds by :mod:`pyconv.cost`."""
+        return cost.bias_gradient_seconds(problem, machine)
+
+    def error_bound(self, problem: ConvBiasProblem) -> float:
+        """Return the bound of pairwise sums of short blocks, their lanes and parts."""
+        return gradients.bias_error_bound(problem, self.lanes, numba_cpu.EPSILON[self.dtype])
+
+    def _useful_threads(self, problem: ConvBiasProblem) -> int:
+        return problem.bytes // _BIAS_BYTES_PER_THREAD
 
 
-def algorithms() -> Iterator[NumbaWeightGradient]:
+def algorithms() -> Iterator[NumbaWeightGradient | NumbaBiasGradient]:
     """Every kernel of the gradients, for each operation that it serves."""
     for family in _FUNCTIONS:
+        kind = NumbaBiasGradient if family == "pairwise" else NumbaWeightGradient
         for dtype in numba_cpu.REAL:
             for op in gradients.operations(family, None):
-                yield NumbaWeightGradient(op, family, dtype)
+                yield kind(op, family, dtype)
