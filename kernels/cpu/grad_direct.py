@@ -198,11 +198,11 @@ def store_block(p: Any, b: Block, o: int, c: Any, n_lanes: int, out: Any) -> Non
     to = advance(out, o * ld.n + b.c0 * ld.c + b.kh0 * ld.h)
     taps_follow = ld.w == 1 and ld.h == p.w.k
     if taps_follow and b.n_kh == p.h.k and ld.d == p.h.k * p.w.k and ld.c == p.d.k * p.h.k * p.w.k:
-        call(p.store, (p.into, c, n_lanes, 1, 0, 0, 1, rows_of(p, b), 1, 0, to, to, slope))
+        call(p.store, (p.into, c, n_lanes, 1, 0, 0, 0, 0, 0, 1, rows_of(p, b), 1, 0, to, to, slope))
         return
     for i in range(b.n_c * p.d.k):
         at = advance(to, i // p.d.k * ld.c + i % p.d.k * ld.d)
-        call(p.store, (p.into, c, n_lanes, 1, 0, 0, b.n_kh, p.w.k, 1, 0, at, at, slope))
+        call(p.store, (p.into, c, n_lanes, 1, 0, 0, 0, 0, 0, b.n_kh, p.w.k, 1, 0, at, at, slope))
         c = advance(c, b.n_kh * p.w.k * step)
 
 

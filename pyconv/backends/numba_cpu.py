@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,14 +32,14 @@ from ..kernels.cpu import (
     tile,
 )
 from ..kernels.cpu import fft as fft_kernels
+from ..kernels.cpu import phases as phase_kernels
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
-from ..problem import ITEM_BYTES, ConvProblem
+from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, TransposedProblem
 from . import fft, summation, transposed, winograd
 
 __all__ = [
     "EPSILON",
-    "FLOPS_PER_THREAD",
     "REAL",
     "SCALAR",
     "WORKERS_IN_LIMIT",
@@ -50,6 +51,7 @@ __all__ = [
     "note_kernel",
     "scratch",
     "steps_of",
+    "useful_threads",
 ]
 
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
@@ -60,7 +62,9 @@ SCALAR = {"f32": np.float32, "f64": np.float64}
 WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
 #: time, costs some fifty microseconds.
-FLOPS_PER_THREAD = 12_000_000
+_FLOPS_PER_THREAD = 12_000_000
+#: The same in bytes, for kernels that have little to compute.
+_BYTES_PER_THREAD = 2 << 20
 
 
 class _Local(threading.local):
@@ -104,6 +108,11 @@ def address(array: Array | None) -> int:
     return 0 if array is None else int(array.__array_interface__["data"][0])
 
 
+def useful_threads(flops: int, n_bytes: int) -> int:
+    """Return how many threads have enough to do."""
+    return max(flops // _FLOPS_PER_THREAD, n_bytes // _BYTES_PER_THREAD)
+
+
 def _variant(family: str) -> Variant | None:
     return VARIANTS.get(family.removeprefix("winograd-"))
 
@@ -135,9 +144,19 @@ def _fft_tile(problem: ConvProblem) -> fft.Tile:
     return fft.tile(problem, simd.VECTOR_BYTES // ITEM_BYTES[problem.dtype], cost.NOMINAL_THREADS)
 
 
+def _phases(problem: ConvProblem, axes: tuple[PhaseAxis, ...] | None) -> tile.Phases:
+    if axes is None:
+        return tile.Phases()
+    named = {name: tile.PhaseAxis(*axis) for name, axis in zip(problem.kernel_axes, axes, strict=True)}
+    return tile.Phases(math.prod(axis.n for axis in axes), int(problem.channels_last), **named)
+
+
 @lru_cache(maxsize=256)
-def _cut(call: Call, family: str) -> Any:
-    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
+def _cut(call: Call, family: str, phases: tuple[PhaseAxis, ...] | None = None) -> Any:
+    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small.
+
+    With ``phases`` it is a part of a transposed convolution, and the strides of "out" are those of its output.
+    """
     problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
     conv = blocking.Conv(
         n=problem.n,
@@ -152,6 +171,7 @@ def _cut(call: Call, family: str) -> Any:
         activation=tile.ACTIVATIONS.index(problem.activation),
         residual=problem.residual,
         threads=call.threads,
+        phases=_phases(problem, phases),
     )
     limit = call.max_workspace // WORKERS_IN_LIMIT
     if family == "implicit-gemm":
@@ -210,12 +230,12 @@ class NumbaConv:
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
         by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
-        by_work = summation.work(call.problem) // FLOPS_PER_THREAD
+        by_work = useful_threads(summation.work(call.problem), call.problem.bytes)
         return int(max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"]))))
 
-    def workspace(self, call: Call) -> int | None:
+    def workspace(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> int | None:
         """Return the scratch of all threads together."""
-        params = _cut(call, self.family)
+        params = _cut(call, self.family, phases)
         return None if params is None else int(params[0]["scratch_bytes"]) * self._threads(call, params[0])
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
@@ -296,26 +316,36 @@ class NumbaConv:
             return winograd_kernels.conv_winograd, winograd_kernels.link_winograd
         return direct.conv_dense, direct.link_dense
 
-    def compile(self, call: Call) -> Runner:
+    @staticmethod
+    def part_weights(problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
+        """Return the weights of a part of a transposed convolution."""
+        return transposed.part_weights(problem, part, w)
+
+    def compile(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs.
 
         Compiles the register tiles that this cut needs, where no earlier one did.
         """
-        params = _cut(call, self.family).copy()
+        params = _cut(call, self.family, phases).copy()
         record, real = params[0], REAL[self.dtype]
         function, link = self._functions()
         link(record, real)
         kind = int(record["activation"])
         in_tile = kind == tile.RELU and not record["residual"] and self.family != "fft"
         record["activate"] = tile.activation(real, kind) if kind and not in_tile else 0
+        if phases is not None:
+            record["store_phases"], record["store_box"] = (
+                phase_kernels.phase_storer(real),
+                phase_kernels.box_storer(real),
+            )
         slope = SCALAR[self.dtype](call.problem.slope)
         n_threads = self._threads(call, record)
         size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
-        phases = [threads.Phase((), int(record["n_tasks"]), n_threads)]
+        stages = [threads.Phase((), int(record["n_tasks"]), n_threads)]
         if self.variant is not None:
-            phases = winograd_kernels.phases(record, real, n_threads)
+            stages = winograd_kernels.phases(record, real, n_threads)
         elif self.family == "fft":
-            phases = fft_kernels.phases(record, n_threads)
+            stages = fft_kernels.phases(record, n_threads)
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             x_at, residual_at, out_at = address(x), address(residual), address(out)
@@ -325,7 +355,7 @@ class NumbaConv:
             memory = _local.scratch(size * n_threads)
             scratch = address(memory)
             arrays = x_at, weights_at, bias_at, residual_at, out_at
-            for words, n_tasks, shares in phases:
+            for words, n_tasks, shares in stages:
                 done = [0] * shares
                 more = (*words, scratch) if words else ()
 

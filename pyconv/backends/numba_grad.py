@@ -29,10 +29,8 @@ from . import gradients, numba_cpu
 
 __all__ = ["algorithms"]
 
-#: Bytes below which a call stays on the caller's thread, however few its operations: some hundred microseconds; of a
-#: bias, which is read as fast as memory goes, more.
-_BYTES_PER_THREAD, _BIAS_BYTES_PER_THREAD = 2 << 20, 4 << 20
-
+#: Bytes below which a bias stays on the caller's thread: it is read as fast as memory goes.
+_BIAS_BYTES_PER_THREAD = 4 << 20
 #: Each family's module, its kernel there, and what links a record to the functions that it calls.
 _FUNCTIONS = {
     "direct": (grad_direct, "grad_direct", grad_direct.link_grad_direct),
@@ -221,7 +219,7 @@ class NumbaWeightGradient(_NumbaGradient):
         return gradients.weight_error_bound(problem, self.variant, numba_cpu.EPSILON[self.dtype])
 
     def _useful_threads(self, problem: ConvWeightProblem) -> int:
-        return max(problem.flops // numba_cpu.FLOPS_PER_THREAD, problem.bytes // _BYTES_PER_THREAD)
+        return numba_cpu.useful_threads(problem.flops, problem.bytes)
 
 
 @dataclass(frozen=True, slots=True)
