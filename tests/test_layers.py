@@ -45,6 +45,8 @@ MAY_IMPORT = {
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "options", "problem"},
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
     "backends.c_grad": {"_ffi", "algorithm", "backends", "cost", "kernels", "problem"},
+    "backends.gradients": {"algorithm", "cost", "kernels", "problem"},
+    "backends.numba_grad": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.transposed": {"algorithm", "cost", "problem", "reference"},
     "backends.c_layers": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.layers": {"algorithm", "problem", "reference"},

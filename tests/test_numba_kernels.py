@@ -15,7 +15,7 @@ from pyconv import reference
 from pyconv.algorithm import Call
 from pyconv.ops.call import run
 from pyconv.ops.conv_grad import bias_request, weight_request
-from pyconv.problem import ConvProblem
+from pyconv.problem import ConvProblem, TransposedProblem
 
 pytest.importorskip("numba")
 
@@ -434,4 +434,42 @@ def test_the_sums_of_gradients_have_the_order_of_the_c_kernel(family, text):
         run(gradient_request(family, problem, *arrays), (None,), f"{family}.{problem.dtype}@{backend}")[0]
         for backend in (f"c-{c.isa_in_use()}", "numba")
     ]
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        # (phases in pairs, one by one, three and more; rows and pixels of channels; both orders of memory)
+        ("direct", "n2c20h15w17-o19k4s2p1-f32-bias-relu"),
+        ("direct", "n1c9h8w11-o7k3x4s2x3p1-f64-silu"),
+        ("im2col", "n2c16h9w21-o13k4s2p1-f32"),
+        ("implicit-gemm", "n2c20h15w17-o33k4s2p1-f32-bias"),
+        ("implicit-gemm", "n1c17h9w8-o21k5s3p2-f64-channels_last"),
+        ("depthwise", "n2c6h9w30-o6k4s2p1g6-f32"),
+        ("depthwise-channels", "n2c20h9w7-o20k4s2p1g20-f32"),
+        ("fft", "n1c3h20w24-o2k8s2p3-f64"),
+        ("winograd-f3x2", "n2c18h19w17-o20k4s2p1-f32-bias"),
+        ("winograd-f5x2", "n1c20h21w16-o9k4s2p1-f64-channels_last"),
+    ],
+)
+def test_phases_have_the_bits_of_the_c_kernel(family, text):
+    c = pytest.importorskip("pyconv.backends.c")
+    if c.isa_in_use() == "baseline":
+        pytest.skip("multiplications and additions do not fuse in this C kernel")
+    problem = TransposedProblem.parse("conv_transpose2d", text)
+    rng = np.random.default_rng(0)
+    dtype = {"f32": np.float32, "f64": np.float64}[problem.dtype]
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.w_shape))
+    if problem.channels_last:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    bias = rng.standard_normal(problem.c_out).astype(dtype) if problem.bias else None
+    results = [
+        pyconv.conv_transpose2d(
+            x, w, bias,
+            stride=problem.stride, padding=problem.padding, groups=problem.groups, activation=problem.activation,
+            algorithm=f"{family}.{problem.dtype}@{backend}",
+        )
+        for backend in (f"c-{c.isa_in_use()}", "numba")
+    ]  # fmt: skip
     assert np.array_equal(*results)
