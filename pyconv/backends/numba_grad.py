@@ -60,13 +60,15 @@ def _described(call: Call) -> grad_plan.Gradient:
             groups=1,
             c_in=1,
             c_out=problem.c,
-            **axes,
+            d=axes["d"],
+            h=axes["h"],
+            w=axes["w"],
             ld_x=tile.Strides(),
             ld_out=tile.Strides(**steps),
             ld_w=tile.Strides(n=out[0] // item),
             padding_mode=0,
         )
-    conv = problem.conv
+    conv, axes = problem.conv, numba_cpu.axes_of(problem.conv)
     large, small, out = (numba_cpu.steps_of(conv, call.strides(name)) for name in (problem.large, problem.small, "out"))
     return grad_plan.Gradient(
         item_bytes=ITEM_BYTES[problem.dtype],
@@ -74,7 +76,9 @@ def _described(call: Call) -> grad_plan.Gradient:
         groups=conv.groups,
         c_in=conv.c_in // conv.groups,
         c_out=conv.c_out // conv.groups,
-        **numba_cpu.axes_of(conv),
+        d=axes["d"],
+        h=axes["h"],
+        w=axes["w"],
         ld_x=large,
         ld_out=small,
         ld_w=out,
