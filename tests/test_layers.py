@@ -63,6 +63,8 @@ MAY_IMPORT = {
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
     "backends.c_grad": {"_ffi", "algorithm", "backends", "cost", "kernels", "problem"},
     "backends.borrowed": set(),
+    "backends.gradients": {"algorithm", "cost", "kernels", "problem"},
+    "backends.numba_grad": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.transposed": {"algorithm", "backends", "cost", "problem", "reference"},
     "backends.c_layers": {"_ffi", "algorithm", "backends", "problem"},
     "backends.layers": {"algorithm", "cost", "problem", "reference"},
@@ -80,7 +82,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against
     "cli": {"calibrate", "demo", "interop", "wisdom"},
-    "interop": {"algorithm", "errors", "problem"},
+    "interop": {"algorithm", "errors", "options", "problem"},
     "demo": {"reference"},
 }
 #: These only name what is public.
