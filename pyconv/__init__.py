@@ -8,6 +8,7 @@ from .ops.conv import conv1d, conv2d, conv3d
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.interpolate import interpolate
 from .ops.linear import linear
+from .ops.lowering import fold, unfold
 from .ops.norm import batch_norm, batch_norm_stats, local_response_norm
 from .ops.pool import (
     adaptive_avg_pool1d,
@@ -52,6 +53,7 @@ from .problem import (
     ConvWeightProblem,
     ElementwiseProblem,
     LinearProblem,
+    LoweringProblem,
     NmsProblem,
     NormProblem,
     PoolProblem,
@@ -72,6 +74,7 @@ __all__ = [
     "ElementwiseProblem",
     "InvalidProblem",
     "LinearProblem",
+    "LoweringProblem",
     "NmsProblem",
     "NormProblem",
     "PoolProblem",
@@ -104,6 +107,7 @@ __all__ = [
     "conv_transpose3d",
     "elu",
     "explain",
+    "fold",
     "fpn_roi_align",
     "grad",
     "hardswish",
@@ -135,6 +139,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "tanh",
+    "unfold",
     "zero_unpool1d",
     "zero_unpool2d",
     "zero_unpool3d",

@@ -29,6 +29,7 @@ from .base import (
 from .conv import ConvProblem
 from .conv_grad import ConvBiasProblem, ConvWeightProblem
 from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, ResponseProblem
+from .lowering import LoweringProblem, check_reach
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
 from .roi import MAX_SAMPLING_RATIO, ROI_KINDS, ROI_MODES, ROI_MODES_OF_MAXIMA, NmsProblem, RoiProblem
@@ -56,6 +57,7 @@ __all__ = [
     "ConvWeightProblem",
     "ElementwiseProblem",
     "LinearProblem",
+    "LoweringProblem",
     "NmsProblem",
     "NormProblem",
     "Operand",
@@ -69,6 +71,7 @@ __all__ = [
     "TransposedPart",
     "TransposedProblem",
     "UnpoolProblem",
+    "check_reach",
     "output_size",
     "pad_index",
     "pooled_size",
