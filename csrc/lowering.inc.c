@@ -17,7 +17,9 @@
  * col2im. A pixel gathers what it sums: the taps that hold it, in the order of (i, j), lanes along w. With stride s
  * along w, pixels s apart see the same taps and neighbouring columns; each of these s phases is a row of sums, and they
  * are interleaved when they are stored. Vectors of columns are loaded wherever they begin, and what belongs to other
- * rows is masked out: the masks are a tap's and a vector's, made once a task. Only vectors that begin before the array or
+ * rows is masked out: the masks are a tap's and a vector's, made once a task. Small planes whose windows are as many a row
+ * as they have pixels, with stride 1, are one row: neighbouring pixels see neighbouring columns there beyond the ends of
+ * rows as well, and the masks say which of them count. Only vectors that begin before the array or
  * end behind it are put together element by element.
  *
  * Memory: the image once, the columns once; they are kh kw / (s_h s_w) times as many and bound the speed. flops: one
@@ -182,7 +184,7 @@ static void STORED(lowering_im2col_run)(const void *problem, void *const *arrays
 typedef struct NAME(col2im) {
     int64_t phases, vectors;  /* of a row of sums */
     int64_t *begin;           /* of each phase's taps, and the end */
-    int64_t *off;             /* column of a tap - column of the phase, in windows */
+    int64_t *off;             /* a tap's window - the pixel's number in its phase */
     int64_t *at;              /* the same with the row of the matrix that the tap is, in elements */
     int64_t *live;            /* pairs of a tap i and a row of windows p that hold a row of pixels */
     int64_t n_live;
@@ -196,11 +198,54 @@ INLINE int64_t NAME(col2im_phase)(const pc_axis *w, int64_t j) {
     return (j * w->dilation % w->stride + w->stride - w->pad % w->stride) % w->stride;
 }
 
+/* How pixel `pixel` lies to `outputs` windows after tap j: what is to be added to it, but no more than says that none of
+ * them holds it, so that vectors of integers can count it. */
+INLINE INTEGER NAME(col2im_shift)(const pc_axis *axis, int64_t j) {
+    return (INTEGER)pc_max(-axis->in, pc_min(axis->out, axis->pad - j * axis->dilation));
+}
+
+/* The taps and masks of a plane that is one row. */
+static __attribute__((noinline)) void NAME(col2im_plane)(const pc_conv *p, const NAME(lowered) * t, NAME(col2im) * s) {
+    const int64_t k = p->h.k * p->w.k;
+    s->begin[0] = 0;
+    s->begin[1] = k;
+    s->low = INT64_MAX;
+    s->high = INT64_MIN;
+    for (int64_t a = 0; a < k; a++) {
+        s->off[a] = (p->h.pad - a / p->w.k * p->h.dilation) * p->w.out + p->w.pad - a % p->w.k * p->w.dilation;
+        s->at[a] = a * p->ld_out.c + s->off[a];
+        const int64_t reach = p->blk.in_place ? s->at[a] : s->off[a];
+        s->low = pc_min(s->low, reach);
+        s->high = pc_max(s->high, reach);
+    }
+    int64_t row = t->w0 / p->w.in, col = t->w0 % p->w.in;
+    for (int64_t v = 0; v < s->vectors; v++) {
+        MASK h, w;
+        for (int i = 0; i < LANES; i++) {
+            h[i] = (INTEGER)row;
+            w[i] = (INTEGER)col;
+            if (++col == p->w.in) {
+                col = 0;
+                row++;
+            }
+        }
+        MASK *mask = s->masks + v;
+        for (int64_t i = 0; i < p->h.k; i++) {
+            const MASK window = h + NAME(col2im_shift)(&p->h, i);
+            const MASK holds = (h < (INTEGER)p->h.in) & (window >= 0) & (window < (INTEGER)p->h.out);
+            for (int64_t j = 0; j < p->w.k; j++, mask += s->vectors) {
+                const MASK column = w + NAME(col2im_shift)(&p->w, j);
+                *mask = holds & (column >= 0) & (column < (INTEGER)p->w.out);
+            }
+        }
+    }
+}
+
 static __attribute__((noinline)) NAME(col2im)
     NAME(col2im_of)(const pc_conv *p, const NAME(lowered) * t, REAL *scratch) {
     NAME(col2im) s;
-    const int64_t k = p->w.k;
-    s.phases = pc_min(p->w.stride, p->w.in);
+    const int64_t k = p->blk.rows > 1 ? p->h.k * p->w.k : p->w.k;
+    s.phases = p->blk.rows > 1 ? 1 : pc_min(p->w.stride, p->w.in);
     s.vectors = pc_ceil_div(t->cols, LANES);
     s.masks = (MASK *)scratch;
     s.y = scratch + p->blk.tile_elems;
@@ -208,6 +253,10 @@ static __attribute__((noinline)) NAME(col2im)
     s.off = s.begin + s.phases + 1;
     s.at = s.off + k;
     s.live = s.at + k;
+    if (p->blk.rows > 1) {
+        NAME(col2im_plane)(p, t, &s);
+        return s;
+    }
     for (int64_t r = 0; r < s.phases; r++)
         s.begin[r] = 0;
     for (int64_t j = 0; j < k; j++) {
@@ -246,6 +295,11 @@ static __attribute__((noinline)) NAME(col2im)
 
 /* The rows of windows that hold row h of the image. */
 INLINE void NAME(col2im_rows)(const pc_conv *p, NAME(col2im) * s, int64_t h) {
+    if (p->blk.rows > 1) {
+        s->live[0] = s->live[1] = 0;
+        s->n_live = 1;
+        return;
+    }
     s->n_live = 0;
     int64_t row = h + p->h.pad;
     for (int64_t i = 0; i < p->h.k && row >= 0; i++, row -= p->h.dilation) {
@@ -332,7 +386,7 @@ static __attribute__((noinline)) void STORED(col2im_row)(const pc_conv *p, const
 static __attribute__((noinline)) void STORED(put_pixels)(const pc_conv *p, const NAME(col2im) * s, int64_t w0,
                                                          int64_t cols, STORAGE *out) {
     const int64_t stride = s->phases == 1 ? 1 : p->w.stride, ld = p->ld_x.w, first = w0 * stride;
-    const int64_t pixels = pc_min(cols * stride, p->w.in - first);
+    const int64_t pixels = pc_min(cols * stride, p->w.in * p->blk.rows - first);
     out += first * ld;
     if (stride == 1 && ld == 1) {
         STORED(write)(out, s->y, pixels);
@@ -359,7 +413,9 @@ static void STORED(col2im_task)(void *ctx, int64_t task, int worker) {
     const pc_conv *p = job->p;
     const int64_t taps = p->h.k * p->w.k, length = p->h.out * p->w.out;
     /* columns of a task are those of a phase */
-    const NAME(lowered) t = NAME(lowered_of)(p, task, p->h.in, pc_ceil_div(p->w.in, p->w.stride));
+    const int64_t joined = p->blk.rows;
+    const NAME(lowered) t =
+        NAME(lowered_of)(p, task, p->h.in / joined, pc_ceil_div(p->w.in * joined, p->w.stride));
     NAME(col2im) s = NAME(col2im_of)(p, &t, (REAL *)(job->scratch + worker * p->scratch_bytes));
     STORAGE *image = job->dst + t.n * p->ld_x.n + t.c0 * p->ld_x.c + t.h0 * p->ld_x.h;
     /* one channel after the other, or one row after the other where channels are neighbours */

@@ -262,7 +262,7 @@ typedef struct pc_dot {
 
 /* Windows as columns of a matrix and back (lowering.inc.c) are described by a pc_conv; arrays: what is read, and what is
  * written. ld_x is the images' and ld_out.n, ld_out.c the matrix's. Of its blocking, a task is c_block channels (n_m_blocks
- * of them), h_tile rows and w_tile columns; in_place: x is its own tile, or the matrix has no gaps. */
+ * of them), h_tile rows and w_tile columns; in_place: x is its own tile, or the matrix has no gaps; rows: of pixels that are summed as one, 1 or all. */
 typedef struct pc_layer_kernel pc_layer_kernel;
 
 int pc_n_layer_kernels(int isa);

@@ -39,6 +39,7 @@ class Cut(NamedTuple):
     n_w_tiles: int
     n_tasks: int
     in_place: bool
+    rows: int
     tile_elems: int
     panel_elems: int
     part_elems: int
@@ -87,11 +88,12 @@ def _finished(
     elems: tuple[int, int],
     integers: int,
     real: int,
+    rows: int = 1,
 ) -> Cut:
     """Return the cut of planes of these sizes into tiles of so many channels, rows and columns."""
     counts = [-(-size // tile) for size, tile in zip((conv.c_in, *sizes), tiles, strict=True)]
     scratch = _round_up(_round_up(sum(elems) * real, 64) + 8 * integers, 64)
-    return Cut(*tiles, *counts, conv.n * math.prod(counts), in_place, *elems, 0, scratch)
+    return Cut(*tiles, *counts, conv.n * math.prod(counts), in_place, rows, *elems, 0, scratch)
 
 
 def _grid(kernel: int, stride: int, dilation: int, outputs: int) -> int:
@@ -159,13 +161,24 @@ def _cut_fold(call: Call, lanes: int, limit: int) -> Cut | None:
     columns, out = _elements(call, "x"), _elements(call, "out")
     (height, width), (kh, kw) = conv.spatial, conv.kernel
     step = conv.stride[1]
+    joined = 1
+    plane = height * width
+    if (
+        conv.stride == (1, 1)
+        and conv.out_spatial[1] == width
+        and (width == 1 or out[3] == 1)
+        and (height == 1 or out[2] == width)
+        and kh * kw * _round_up(plane, lanes) * real <= _MASK_BYTES
+        and problem.columns_shape[2] < 1 << 30
+    ):
+        joined, height, width, kw = height, 1, plane, kh * kw
     phases, length = min(step, width), -(-width // step)
     rows, n_columns = problem.columns_shape[1:]
     no_gaps = (conv.n == 1 or columns[0] == rows * n_columns) and (rows == 1 or columns[1] == n_columns)
     vectors = min(-(-length // lanes), max(1, _MASK_BYTES // (kw * lanes * real)))
     w_tile = min(length, _round_up(_even(length, vectors * lanes), lanes))
     vectors = -(-w_tile // lanes)
-    per_row = -(-problem.taps * conv.out_spatial[1] // conv.stride[0]) * ITEM_BYTES[conv.dtype]
+    per_row = -(-problem.taps * conv.out_spatial[1] // conv.stride[0]) * joined * ITEM_BYTES[conv.dtype]
     h_tile = _even(height, max(1, _TASK_BYTES // per_row)) if per_row * height > 2 * _TASK_BYTES else height
     channels = 1
     if out[1] == 1 != out[3]:
@@ -174,5 +187,5 @@ def _cut_fold(call: Call, lanes: int, limit: int) -> Cut | None:
         channels = _even(conv.c_in, _TASK_BYTES // (per_row * height))
     elems = kw * vectors * lanes, (phases + (2 if step == 2 else 0) + 1) * vectors * lanes
     integers = phases + 1 + 2 * kw + 2 * kh
-    found = _finished(conv, (height, length), (channels, h_tile, w_tile), no_gaps, elems, integers, real)
+    found = _finished(conv, (height, length), (channels, h_tile, w_tile), no_gaps, elems, integers, real, joined)
     return found if found.scratch_bytes <= limit else None
