@@ -84,7 +84,7 @@ INLINE NAME(lowered) NAME(lowered_of)(const pc_conv *p, int64_t task, int64_t he
 
 /* Where integers begin in scratch. */
 INLINE int64_t *NAME(lowered_integers)(const pc_conv *p, REAL *scratch) {
-    const int64_t bytes = (p->blk.tile_elems + p->blk.panel_elems + p->blk.part_elems) * (int64_t)sizeof(REAL);
+    const int64_t bytes = (p->blk.tile_elems + p->blk.panel_elems) * (int64_t)sizeof(REAL);
     return (int64_t *)((char *)scratch + pc_round_up(bytes, 64));
 }
 

@@ -113,7 +113,13 @@ class CLowering:
         cut = self._cut(call)
         assert cut is not None
         p, threads = self._described(call, cut), self._threads(call, cut)
-        size, kernel, run_kernel, null, scratch = cut.scratch_bytes * threads, self.kernel, lib.pc_layer_run, ffi.NULL, c.scratch
+        size, kernel, run_kernel, null, scratch = (
+            cut.scratch_bytes * threads,
+            self.kernel,
+            lib.pc_layer_run,
+            ffi.NULL,
+            c.scratch,
+        )
         point_x = ffi.from_buffer if c.is_contiguous(call, "x", item) else c.address
         point_out = ffi.from_buffer if c.is_contiguous(call, "out", item) else c.address
         none = (null,) * 7

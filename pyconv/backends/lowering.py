@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..algorithm import Call
 from ..problem import ITEM_BYTES, ConvProblem, LoweringProblem
 
-__all__ = ["BYTES_PER_THREAD", "FAMILIES", "Cut", "cut", "is_empty", "takes"]
+__all__ = ["BYTES_PER_THREAD", "FAMILIES", "TURNED", "Cut", "cut", "is_empty", "takes"]
 
 #: The family of each operation's kernel.
 FAMILIES = {"unfold": "im2col", "fold": "col2im"}
@@ -23,7 +23,7 @@ _MASK_BYTES = 16 << 10
 #: Of the matrix, in one task: enough to hide what its start costs, few enough for threads to share.
 _TASK_BYTES = 128 << 10
 #: Channels that are turned together where they are neighbours in memory: as many as the longest vector has lanes.
-_TURNED = 16
+TURNED = 16
 #: Fewer neighbouring channels than this are read one by one.
 _FEW = 8
 
@@ -42,7 +42,6 @@ class Cut(NamedTuple):
     rows: int
     tile_elems: int
     panel_elems: int
-    part_elems: int
     scratch_bytes: int
 
 
@@ -93,7 +92,20 @@ def _finished(
     """Return the cut of planes of these sizes into tiles of so many channels, rows and columns."""
     counts = [-(-size // tile) for size, tile in zip((conv.c_in, *sizes), tiles, strict=True)]
     scratch = _round_up(_round_up(sum(elems) * real, 64) + 8 * integers, 64)
-    return Cut(*tiles, *counts, conv.n * math.prod(counts), in_place, rows, *elems, 0, scratch)
+    return Cut(
+        c_block=tiles[0],
+        h_tile=tiles[1],
+        w_tile=tiles[2],
+        n_m_blocks=counts[0],
+        n_h_tiles=counts[1],
+        n_w_tiles=counts[2],
+        n_tasks=conv.n * math.prod(counts),
+        in_place=in_place,
+        rows=rows,
+        tile_elems=elems[0],
+        panel_elems=elems[1],
+        scratch_bytes=scratch,
+    )
 
 
 def _grid(kernel: int, stride: int, dilation: int, outputs: int) -> int:
@@ -116,7 +128,6 @@ def _cut_unfold(call: Call, limit: int) -> Cut | None:
     no_border = all(pads == (0, 0) for pads in conv.padding)
     pitch = x[2] * conv.stride[0]
     in_place = no_border and conv.dtype != "f16" and conv.stride[1] == 1 == x[3] and (h_out == 1 or pitch >= w_out)
-    turned = not in_place and x[1] == 1 != x[3] and c >= _FEW
     per_channel = problem.taps * ITEM_BYTES[conv.dtype]  # for each window
     if in_place:
         h_tile, w_tile = h_out, w_out
@@ -124,21 +135,25 @@ def _cut_unfold(call: Call, limit: int) -> Cut | None:
             h_tile = _even(h_out, _TASK_BYTES // (per_channel * w_out))
         c_block = _even(c, _TASK_BYTES // (per_channel * h_tile * w_tile)) if h_tile == h_out else 1
         return _finished(conv, (h_out, w_out), (c_block, h_tile, w_tile), True, (0, 0), 0, real)
+    turned = x[1] == 1 != x[3] and c >= _FEW
+    found = _cut_tiles(problem, turned, real)
+    if turned and found.scratch_bytes > limit:
+        found = _cut_tiles(problem, False, real)
+    return found if found.scratch_bytes <= limit else None
 
-    channels = min(_TURNED, c) if turned else 1
-    planes = 0
+
+def _cut_tiles(problem: LoweringProblem, turned: bool, real: int) -> Cut:
+    """Cut a call whose images are copied into tiles, by way of planes where neighbouring channels are turned."""
+    conv = problem.conv
+    (h_out, w_out), c = conv.out_spatial, conv.c_in
+    channels = min(TURNED, c) if turned else 1
 
     def elems(rows: int, cols: int) -> tuple[int, int]:
-        nonlocal planes
+        planes = 0
         if turned:
-            reach = [
-                min(size, (count - 1) * stride + (kernel - 1) * dilation + 1)
-                for size, count, stride, kernel, dilation in zip(
-                    conv.spatial, (rows, cols), conv.stride, conv.kernel, conv.dilation, strict=True
-                )
-            ]
-            planes = _TURNED * (math.prod(reach) + _TURNED)
-        return _round_up(channels * _tile(conv, rows, cols) + _TURNED, _TURNED), planes
+            reach = (rows - 1) * conv.stride[0] + (conv.kernel[0] - 1) * conv.dilation[0] + 1
+            planes = TURNED * (min(conv.spatial[0], reach) * conv.spatial[1] + TURNED)
+        return _round_up(channels * _tile(conv, rows, cols) + TURNED, TURNED), planes
 
     budget = _TILE_BYTES * (8 if turned else 1) // real
     h_tile, w_tile = h_out, w_out
@@ -147,12 +162,10 @@ def _cut_unfold(call: Call, limit: int) -> Cut | None:
     while sum(elems(h_tile, w_tile)) > budget and w_tile > 64:
         w_tile = _even(w_out, w_tile // 2)
     if not turned and h_tile == h_out and w_tile == w_out:
-        most = min(budget // elems(h_tile, w_tile)[0], _TASK_BYTES // (per_channel * h_out * w_out))
-        channels = _even(c, most)
-    found = _finished(
-        conv, (h_out, w_out), (channels, h_tile, w_tile), False, elems(h_tile, w_tile), problem.taps, real
-    )
-    return found if found.scratch_bytes <= limit else None
+        per_channel = math.prod(problem.columns_shape[2:]) * problem.taps * ITEM_BYTES[conv.dtype]
+        channels = _even(c, min(budget // elems(h_tile, w_tile)[0], _TASK_BYTES // per_channel))
+    tiles = channels, h_tile, w_tile
+    return _finished(conv, (h_out, w_out), tiles, False, elems(h_tile, w_tile), problem.taps, real)
 
 
 def _cut_fold(call: Call, lanes: int, limit: int) -> Cut | None:
@@ -166,7 +179,7 @@ def _cut_fold(call: Call, lanes: int, limit: int) -> Cut | None:
     if (
         conv.stride == (1, 1)
         and conv.out_spatial[1] == width
-        and (width == 1 or out[3] == 1)
+        and out[3] == 1
         and (height == 1 or out[2] == width)
         and kh * kw * _round_up(plane, lanes) * real <= _MASK_BYTES
         and problem.columns_shape[2] < 1 << 30
@@ -182,7 +195,7 @@ def _cut_fold(call: Call, lanes: int, limit: int) -> Cut | None:
     h_tile = _even(height, max(1, _TASK_BYTES // per_row)) if per_row * height > 2 * _TASK_BYTES else height
     channels = 1
     if out[1] == 1 != out[3]:
-        channels = min(_TURNED, conv.c_in)
+        channels = min(TURNED, conv.c_in)
     elif h_tile == height:
         channels = _even(conv.c_in, _TASK_BYTES // (per_row * height))
     elems = kw * vectors * lanes, (phases + (2 if step == 2 else 0) + 1) * vectors * lanes

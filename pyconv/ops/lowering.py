@@ -135,7 +135,10 @@ def unfold_gradient(
     grad_output: Any, x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> tuple[Request]:
     """Return the request of unfold's gradient: to fold; shape, dtype and memory order of x are all that matters."""
-    grad_output, forward = as_array("grad_output", grad_output), _unfold_request(x, kernel_size, dilation, padding, stride)
+    grad_output, forward = (
+        as_array("grad_output", grad_output),
+        _unfold_request(x, kernel_size, dilation, padding, stride),
+    )
     _check_gradient(forward, grad_output)
     x = as_array("x", x)
     last = is_channels_last(key_of(x if x.ndim == 4 else x[None]))  # type: ignore[arg-type]
