@@ -1,5 +1,7 @@
 /* The small layers' kernels of one instruction set, and the table of them. */
 #include "isa_begin.h"
+/* the words of tile.inc.c that only convolutions use */
+#pragma GCC diagnostic ignored "-Wunused-function"
 
 #define PC_BODIES "layers_bodies.inc.h"
 #include "floats.inc.h"
@@ -13,7 +15,7 @@
 
 static const pc_layer_kernel kernels[] = {
     PC_LAYERS(layers_elementwise), PC_LAYERS(layers_channelwise), PC_LAYERS(layers_response),
-    PC_LAYERS(layers_nearest),     PC_LAYERS(layers_dot),
+    PC_LAYERS(layers_nearest),     PC_LAYERS(layers_dot),      PC_LAYERS(lowering_im2col),  PC_LAYERS(lowering_col2im),
 };
 const pc_layer_table PC_CONCAT(pc_layers_, PC_ISA) = {sizeof kernels / sizeof *kernels, kernels};
 

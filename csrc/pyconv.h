@@ -260,6 +260,9 @@ typedef struct pc_dot {
     int64_t columns, n_tasks; /* outputs of a row in a task */
 } pc_dot;
 
+/* Windows as columns of a matrix and back (lowering.inc.c) are described by a pc_conv; arrays: what is read, and what is
+ * written. ld_x is the images' and ld_out.n, ld_out.c the matrix's. Of its blocking, a task is c_block channels (n_m_blocks
+ * of them), h_tile rows and w_tile columns; in_place: x is its own tile, or the matrix has no gaps; rows: of pixels that are summed as one, 1 or all. */
 typedef struct pc_layer_kernel pc_layer_kernel;
 
 int pc_n_layer_kernels(int isa);
@@ -377,7 +380,7 @@ struct pc_grad_kernel {
 enum { PC_LAYER_ARRAYS = 9 };
 
 struct pc_layer_kernel {
-    const char *name; /* layers_family_dtype__isa */
+    const char *name; /* layers_family_dtype__isa, lowering_family_dtype__isa */
     int64_t item_bytes, lanes;
     void (*run)(const void *problem, void *const *arrays, char *scratch, int threads);
 };

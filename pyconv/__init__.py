@@ -8,6 +8,7 @@ from .ops.conv import conv1d, conv2d, conv3d
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
 from .ops.interpolate import interpolate
 from .ops.linear import linear
+from .ops.lowering import fold, unfold
 from .ops.norm import batch_norm, batch_norm_stats, local_response_norm
 from .ops.pool import (
     adaptive_avg_pool1d,
@@ -52,6 +53,7 @@ from .problem import (
     ConvWeightProblem,
     ElementwiseProblem,
     LinearProblem,
+    LoweringProblem,
     NmsProblem,
     NormProblem,
     PoolProblem,
@@ -73,6 +75,7 @@ __all__ = [
     "ElementwiseProblem",
     "InvalidProblem",
     "LinearProblem",
+    "LoweringProblem",
     "NmsProblem",
     "NormProblem",
     "PoolProblem",
@@ -105,6 +108,7 @@ __all__ = [
     "conv_transpose3d",
     "elu",
     "explain",
+    "fold",
     "fpn_roi_align",
     "grad",
     "hardswish",
@@ -137,6 +141,7 @@ __all__ = [
     "silu",
     "tanh",
     "tune",
+    "unfold",
     "zero_unpool1d",
     "zero_unpool2d",
     "zero_unpool3d",

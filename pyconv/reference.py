@@ -21,6 +21,7 @@ from .problem import (
     ConvProblem,
     ConvWeightProblem,
     LinearProblem,
+    LoweringProblem,
     NormProblem,
     PoolProblem,
     ResizeProblem,
@@ -42,6 +43,7 @@ __all__ = [
     "conv_grad_w",
     "conv_transpose",
     "conv_transpose_blocks",
+    "fold",
     "linear",
     "local_response_norm",
     "local_response_norm_grad",
@@ -56,6 +58,7 @@ __all__ = [
     "pool_windows",
     "roi",
     "roi_grad",
+    "unfold",
     "unpool",
     "unpool_grad",
 ]
@@ -548,6 +551,39 @@ def nearest_grad(problem: ResizeProblem, grad_output: Array) -> Array:
             np.add.at(total, where, g)
         g = total
     return g
+
+
+def _tap_slices(problem: LoweringProblem) -> Iterator[tuple[slice, slice]]:
+    """Yield, tap by tap, what the windows' elements are in the padded images."""
+    conv = problem.conv
+    for tap in itertools.product(*map(range, conv.kernel)):
+        h, w = (
+            slice(first, first + (out - 1) * stride + 1, stride)
+            for first, out, stride in zip(
+                np.multiply(tap, conv.dilation).tolist(), conv.out_spatial, conv.stride, strict=True
+            )
+        )
+        yield h, w
+
+
+def unfold(problem: LoweringProblem, x: Array) -> Array:
+    """Return the windows of x as columns, in its type."""
+    padded = np.pad(x, ((0, 0), (0, 0), *problem.conv.padding))
+    rows = [padded[:, :, h, w] for h, w in _tap_slices(problem)]
+    return np.stack(rows, axis=2).reshape(problem.columns_shape)
+
+
+def fold(problem: LoweringProblem, columns: Array) -> Array:
+    """Return the sum of the columns in the images whose windows they are, in float64."""
+    conv = problem.conv
+    sizes = [size + sum(pads) for size, pads in zip(conv.spatial, conv.padding, strict=True)]
+    total = np.zeros((conv.n, conv.c_in, *sizes))
+    rows = columns.astype(np.float64).reshape(conv.n, conv.c_in, problem.taps, *conv.out_spatial)
+    with np.errstate(invalid="ignore"):
+        for tap, (h, w) in enumerate(_tap_slices(problem)):
+            total[:, :, h, w] += rows[:, :, tap]
+    inside = (slice(before, before + size) for size, (before, _) in zip(conv.spatial, conv.padding, strict=True))
+    return total[(slice(None), slice(None), *inside)]
 
 
 def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:

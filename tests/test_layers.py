@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "ops.pool": {"algorithm", "errors", "ops", "problem"},
     "ops.activation": {"algorithm", "errors", "ops", "problem"},
     "ops.interpolate": {"algorithm", "errors", "ops", "problem"},
+    "ops.lowering": {"algorithm", "errors", "ops", "problem"},
     "ops.linear": {"algorithm", "errors", "ops", "problem"},
     "ops.norm": {"algorithm", "errors", "ops", "problem"},
     "ops.roi": {"algorithm", "errors", "ops", "problem", "reference"},
@@ -67,6 +68,9 @@ MAY_IMPORT = {
     "backends.numba_grad": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.transposed": {"algorithm", "backends", "cost", "problem", "reference"},
     "backends.c_layers": {"_ffi", "algorithm", "backends", "problem"},
+    "backends.c_lowering": {"_ffi", "algorithm", "backends", "cost", "problem"},
+    "backends.lowering": {"algorithm", "problem"},
+    "backends.numba_lowering": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.layers": {"algorithm", "cost", "problem", "reference"},
     "backends.linear": {"algorithm", "backends", "cost", "problem"},
     "backends.numba_layers": {"algorithm", "backends", "kernels", "problem"},
@@ -167,12 +171,12 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = algorithm.kernel_name.partition("_")[0]
-            assert what in ("conv", "grad", "layers", "nms", "pool", "roi")
+            assert what in ("conv", "grad", "layers", "lowering", "nms", "pool", "roi")
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
-            file = what if what in ("nms", "pool", "roi") else family.partition("_f")[0]
+            file = what if what in ("lowering", "nms", "pool", "roi") else family.partition("_f")[0]
             file = f"grad_{file}" if what == "grad" else file
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
-            unit = "roi" if what == "nms" else what
+            unit = {"nms": "roi", "lowering": "layers"}.get(what, what)
             assert f"{what}_{family}" in (root / "csrc" / f"{unit}_unit.inc.h").read_text()
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "add_dots",
     "add_gathered",
     "add_index",
+    "add_masked",
     "add_outer",
     "add_product",
     "add_shared",
@@ -815,6 +816,23 @@ def add_tiles(typing: Any, tile: Any, other: Any) -> Any:
         return cgutils.pack_array(b, [b.fadd(x, y) for x, y in pairs])
 
     return tile(tile, tile), generate
+
+
+@intrinsic
+def add_masked(typing: Any, tile: Any, p: Any, i: Any, masks: Any, m: Any) -> Any:
+    """Return a tile of one row and p[i], p[i + 1] ... where masks[m], masks[m + 1] ... are not 0; no other is read."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        vector, found = _vector(tile.real), []
+        for j, v in enumerate(cgutils.unpack_tuple(b, arguments[0])):
+            number = _load(b, _at(b, *arguments[3:], j * tile.lanes), tile.real)
+            mask = b.fcmp_unordered("!=", number, ir.Constant(vector, None))
+            where = b.bitcast(_at(b, *arguments[1:3], j * tile.lanes), vector.as_pointer())
+            align, none = INT32(tile.real.bitwidth // 8), ir.Constant(vector, None)
+            found.append(b.fadd(v, _masked(b, tile.real, "load", vector, [where, align, mask, none])))
+        return cgutils.pack_array(b, found)
+
+    return tile(tile, p, types.intp, masks, types.intp), generate
 
 
 @intrinsic

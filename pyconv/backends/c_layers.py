@@ -119,8 +119,10 @@ def algorithms(isas: dict[str, int], best: str, convolutions: list[c.CConv]) -> 
         for index in range(lib.pc_n_layer_kernels(number)):
             kernel = lib.pc_layer_kernel_at(number, index)
             what, _, _ = ffi.string(lib.pc_layer_kernel_name(kernel)).decode().partition("__")
-            _, family, dtype = what.split("_")
+            kind, family, dtype = what.split("_")
             assert dtype in FLOATS
+            if kind != "layers":  # of another family of operations in the same unit
+                continue
             for op in layers.OPERATIONS[family]:
                 lanes = int(lib.pc_layer_kernel_lanes(kernel))
                 yield CLayer(op, family, dtype, lanes, isa, isa == best, runs_here, kernel)

@@ -21,6 +21,7 @@ from ..problem import (
     ITEM_BYTES,
     ElementwiseProblem,
     LinearProblem,
+    LoweringProblem,
     NormProblem,
     ResizeProblem,
     ResponseProblem,
@@ -41,6 +42,7 @@ __all__ = [
     "elsewhere",
     "error_bound",
     "nearest",
+    "only_moves",
     "places",
     "response",
     "terms",
@@ -387,8 +389,17 @@ def dot(call: Call) -> Cut | None:
     return Cut(fields, n_tasks)
 
 
+def only_moves(problem: Any) -> bool:
+    """Whether results are elements of x and zeros, exactly."""
+    if isinstance(problem, LoweringProblem):
+        return not problem.fold
+    return isinstance(problem, ResizeProblem) and not problem.gradient
+
+
 def terms(problem: Any) -> int:
     """Return how many roundings one result has, by kernels that sum in blocks."""
+    if isinstance(problem, LoweringProblem):
+        return problem.overlap
     if isinstance(problem, ResizeProblem):
         return problem.overlap if problem.gradient else 0
     if isinstance(problem, ResponseProblem):
@@ -403,7 +414,7 @@ def terms(problem: Any) -> int:
 
 def error_bound(problem: Any) -> float:
     """Return the largest error relative to the operation's magnitude (docs/accuracy.md)."""
-    if isinstance(problem, ResizeProblem) and not problem.gradient:
+    if only_moves(problem):
         return 0.0
     return (terms(problem) + 16) * EPSILON[problem.dtype] + ROUNDING[problem.dtype]
 

@@ -375,7 +375,7 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    from . import numba_grad, numba_layers, numba_pool, numba_roi  # which import this module
+    from . import numba_grad, numba_layers, numba_lowering, numba_pool, numba_roi  # which import this module
 
     kernels = list(_kernels())
     yield from kernels
@@ -383,6 +383,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from numba_layers.algorithms(kernels)
     yield from numba_grad.algorithms()
     yield from numba_pool.algorithms()
+    yield from numba_lowering.algorithms()
     yield from numba_roi.algorithms(note_kernel)
 
 

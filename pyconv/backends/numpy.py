@@ -22,6 +22,7 @@ from ..problem import (
     ConvWeightProblem,
     ElementwiseProblem,
     LinearProblem,
+    LoweringProblem,
     NmsProblem,
     NormProblem,
     PoolProblem,
@@ -217,7 +218,7 @@ class ReferenceConvGradient(_Reference):
 
 @dataclass(frozen=True, slots=True)
 class ReferenceLayer(_Reference):
-    """Activations, linear layers, normalisations and resizing by their definitions, in float64."""
+    """Activations, linear layers, normalisations, resizing and lowering by their definitions, in float64."""
 
     def workspace(self, call: Call) -> int | None:
         """Return the results in float64."""
@@ -229,7 +230,7 @@ class ReferenceLayer(_Reference):
 
     def error_bound(self, problem: Any) -> float:
         """Return one rounding to the output type, and the float64 arithmetic's."""
-        if isinstance(problem, ResizeProblem) and not problem.gradient:
+        if layers.only_moves(problem):
             return 0.0
         return EPSILON[self.dtype] + (layers.terms(problem) + 16) * EPSILON["f64"]
 
@@ -265,6 +266,8 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
         if problem.gradient:
             return (reference.activation_grad(arrays["grad_output"], x, *how),)
         return (reference.activate(x.astype(np.float64), *how),)
+    if isinstance(problem, LoweringProblem):
+        return ((reference.fold if problem.fold else reference.unfold)(problem, arrays["x"]),)
     if isinstance(problem, ResizeProblem):
         if problem.gradient:
             return (reference.nearest_grad(problem, arrays["grad_output"]),)
@@ -333,7 +336,7 @@ def _layer_ops() -> Iterator[str]:
     for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
         yield name
         yield f"{name}-grad-x"
-    yield from ("linear-grad-w", "linear-grad-bias", "batch_norm_stats", "batch_norm-grad-weight")
+    yield from ("linear-grad-w", "linear-grad-bias", "batch_norm_stats", "batch_norm-grad-weight", "unfold", "fold")
 
 
 def _pool_ops() -> Iterator[tuple[str, str]]:

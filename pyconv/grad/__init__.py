@@ -20,6 +20,7 @@ from .layers import (
     silu,
     tanh,
 )
+from .lowering import fold, unfold
 from .pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -64,6 +65,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "elu",
+    "fold",
     "fpn_roi_align",
     "hardswish",
     "interpolate",
@@ -89,6 +91,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "tanh",
+    "unfold",
     "zero_unpool1d",
     "zero_unpool2d",
     "zero_unpool3d",

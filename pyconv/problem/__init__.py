@@ -29,6 +29,7 @@ from .base import (
 from .conv import ConvProblem
 from .conv_grad import ConvBiasProblem, ConvWeightProblem
 from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, ResponseProblem
+from .lowering import LoweringProblem, check_reach
 from .parse import parse_problem
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
@@ -57,6 +58,7 @@ __all__ = [
     "ConvWeightProblem",
     "ElementwiseProblem",
     "LinearProblem",
+    "LoweringProblem",
     "NmsProblem",
     "NormProblem",
     "Operand",
@@ -70,6 +72,7 @@ __all__ = [
     "TransposedPart",
     "TransposedProblem",
     "UnpoolProblem",
+    "check_reach",
     "output_size",
     "pad_index",
     "parse_problem",
