@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.peers import OURS, RIVALS
+from benchmarks.peers import OURS, RIVALS, YARDSTICKS
 from benchmarks.shapes import Layer
 
 __all__ = ["progress", "show"]
@@ -23,6 +23,7 @@ SHORT = {
     "opencv": "cv",
     "scipy": "scipy",
     "torchvision": "tv",
+    "copy": "copy",
 }
 #: A table is printed at least this wide, also into a pipe or a file: rows that wrap cannot be compared.
 MIN_WIDTH = 190
@@ -69,6 +70,8 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     peak = document["fma_gflops"]
     header += ["algorithm", "ms", "GF/s", "of peak"] if ours else []
     header += [f"{SHORT[peer]} ms" for peer in rivals] + ["best rival", "its GF/s"]
+    copied = any(entry["of_copy"] for entry in entries)
+    header += ["copy ms", "of copy"] if copied else []
     header += ["ratio"] if ours else []
     rows = []
     for entry in entries:
@@ -92,6 +95,9 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             else:
                 row.append("WRONG" if entry["absent"].get(peer, "").startswith("wrong") else "-")
         row += [SHORT[best], f"{peers[best]['gflops']:.0f}"] if best else ["-", "-"]
+        if copied:
+            share = entry["of_copy"]
+            row += [milliseconds(peers["copy"]), f"{share:.0%}"] if share else ["-", "-"]
         if ours:
             row.append("-" if entry["ratio"] is None else f"{entry['ratio']:.2f}")
         rows.append(row)
@@ -128,18 +134,33 @@ def _notes(document: dict[str, Any]) -> list[str]:
 
 
 def _classes(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    header = ["class", "layers", "faster on", "geometric mean", "worst", "worst layer"]
-    return header, [
-        [
-            name,
-            str(entry["count"]),
-            str(entry["faster_on"]),
-            f"{entry['geometric_mean']:.2f}",
-            f"{entry['worst']:.2f}",
-            entry["worst_layer"],
-        ]
-        for name, entry in document["classes"].items()
+    """Return header and rows: one row a class, against the best of all rivals, then against each alone."""
+    classes = document["classes"]
+    alone = [peer for peer in (*RIVALS, *YARDSTICKS) if any(peer in entry["against"] for entry in classes.values())]
+    header = [
+        "class",
+        "layers",
+        "faster on",
+        "geometric mean",
+        "worst",
+        "worst layer",
+        *(SHORT[peer] for peer in alone),
     ]
+    rows = []
+    for name, entry in classes.items():
+        row = [name, str(entry["count"]), "-", "-", "-", "-"]
+        if entry["count"]:
+            row[2:] = [
+                str(entry["faster_on"]),
+                f"{entry['geometric_mean']:.2f}",
+                f"{entry['worst']:.2f}",
+                entry["worst_layer"],
+            ]
+        for peer in alone:
+            found = entry["against"].get(peer)
+            row.append(f"{found['geometric_mean']:.2f} / {found['worst']:.2f} ({found['count']})" if found else "-")
+        rows.append(row)
+    return header, rows
 
 
 def _plain(header: list[str], rows: list[list[str]]) -> None:
@@ -179,7 +200,10 @@ def show(document: dict[str, Any]) -> None:
     for note in _notes(document):
         print(note)
     if document["classes"]:
-        print("\nratio = best rival's time / ours")
+        print(
+            "\nratio = best rival's time / ours; then against each alone: geometric mean / worst (layers); copy: a plain "
+            "copy's time / ours"
+        )
         _table(*_classes(document))
     where, settings = document["machine"], document["settings"]
     versions = ", ".join(f"{peer} {version}" for peer, version in document["versions"].items())
