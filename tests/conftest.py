@@ -14,6 +14,8 @@ settings.register_profile("pyconv", derandomize=True, deadline=None, suppress_he
 settings.load_profile("pyconv")
 
 ROOT = Path(__file__).resolve().parent.parent
+# behind everything: the benchmarks are found here, and pyconv where it is installed
+sys.path.append(str(ROOT))
 
 
 @pytest.fixture(scope="session")
