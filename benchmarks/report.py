@@ -81,7 +81,7 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             mine = peers.get(OURS)
             row += (
                 [
-                    mine["form"].split("@")[0],
+                    " + ".join(form.split("@")[0] for form in mine["form"].split(" + ")),
                     milliseconds(mine),
                     f"{mine['gflops']:.0f}",
                     f"{mine['gflops'] / peak:.0%}" if peak else "-",
@@ -134,33 +134,33 @@ def _notes(document: dict[str, Any]) -> list[str]:
 
 
 def _classes(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: one row a class, against the best of all rivals, then against each alone."""
-    classes = document["classes"]
-    alone = [peer for peer in (*RIVALS, *YARDSTICKS) if any(peer in entry["against"] for entry in classes.values())]
-    header = [
-        "class",
-        "layers",
-        "faster on",
-        "geometric mean",
-        "worst",
-        "worst layer",
-        *(SHORT[peer] for peer in alone),
+    """Return header and rows: one row a class, against the best of all rivals."""
+    header = ["class", "layers", "faster on", "geometric mean", "worst", "worst layer"]
+    return header, [
+        [
+            name,
+            str(entry["count"]),
+            str(entry["faster_on"]),
+            f"{entry['geometric_mean']:.2f}",
+            f"{entry['worst']:.2f}",
+            entry["worst_layer"],
+        ]
+        for name, entry in document["classes"].items()
+        if entry["count"]
     ]
+
+
+def _alone(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: one row a class, one column a rival, over the layers that it can do."""
+    classes = document["classes"]
+    found = [peer for peer in (*RIVALS, *YARDSTICKS) if any(peer in entry["against"] for entry in classes.values())]
     rows = []
     for name, entry in classes.items():
-        row = [name, str(entry["count"]), "-", "-", "-", "-"]
-        if entry["count"]:
-            row[2:] = [
-                str(entry["faster_on"]),
-                f"{entry['geometric_mean']:.2f}",
-                f"{entry['worst']:.2f}",
-                entry["worst_layer"],
-            ]
-        for peer in alone:
-            found = entry["against"].get(peer)
-            row.append(f"{found['geometric_mean']:.2f} / {found['worst']:.2f} ({found['count']})" if found else "-")
-        rows.append(row)
-    return header, rows
+        cells = [entry["against"].get(peer) for peer in found]
+        rows.append(
+            [name, *(f"{c['geometric_mean']:.2f} / {c['worst']:.2f} ({c['count']})" if c else "-" for c in cells)]
+        )
+    return ["class", *(SHORT[peer] for peer in found)], rows
 
 
 def _plain(header: list[str], rows: list[list[str]]) -> None:
@@ -199,12 +199,12 @@ def show(document: dict[str, Any]) -> None:
     _table(*_rows(document))
     for note in _notes(document):
         print(note)
-    if document["classes"]:
-        print(
-            "\nratio = best rival's time / ours; then against each alone: geometric mean / worst (layers); copy: a plain "
-            "copy's time / ours"
-        )
+    if any(entry["count"] for entry in document["classes"].values()):
+        print("\nratio = best rival's time / ours")
         _table(*_classes(document))
+    if document["classes"]:
+        print("each alone: geometric mean / worst (layers) of its time / ours; a copy's: our share of its speed")
+        _table(*_alone(document))
     where, settings = document["machine"], document["settings"]
     versions = ", ".join(f"{peer} {version}" for peer, version in document["versions"].items())
     peak = f", FMA peak {document['fma_gflops']:.0f} GFLOP/s" if document["fma_gflops"] else ""

@@ -156,7 +156,8 @@ class Convolution(Layer):
 
 def _block(array: Array, first: int, channels: int, places: list[Array]) -> Array:
     """Return so many channels of the places, in float64."""
-    return array[np.ix_(np.arange(first, first + channels), *places)].astype(np.float64)
+    block: Array = array[np.ix_(np.arange(first, first + channels), *places)].astype(np.float64)
+    return block
 
 
 def _spilled(layer: Convolution, y: Array, w: Array, channel: int, place: list[int], windows: tuple[int, ...]) -> float:

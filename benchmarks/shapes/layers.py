@@ -202,14 +202,13 @@ class ResponseNorm(_Layer):
     def truth(self, arrays: Arrays, output: int, index: tuple[int, ...]) -> float:
         """Return one element, or one of the gradient."""
         image, c, *place = index
-        column = (image, slice(None), *place)
-        x = arrays["x"][column].astype(np.float64)
+        x = arrays["x"][image][:, *place].astype(np.float64)
         half, channels = self.SIZE // 2, np.arange(len(x))
         near = np.abs(channels[:, None] - channels) <= half
         base = 1 + self.ALPHA / self.SIZE * (near @ x**2)
         if not self.gradient:
             return float(x[c] * base[c] ** -self.BETA)
-        g = arrays["g"][column].astype(np.float64)
+        g = arrays["g"][image][:, *place].astype(np.float64)
         spread = near[c] * g * x * base ** (-self.BETA - 1)
         return float(g[c] * base[c] ** -self.BETA - 2 * self.ALPHA * self.BETA / self.SIZE * x[c] * np.sum(spread))
 

@@ -250,7 +250,7 @@ def _layers() -> list[Layer]:
 
     def pooling(what: type[Pooling], row: tuple[str, int, int, int, int, int], word: str, **more: Any) -> Pooling:
         name, c, size, k, s, p = row
-        sizes = {"kernel": spread(k, 2), "stride": spread(s, 2), "padding": spread(p, 2)}
+        sizes: dict[str, Any] = {"kernel": spread(k, 2), "stride": spread(s, 2), "padding": spread(p, 2)}
         return what(f"pool.{name}.{word}", c=c, spatial=spread(size, 2), **sizes, **more)
 
     found: list[Layer] = [pooling(Pooling, row, kind, kind=kind) for row in table for kind in ("max", "avg")]

@@ -20,7 +20,7 @@ __all__ = ["LAYERS", "Deformable", "GridSample", "Resize", "Shuffle", "Unfold"]
 
 def _hat(distance: Array) -> Array:
     """Return the weight of linear interpolation at a distance in pixels."""
-    return np.maximum(0.0, 1 - np.abs(distance))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(distance)))
 
 
 def _cubic(distance: Array, a: float = -0.75) -> Array:
@@ -29,6 +29,16 @@ def _cubic(distance: Array, a: float = -0.75) -> Array:
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((d - 5) * d + 8) * d * a - 4 * a
     return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+def _cubic_bordered(place: Array, size: int) -> Array:
+    """Return the cubic weight of each pixel, along the last axis; pixels beyond the border repeat the last one."""
+    weights = np.zeros((*place.shape, size))
+    first = np.floor(place).astype(int) - 1
+    for tap in range(4):
+        repeated = np.clip(first + tap, 0, size - 1)
+        weights += _cubic(place - (first + tap))[..., None] * (repeated[..., None] == np.arange(size))
+    return weights
 
 
 def _hat_slope(distance: Array) -> Array:
@@ -137,18 +147,12 @@ class GridSample(_Sampling):
         """Return the weight of each pixel along an axis, the last one."""
         pixels = np.arange(size)
         if self.mode == "nearest":
-            return (np.rint(place)[..., None] == pixels).astype(np.float64)
+            return np.asarray(np.rint(place)[..., None] == pixels, np.float64)
         if self.mode == "bilinear":
             return _hat(place[..., None] - pixels)
         if self.border == "zeros":
             return _cubic(place[..., None] - pixels)
-        # pixels beyond the border repeat the last one
-        weights = np.zeros((*place.shape, size))
-        first = np.floor(place).astype(int) - 1
-        for tap in range(4):
-            beyond = np.clip(first + tap, 0, size - 1)
-            weights += _cubic(place - (first + tap))[..., None] * (beyond[..., None] == pixels)
-        return weights
+        return _cubic_bordered(place, size)
 
     def truth(self, arrays: Arrays, output: int, index: tuple[int, ...]) -> float:
         """Return one sample, or one element of the gradient of x or of the grid."""
@@ -236,7 +240,7 @@ class Resize(_Sampling):
         size, out = self.spatial[axis], self.out[axis]
         number, pixels, scale = np.arange(out), np.arange(size), size / out
         if self.mode == "nearest":
-            return (np.floor(number * scale)[:, None] == pixels).astype(np.float64)
+            return np.asarray(np.floor(number * scale)[:, None] == pixels, np.float64)
         if self.mode == "area":
             inside = (pixels >= number[:, None] * size // out) & (pixels < -(-(number[:, None] + 1) * size // out))
             return np.asarray(inside / inside.sum(axis=1, keepdims=True))
@@ -249,7 +253,7 @@ class Resize(_Sampling):
         place = number * (size - 1) / (out - 1) if self.corners else scale * (number + 0.5) - 0.5
         if self.mode == "bilinear":
             return _hat(np.clip(place, 0, size - 1)[:, None] - pixels)
-        return replace(_BORDERED, spatial=(size, size))._weights(place, size)
+        return _cubic_bordered(place, size)
 
     def truth(self, arrays: Arrays, output: int, index: tuple[int, ...]) -> float:
         """Return one pixel, or one element of the gradient."""
@@ -262,13 +266,9 @@ class Resize(_Sampling):
 
     def small(self) -> Self:
         """Return few pixels, and about as many times more or less."""
-        spatial = tuple(9 if size < out else 16 for size, out in zip(self.spatial, self.out, strict=True))
-        out = tuple(round(b * out / size) for b, size, out in zip(spatial, self.spatial, self.out, strict=True))
-        return replace(self, n=min(self.n, 2), c=min(self.c, 3), spatial=spatial, out=out)
-
-
-#: Cubic weights at the border are grid_sample's.
-_BORDERED = GridSample("", mode="bicubic", border="border")
+        before = 9 if self.spatial < self.out else 16
+        rows, columns = (round(before * out / size) for size, out in zip(self.spatial, self.out, strict=True))
+        return replace(self, n=min(self.n, 2), c=min(self.c, 3), spatial=(before, before), out=(rows, columns))
 
 
 @dataclass(frozen=True)
@@ -392,7 +392,7 @@ class Deformable(_Sampling):
             along[own] = _hat_slope(at[own] - np.arange(self.spatial[own]))
             factor = 1.0 if mask is None else float(mask[(image, tap, *place)])
         weights = w.reshape(self.c_out, self.c, -1)[..., tap]
-        return factor * float(g[(image, slice(None), *place)] @ weights @ (along[0] @ x[image] @ along[1]))
+        return factor * float(g[image][:, *place] @ weights @ (along[0] @ x[image] @ along[1]))
 
     def _forward(self, arrays: Arrays, index: tuple[int, ...]) -> float:
         image, o, *place = index
