@@ -57,11 +57,12 @@ def _linear(layer: Layer, graph: Graph) -> None:
 
 def _pool(layer: Layer, graph: Graph) -> None:
     assert isinstance(layer, Pooling)
-    kind, more = {
+    kinds: dict[str, tuple[str, dict[str, Any]]] = {
         "avg": ("AveragePool", {"count_include_pad": 1}),
         "max": ("MaxPool", {}),
         "lp": ("LpPool", {"p": 2}),
-    }[layer.kind]
+    }
+    kind, more = kinds[layer.kind]
     pads = (*layer.padding, *layer.padding)
     graph.add(kind, ("x",), kernel_shape=layer.kernel, strides=layer.stride, pads=pads, **more)
     if layer.indices:

@@ -91,19 +91,19 @@ def _reordered(call: Call) -> Iterator[Prepared]:
     """Yield the operation of oneDNN with its weights reordered."""
     layer, onednn = call.job.layer, torch.ops.mkldnn
     x, w, bias = (call.tensors.get(name) for name in ("x", "w", "bias"))
-    after = (call.job.activation or "none", [], "")
+    after: tuple[Any, ...] = (call.job.activation or "none", [], "")
+    sizes: tuple[Any, ...] = ()
     if isinstance(layer, Convolution):
         stride, padding, dilation = (list(sizes) for sizes in layer.geometry[1:])
         if isinstance(layer, Transposed):
-            padded, operation = (padding, list(layer.output_padding)), onednn._convolution_transpose_pointwise
-            order: Any = onednn._reorder_convolution_transpose_weight
+            operation, order = onednn._convolution_transpose_pointwise, onednn._reorder_convolution_transpose_weight
+            sizes = (padding, list(layer.output_padding), stride, dilation, layer.groups)
         else:
-            padded, operation = (padding,), onednn._convolution_pointwise
-            order = onednn._reorder_convolution_weight
-        sizes = (*padded, stride, dilation, layer.groups)
+            operation, order = onednn._convolution_pointwise, onednn._reorder_convolution_weight
+            sizes = (padding, stride, dilation, layer.groups)
         packed = order(w, *sizes, list(layer.shapes["x"]))
     else:
-        sizes, operation = (), onednn._linear_pointwise
+        operation = onednn._linear_pointwise
         packed = onednn._reorder_linear_weight(w, layer.shapes["x"][0])
     yield _form(lambda: call.ordered(operation(x, packed, bias, *sizes, *after)), "oneDNN with reordered weights")
 

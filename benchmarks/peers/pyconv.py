@@ -63,9 +63,9 @@ def _packed(function: Callable[..., Any], arguments: tuple[Any, ...], settings: 
 
     import pyconv
 
-    names = list(inspect.signature(function).parameters)
-    named = dict(zip(names[3 : len(arguments)], arguments[3:], strict=True))
-    return pyconv.prepare(function, *arguments[1:3], **named, **settings)
+    _, w, bias, *sizes = arguments
+    names = list(inspect.signature(function).parameters)[3 : len(arguments)]
+    return pyconv.prepare(function, w, bias, **{**dict(zip(names, sizes, strict=True)), **settings})
 
 
 def _gradient(job: Job, function: Callable[..., Any], arguments: tuple[Any, ...], settings: dict[str, Any]) -> Prepared:
