@@ -48,6 +48,15 @@ static inline pc_pool_taps pc_pool_taps_of(const pc_axis *a, int64_t pad_after, 
     return (pc_pool_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
 }
 
+/* The lowest digit of a number whose base there is n; most bases are 1, and a division takes as long as a short row. */
+static inline int64_t pc_pool_digit(int64_t *number, int64_t n) {
+    if (n == 1)
+        return 0;
+    const int64_t digit = *number % n;
+    *number /= n;
+    return digit;
+}
+
 /* A task: rows h0 .. h1 and n columns from w0 on of the outputs of one plane. */
 typedef struct pc_pool_box {
     int64_t image, c, d, h0, h1, w0, n;
@@ -56,14 +65,11 @@ typedef struct pc_pool_box {
 static inline pc_pool_box pc_pool_box_of(const pc_pool *p, int64_t task) {
     pc_pool_box box;
     int64_t rest = task;
-    box.w0 = rest % p->n_w_tiles * p->w_tile;
-    rest /= p->n_w_tiles;
-    box.h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    box.d = rest % p->d.out;
-    rest /= p->d.out;
-    box.c = rest % p->c;
-    box.image = rest / p->c;
+    box.w0 = pc_pool_digit(&rest, p->n_w_tiles) * p->w_tile;
+    box.h0 = pc_pool_digit(&rest, p->n_h_tiles) * p->h_tile;
+    box.d = pc_pool_digit(&rest, p->d.out);
+    box.c = pc_pool_digit(&rest, p->c);
+    box.image = rest;
     box.h1 = pc_min(p->h.out, box.h0 + p->h_tile);
     box.n = pc_min(p->w_tile, p->w.out - box.w0);
     return box;
@@ -112,12 +118,10 @@ typedef struct pc_spread_box {
 static inline pc_spread_box pc_spread_box_of(const pc_pool *p, int64_t task) {
     pc_spread_box box;
     int64_t rest = task;
-    box.h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    box.d = rest % p->d.in;
-    rest /= p->d.in;
-    box.c = rest % p->c;
-    box.image = rest / p->c;
+    box.h0 = pc_pool_digit(&rest, p->n_h_tiles) * p->h_tile;
+    box.d = pc_pool_digit(&rest, p->d.in);
+    box.c = pc_pool_digit(&rest, p->c);
+    box.image = rest;
     box.h1 = pc_min(p->h.in, box.h0 + p->h_tile);
     return box;
 }
@@ -138,32 +142,6 @@ INLINE VEC NAME(pool_identity)(const int total) {
     return NAME(splat)(least);
 }
 
-/* The sum, or the larger one, a NaN before any number. */
-INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
-#if !PC_INTEGERS
-    return total ? a + b : NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
-#else
-    (void)total;
-    return NAME(select)((MASK)(a >= b), a, b);
-#endif
-}
-
-/* The same for a few taps one after the other: lane by lane gcc makes a maximum of the processor's own, which is b where
- * one of the two is NaN, and a blend. Elsewhere, above all in loops that carry vectors round, it leaves scalars. */
-INLINE VEC NAME(pool_join_taps)(VEC a, VEC b, const int total) {
-#if !PC_INTEGERS
-    if (!total) {
-        VEC larger = a, r = a; /* all lanes are written below, which gcc 12 does not always see */
-        for (int l = 0; l < LANES; l++)
-            larger[l] = a[l] > b[l] ? a[l] : b[l];
-        for (int l = 0; l < LANES; l++)
-            r[l] = a[l] != a[l] ? a[l] : larger[l];
-        return r;
-    }
-#endif
-    return NAME(pool_join)(a, b, total);
-}
-
 /* The larger one, a where they are equal; where one is a NaN any of the two. */
 INLINE VEC NAME(pool_larger)(VEC a, VEC b) {
 #if PC_F16C && PC_VEC_BYTES == 64 && !PC_INTEGERS
@@ -175,12 +153,39 @@ INLINE VEC NAME(pool_larger)(VEC a, VEC b) {
 #endif
 }
 
-/* All lanes of v joined; lane 0 with lane LANES / 2 and so on. */
+/* The sum, or the larger one, a NaN before any number: the processor's maximum is b where one of the two is a NaN. */
+INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
+    if (total)
+        return a + b;
+#if PC_INTEGERS
+    return NAME(select)((MASK)(a >= b), a, b);
+#elif PC_F16C && PC_VEC_BYTES == 64
+    if (sizeof(REAL) == 4)
+        return (VEC)_mm512_mask_max_ps((__m512)a, _mm512_cmp_ps_mask((__m512)a, (__m512)a, _CMP_ORD_Q), (__m512)a,
+                                       (__m512)b);
+    return (VEC)_mm512_mask_max_pd((__m512d)a, _mm512_cmp_pd_mask((__m512d)a, (__m512d)a, _CMP_ORD_Q), (__m512d)a,
+                                   (__m512d)b);
+#elif PC_F16C
+    return NAME(select)((MASK)(a != a), a, NAME(pool_larger)(b, a));
+#else
+    return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
+#endif
+}
+
+/* All lanes of v joined; lane 0 with lane LANES / 2 and so on. Not a loop, in which gcc makes the patterns of the shuffles
+ * anew each time. */
 INLINE REAL NAME(pool_across)(VEC v, const int total) {
-#pragma GCC unroll 8
-    for (int half = LANES / 2; half > 0; half /= 2)
-        v = NAME(pool_join)(v, NAME(shifted)(v, v, half), total);
-    return v[0];
+    if (LANES > 32)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 32), total);
+    if (LANES > 16)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 16), total);
+    if (LANES > 8)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 8), total);
+    if (LANES > 4)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 4), total);
+    if (LANES > 2)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 2), total);
+    return NAME(pool_join)(v, NAME(shifted)(v, v, 1), total)[0];
 }
 
 /* The sum, or the larger one: the processor's own maximum, which loses a NaN. */
@@ -237,8 +242,7 @@ INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t s
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = NAME(load)(v + i);
         for (int64_t a = 1; a < k; a++)
-            sum = __builtin_constant_p(k) && k > 2 ? NAME(pool_join_taps)(sum, NAME(load)(v + i + a * step), total)
-                                                   : NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
+            sum = NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
         else
@@ -897,30 +901,28 @@ static void STORED(pool_fused_spread)(const pc_pool *p, const STORAGE *array, co
 INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, pc_pool_box box, int64_t later, int worker,
                               const int total) {
     const int64_t image = box.image, c = box.c, d_out = box.d, h0 = box.h0, h1 = box.h1, w0 = box.w0, n = box.n;
-
-    const pc_columns columns = pc_columns_of(p, w0, n);
-    const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
-    const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
     const STORAGE *const base = arrays->x;
-    const STORAGE *const end = base + p->x_end;
-    const STORAGE *const x = base + image * p->ld_x.n + c * p->ld_x.c + first * p->inner;
     STORAGE *out = (STORAGE *)arrays->out + image * p->ld_out.n + c * p->ld_out.c + d_out * p->ld_out.d +
                    h0 * p->ld_out.h + w0 * p->inner;
-
     REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
-    REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems;
-    REAL *const suffix = level + p->n_levels * p->level_elems;
-    REAL *const prefix = suffix + p->h.k * p->herk_elems;
-    const pc_pool_taps d = pc_pool_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
 #if !PC_INTEGERS
-    if (p->fused) {
-        const STORAGE *const plane = x - first * p->inner + d.first * p->ld_x.d;
-        const STORAGE *const limit = pc_pool_limit(p, box, later, p->ld_out.h) + out;
+    if (p->fused) { /* one depth a window, in x */
+        const STORAGE *const plane = base + image * p->ld_x.n + c * p->ld_x.c + d_out * p->ld_x.d;
+        const STORAGE *const limit = out + pc_pool_limit(p, box, later, p->ld_out.h);
         if ((total ? STORED(pool_fused_sum) : STORED(pool_fused_max))(p, base, plane, box, v + p->fused_at, out, limit))
             return;
     }
 #endif
     (void)later;
+    const pc_columns columns = pc_columns_of(p, w0, n);
+    const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
+    const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
+    const STORAGE *const end = base + p->x_end;
+    const STORAGE *const x = base + image * p->ld_x.n + c * p->ld_x.c + first * p->inner;
+    REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems;
+    REAL *const suffix = level + p->n_levels * p->level_elems;
+    REAL *const prefix = suffix + p->h.k * p->herk_elems;
+    const pc_pool_taps d = pc_pool_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
     if (p->plane_pitch) {
         STORED(pool_plane)(p, x, end, d, v, out, total);
         return;

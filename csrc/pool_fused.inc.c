@@ -5,7 +5,7 @@
  * into even and odd ones first. The order of joins is that of the other bodies, so sums have the same bits. Columns and
  * rows outside x are the identity: lanes are chosen by their column, rows are those of a border in the scratch.
  *
- * Maxima are the processor's own, one instruction, which loses a NaN. So everything that is loaded is also added up: a
+ * Maxima are the processor's own, one instruction, which loses a NaN. So everything that is loaded is also added up, once: a
  * box whose sum is a NaN (an element was one, or both infinities or an overflow met in it, which is rare) is done again
  * by the other bodies.
  *
@@ -44,35 +44,41 @@ static __attribute__((noinline)) VEC STORED(pool_near_end)(const STORED(pool_vie
     return STORED(load)(part);
 }
 
-/* Columns c .. c + LANES of `rows` rows joined; `seen` is what has been loaded, added up. `border` is safe to read. */
+/* Columns c .. c + LANES of `rows` rows joined; the last `fresh` rows are added to `seen`. `border` is safe to read. */
 INLINE VEC STORED(pool_block)(const STORED(pool_view) *view, const STORAGE *const *row, const int rows,
-                              const STORAGE *border, int64_t c, VEC *seen, const int total) {
+                              const STORAGE *border, int64_t c, VEC *seen, const int fresh, const int total) {
     const int whole = c >= 0 && c + LANES <= view->width;
     const VEC outside = NAME(pool_outside)(total);
     if (c >= view->width || c + LANES <= 0)
         return outside;
-    VEC v = {0}, all = {0};
+    VEC v = {0};
     if (whole || view->safe)
         for (int r = 0; r < rows; r++) {
             const VEC x = STORED(load)(row[r] + c);
             v = r == 0 ? x : NAME(pool_quick)(v, x, total);
-            all = r == 0 ? x : all + x;
+            if (r >= rows - fresh)
+                *seen += x;
         }
     else
 #pragma GCC unroll 1
         for (int r = 0; r < rows; r++) {
             const VEC x = row[r] == border ? STORED(load)(row[r] + c) : STORED(pool_near_end)(view, row[r], c);
             v = r == 0 ? x : NAME(pool_quick)(v, x, total);
-            all += x;
+            if (fresh)
+                *seen += x;
         }
-    if (!whole) {
-        const MASK inside = NAME(pool_inside)(c, view->width);
-        v = NAME(select)(inside, v, outside);
-        all = NAME(select)(inside, all, (VEC){0});
-    }
-    if (!total)
-        *seen += all;
-    return v;
+    return whole ? v : NAME(select)(NAME(pool_inside)(c, view->width), v, outside);
+}
+
+/* Adds n rows, which may be outside x, to `seen`. */
+static __attribute__((noinline)) VEC STORED(pool_see)(const STORED(pool_view) *view, const STORAGE *const *row,
+                                                      int64_t n, const STORAGE *border) {
+    VEC seen = {0};
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t c = 0; c < view->width && row[r] != border; c += LANES)
+            seen += view->safe || c + LANES <= view->width ? STORED(load)(row[r] + c)
+                                                           : STORED(pool_near_end)(view, row[r], c);
+    return seen;
 }
 
 static __attribute__((noinline)) void STORED(pool_put_part)(STORAGE *to, VEC v, int64_t n) {
@@ -106,17 +112,18 @@ INLINE void STORED(pool_fused_row)(const STORED(pool_view) *view, const STORAGE 
                                    int64_t c, int64_t n, const STORED(pool_shares) *shares, STORAGE *out,
                                    const STORAGE *limit, VEC *seen, const int k, const int stride, const int total) {
     /* columns of now and next: with stride 1 as they come, with stride 2 the even ones, and the odd ones beside them */
+    const int fresh = total ? 0 : stride;
     VEC now = {0}, odd = {0};
     for (int64_t i = -LANES; i < n; i += LANES) {
         const int more = i + LANES < n, step = i + LANES; /* the last vector may need the first columns behind it */
         VEC next = now, next_odd = odd;
         if (stride == 1 && step < n + k - 1) {
-            next = STORED(pool_block)(view, row, k, border, c + step, seen, total);
+            next = STORED(pool_block)(view, row, k, border, c + step, seen, fresh, total);
         } else if (stride == 2 && step <= n - (k == 2)) {
-            const VEC a = STORED(pool_block)(view, row, k, border, c + 2 * step, seen, total);
+            const VEC a = STORED(pool_block)(view, row, k, border, c + 2 * step, seen, fresh, total);
             VEC b = a;
             if (more)
-                b = STORED(pool_block)(view, row, k, border, c + 2 * step + LANES, seen, total);
+                b = STORED(pool_block)(view, row, k, border, c + 2 * step + LANES, seen, fresh, total);
             next = NAME(every_second)(a, b, 0);
             next_odd = NAME(every_second)(a, b, 1);
         }
@@ -170,6 +177,8 @@ INLINE int STORED(pool_fused_box)(const pc_pool *p, const STORAGE *array, const 
             const pc_pool_taps h = pc_pool_taps_of(&p->h, p->pad_after_h, 0, h_out);
             shares.rows = p->divisor != 0 ? (REAL)p->divisor : (REAL)pc_max(1, p->include_pad ? h.all : h.n);
         }
+        if (!total && h_out == box.h0) /* later rows of outputs have seen all rows but their last ones before */
+            seen = STORED(pool_see)(&view, row, k - stride, border);
         STORED(pool_fused_row)(&view, row, border, c, box.n, &shares, out, limit, &seen, k, stride, total);
     }
     return total || NAME(pool_across)(seen, 1) == NAME(pool_across)(seen, 1);
@@ -208,7 +217,7 @@ INLINE void STORED(pool_fused_spread_row)(const STORED(pool_view) *view, const S
     const int64_t c = pad / 2 - (k == 3 && even);
     VEC now = {0}, unused = {0};
     for (int64_t i = -2 * LANES; i < n; i += 2 * LANES) {
-        VEC next = STORED(pool_block)(view, row, 2, border, c + i / 2 + LANES, &unused, 1);
+        VEC next = STORED(pool_block)(view, row, 2, border, c + i / 2 + LANES, &unused, 0, 1);
         next = inverse != 0 ? next * inverse : next / count;
         const VEC neighbour = NAME(shifted)(now, next, 1), both = now + neighbour;
         if (i >= 0) {

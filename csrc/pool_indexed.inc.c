@@ -206,23 +206,25 @@ typedef struct STORED(pool_found) {
     MASK at;
 } STORED(pool_found);
 
-/* Columns c .. c + LANES of `rows` rows, of which some may be one: pool_block with offsets, those of the rows' begins. */
+/* Columns c .. c + LANES of `rows` rows, of which some may be one: pool_block with offsets, those
+ * of the rows' begins. */
 INLINE STORED(pool_found) STORED(pool_block_at)(const STORED(pool_view) *view, const STORAGE *const *row,
-                                                const INTEGER *offset, const int rows, int64_t c, VEC *seen) {
+                                                const INTEGER *offset, const int rows, int64_t c, VEC *seen,
+                                                const int fresh) {
     const STORED(pool_found) none = {NAME(pool_identity)(0), (MASK){0} + (INTEGER)PC_NO_INDEX};
     if (c >= view->width || c + LANES <= 0)
         return none;
     const int whole = c >= 0 && c + LANES <= view->width, safe = whole || view->safe;
     STORED(pool_found) found = {{0}, {0}};
-    VEC all = {0};
     for (int r = 0; r < rows; r++) {
         const VEC b = safe ? STORED(load)(row[r] + c) : STORED(pool_near_end)(view, row[r], c);
+        if (r >= rows - fresh)
+            *seen += b;
         if (r == 0) {
-            found.value = all = b;
+            found.value = b;
             continue;
         }
         const MASK take = (MASK)(b > found.value);
-        all += b;
         found.value = NAME(select)(take, b, found.value);
         found.at = (MASK)NAME(select)(take, (VEC)((MASK){0} + offset[r]), (VEC)found.at);
     }
@@ -230,9 +232,7 @@ INLINE STORED(pool_found) STORED(pool_block_at)(const STORED(pool_view) *view, c
         const MASK inside = NAME(pool_inside)(c, view->width);
         found.value = NAME(select)(inside, found.value, none.value);
         found.at = (MASK)NAME(select)(inside, (VEC)found.at, (VEC)none.at);
-        all = NAME(select)(inside, all, (VEC){0});
     }
-    *seen += all;
     return found;
 }
 
@@ -254,12 +254,12 @@ INLINE void STORED(pool_fused_row_at)(const STORED(pool_view) *view, const STORA
         const int64_t step = i + LANES;
         STORED(pool_found) next = now, next_odd = odd;
         if (stride == 1 && step < n + k - 1) {
-            next = STORED(pool_block_at)(view, row, offset, k, c + step, seen);
+            next = STORED(pool_block_at)(view, row, offset, k, c + step, seen, stride);
         } else if (stride == 2 && step <= n - (k == 2)) {
-            const STORED(pool_found) a = STORED(pool_block_at)(view, row, offset, k, c + 2 * step, seen);
+            const STORED(pool_found) a = STORED(pool_block_at)(view, row, offset, k, c + 2 * step, seen, stride);
             STORED(pool_found) b = a;
             if (step < n)
-                b = STORED(pool_block_at)(view, row, offset, k, c + 2 * step + LANES, seen);
+                b = STORED(pool_block_at)(view, row, offset, k, c + 2 * step + LANES, seen, stride);
             next.value = NAME(every_second)(a.value, b.value, 0);
             next.at = (MASK)NAME(every_second)((VEC)a.at, (VEC)b.at, 0);
             next_odd.value = NAME(every_second)(a.value, b.value, 1);
@@ -305,6 +305,8 @@ INLINE int STORED(pool_fused_box_at)(const pc_pool *p, const STORAGE *array, con
             offset[r] = (INTEGER)(at * p->w.in);
         }
         view.safe = STORED(pool_is_safe)(&view, first, h.n, p->ld_x.h, p->w.pad);
+        if (h_out == box.h0)
+            seen = STORED(pool_see)(&view, row, k - stride, NULL);
         STORED(pool_fused_row_at)(&view, row, offset, c, box.n,
                                   (d.first * p->h.in + h.first) * p->w.in + c, out, limit, indices, indices_limit,
                                   &seen, k, stride);

@@ -78,9 +78,9 @@ static void plan_fused(pc_pool *p, int role, int64_t lanes, int64_t most, int64_
     const int known = (k == 2 && stride == 2) || (k == 3 && stride == 2) || (!spread && stride == 1 && (k == 3 || k == 5));
     const int plain = !p->adaptive && p->inner == 1 && p->d.k == 1 && p->d.stride == 1 && p->d.pad == 0 &&
                       p->pad_after_d == 0 && p->w.dilation == 1 && p->h.dilation == 1 && p->norm == 0 && p->power == 0;
-    if (!known || !plain || p->h.k != k || k > lanes || p->lines || p->w.pad >= k || p->h.pad >= k)
+    if (!known || !plain || p->h.k != k || p->h.stride != stride || k > lanes || p->lines || p->w.pad >= k || p->h.pad >= k)
         return;
-    if (spread && (p->uniform == 0 || p->h.stride != 2))
+    if (spread && p->uniform == 0)
         return;
     /* every window has an element of x: joins of indices begin with one */
     if ((p->w.out - 1) * stride - p->w.pad >= p->w.in || (p->h.out - 1) * p->h.stride - p->h.pad >= p->h.in)
