@@ -75,8 +75,9 @@ static inline pc_pool_box pc_pool_box_of(const pc_pool *p, int64_t task) {
     return box;
 }
 
-/* How far behind a box's first output memory is its task's, to be written later than any row before it. */
-static inline int64_t pc_pool_limit(const pc_pool *p, pc_pool_box box, int64_t later, int64_t ld_h) {
+/* Elements from a box's first output on that are its task's, and each written later than any before it; 0 where outputs
+ * do not follow each other. */
+static inline int64_t pc_pool_own(const pc_pool *p, pc_pool_box box, int64_t later, int64_t ld_h) {
     if (ld_h != box.n)
         return 0;
     return (box.h1 - box.h0) * ld_h + (p->planes_follow ? later * p->h.out * p->w.out : 0);
@@ -908,7 +909,8 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, pc
 #if !PC_INTEGERS
     if (p->fused) { /* one depth a window, in x */
         const STORAGE *const plane = base + image * p->ld_x.n + c * p->ld_x.c + d_out * p->ld_x.d;
-        const STORAGE *const limit = out + pc_pool_limit(p, box, later, p->ld_out.h);
+        const int64_t own = pc_pool_own(p, box, later, p->ld_out.h);
+        const STORAGE *const limit = own ? out + own : NULL;
         if ((total ? STORED(pool_fused_sum) : STORED(pool_fused_max))(p, base, plane, box, v + p->fused_at, out, limit))
             return;
     }
@@ -1082,7 +1084,7 @@ static void STORED(pool_spread_rows)(const pc_pool *p, const pc_pool_arrays *arr
     REAL *const y = v + p->v_elems, *const level = y + p->y_elems, *const apart = level + p->n_levels * p->level_elems;
     if (p->fused) {
         STORED(pool_fused_spread)(p, arrays->out, g + pc_covering(&p->d, 0, d_in).first * p->ld_out.d, box,
-                                  v + p->fused_at, x, x + (p->ld_x.h == p->w.in ? (h1 - h0) * p->w.in : 0));
+                                  v + p->fused_at, x, p->ld_x.h == p->w.in ? x + (h1 - h0) * p->w.in : NULL);
         return;
     }
     const int64_t length = p->w.out * inner;

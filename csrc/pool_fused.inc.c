@@ -87,9 +87,9 @@ static __attribute__((noinline)) void STORED(pool_put_part)(STORAGE *to, VEC v, 
     STORED(copy_part)(to, part, n);
 }
 
-/* to[0..n) = v, up to LANES of them; elements before `limit` may be written over. */
+/* to[0..n) = v, up to LANES of them; elements before `limit`, which may be NULL, may be written over. */
 INLINE void STORED(pool_put)(STORAGE *to, VEC v, int64_t n, const STORAGE *limit) {
-    if (n >= LANES || limit - to >= LANES)
+    if (n >= LANES || to + LANES <= limit)
         STORED(store)(to, v);
     else
         STORED(pool_put_part)(to, v, n);
@@ -165,14 +165,23 @@ INLINE int STORED(pool_fused_box)(const pc_pool *p, const STORAGE *array, const 
     if (first < 0 || last > p->h.in)
         for (int64_t i = -LANES; i < p->w.in + LANES; i += LANES)
             STORED(store)(border + i, NAME(pool_outside)(total));
+    const int64_t ld = p->ld_x.h, lowest = pc_max(0, first), highest = pc_min(p->h.in, last);
+    const int safe = STORED(pool_is_safe)(&view, x + lowest * ld, highest - lowest, ld, p->w.pad);
     VEC seen = {0};
-    for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h) {
+    int64_t top = first;
+    for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h, top += stride) {
         const STORAGE *row[5];
-        const int64_t top = h_out * p->h.stride - p->h.pad;
-        for (int r = 0; r < k; r++)
-            row[r] = top + r < 0 || top + r >= p->h.in ? border : x + (top + r) * p->ld_x.h;
-        const int64_t lowest = pc_max(0, top), taps = pc_min(p->h.in, top + k) - lowest;
-        view.safe = STORED(pool_is_safe)(&view, x + lowest * p->ld_x.h, taps, p->ld_x.h, p->w.pad);
+        view.safe = safe;
+        if (safe && top >= 0 && top + k <= p->h.in) { /* the usual row */
+            const STORAGE *at = x + top * ld;
+            for (int r = 0; r < k; r++, at += ld)
+                row[r] = at;
+        } else {
+            const int64_t from = pc_max(0, top), to = pc_min(p->h.in, top + k);
+            for (int r = 0; r < k; r++)
+                row[r] = top + r < 0 || top + r >= p->h.in ? border : x + (top + r) * ld;
+            view.safe = STORED(pool_is_safe)(&view, x + from * ld, to - from, ld, p->w.pad);
+        }
         if (total && p->uniform == 0) {
             const pc_pool_taps h = pc_pool_taps_of(&p->h, p->pad_after_h, 0, h_out);
             shares.rows = p->divisor != 0 ? (REAL)p->divisor : (REAL)pc_max(1, p->include_pad ? h.all : h.n);

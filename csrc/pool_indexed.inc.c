@@ -186,7 +186,7 @@ static __attribute__((noinline)) void NAME(pool_put_part_of_indices)(int64_t *to
 
 /* v's lanes as indices, up to LANES of them; those before `limit` may be written over. */
 INLINE void NAME(pool_put_indices)(int64_t *to, MASK v, int64_t n, const int64_t *limit) {
-    if (n >= LANES || limit - to >= LANES)
+    if (n >= LANES || to + LANES <= limit)
         *(NAME(wide_unaligned) *)to = __builtin_convertvector(v, NAME(wide));
     else
         NAME(pool_put_part_of_indices)(to, v, n);
@@ -294,17 +294,21 @@ INLINE int STORED(pool_fused_box_at)(const pc_pool *p, const STORAGE *array, con
     const pc_pool_taps d = pc_pool_taps_of(&p->d, 0, 0, box.d);
     STORED(pool_view) view = {array + p->x_begin, array + p->x_end, p->w.in, 0};
     const int64_t c = box.w0 * stride - p->w.pad;
+    const int64_t ld = p->ld_x.h, lowest = pc_max(0, box.h0 * stride - p->h.pad);
+    const int64_t highest = pc_min(p->h.in, (box.h1 - 1) * stride - p->h.pad + k);
+    const STORAGE *const plane = x + d.first * p->ld_x.d;
+    const int safe = STORED(pool_is_safe)(&view, plane + lowest * ld, highest - lowest, ld, p->w.pad);
     VEC seen = {0};
     for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h, indices += p->ld_idx.h) {
         const pc_pool_taps h = pc_pool_taps_of(&p->h, 0, 0, h_out);
-        const STORAGE *const first = x + d.first * p->ld_x.d + h.first * p->ld_x.h, *row[5];
+        const STORAGE *const first = plane + h.first * ld, *row[5];
         INTEGER offset[5];
         for (int r = 0; r < k; r++) { /* the last row again for those behind it: it does not win against itself */
             const int64_t at = pc_min(r, h.n - 1);
-            row[r] = first + at * p->ld_x.h;
+            row[r] = first + at * ld;
             offset[r] = (INTEGER)(at * p->w.in);
         }
-        view.safe = STORED(pool_is_safe)(&view, first, h.n, p->ld_x.h, p->w.pad);
+        view.safe = safe || STORED(pool_is_safe)(&view, first, h.n, ld, p->w.pad);
         if (h_out == box.h0)
             seen = STORED(pool_see)(&view, row, k - stride, NULL);
         STORED(pool_fused_row_at)(&view, row, offset, c, box.n,
@@ -337,9 +341,13 @@ static void STORED(pool_indexed_box)(const pc_pool *p, const pc_pool_arrays *arr
                    h0 * p->ld_out.h + w0 * p->inner;
     int64_t *indices = arrays->indices + image * p->ld_idx.n + c * p->ld_idx.c + d_out * p->ld_idx.d +
                        h0 * p->ld_idx.h + w0 * p->inner;
-    if (p->fused && STORED(pool_fused_at)(p, arrays->x, x, box, out, out + pc_pool_limit(p, box, later, p->ld_out.h),
-                                          indices, indices + pc_pool_limit(p, box, later, p->ld_idx.h)))
-        return;
+    if (p->fused) {
+        const int64_t own = pc_pool_own(p, box, later, p->ld_out.h);
+        const int64_t own_indices = pc_pool_own(p, box, later, p->ld_idx.h);
+        if (STORED(pool_fused_at)(p, arrays->x, x, box, out, own ? out + own : NULL, indices,
+                                  own_indices ? indices + own_indices : NULL))
+            return;
+    }
     STORED(pool_border_at)(p, v);
     for (int64_t h_out = h0; h_out < h1; h_out++, out += p->ld_out.h, indices += p->ld_idx.h) {
         STORED(pool_row_at)(p, &p->ld_x, x, end, d_out, h_out, w0, n, v, y, indices);
