@@ -102,7 +102,7 @@ int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const 
     return PC_OK;
 }
 
-int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, int64_t *indices,
+int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, void *indices,
                 const void *forward, void *scratch, int threads) {
     const uintptr_t addresses = (uintptr_t)x | (uintptr_t)out | (uintptr_t)forward;
     if (addresses % (uintptr_t)kernel->item_bytes != 0 || (uintptr_t)indices % sizeof(int64_t) != 0)

@@ -140,7 +140,13 @@ typedef struct pc_pool {
     int64_t whole_from, whole_to;        /* outputs of a row whose windows count all of their columns */
     int64_t plane_pitch;                 /* not 0: whole planes at once, rows so far apart */
     int64_t lines;                       /* rows are one window each */
-    int64_t squares;                     /* windows are 2 x 2, side by side and inside x */
+    int64_t fused;                       /* not 0: windows of so many rows and columns, joined in registers */
+    double uniform;                      /* what every average divides by; 0: they differ */
+    int64_t n_boxes, run;                /* pieces of the work, and how many of them a task has */
+    int64_t planes_follow;               /* outputs of all planes are one run of memory */
+    int64_t x_begin;                     /* elements of x before its first one, with steps below 0 */
+    int64_t fused_at, count_elems;       /* where the scratch of `fused` begins, and its counts of columns */
+    int64_t chunk;                       /* elements of a plane whose sums the scratch holds at once */
     int64_t batch;                       /* rows of v that are joined one after the other */
     int64_t herk;                                              /* rows by blocks of a window's height */
     int64_t v_elems, y_elems, level_elems, n_levels, herk_elems, q_elems; /* what the scratch of one worker holds */
@@ -155,7 +161,7 @@ const char *pc_pool_kernel_name(const pc_pool_kernel *kernel);
 int pc_pool_kernel_role(const pc_pool_kernel *kernel);
 int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_bytes);
 /* indices and forward may be NULL where the role does without. */
-int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, int64_t *indices,
+int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, void *indices,
                 const void *forward, void *scratch, int threads);
 
 /* What a kernel of the gradients computes. */

@@ -168,15 +168,26 @@ def key_of(array: Array | None) -> Key | None:
     return None if array is None else (array.shape, array.strides, array.dtype)
 
 
+def _are_ints(values: tuple[Any, ...]) -> bool:
+    for value in values:
+        if value.__class__ is not int:
+            return False
+    return True
+
+
 def exact(value: Any) -> Any:
     """Return a setting made of integers as a key: lists as tuples, words as they are.
 
     What compares equal to an integer but is none is refused: 1.0 would otherwise hit the plan of 1.
     """
+    if value.__class__ is int:
+        return value
+    if value.__class__ is tuple and _are_ints(value):
+        return value
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
-        return tuple(exact(entry) for entry in value)
+        return tuple([exact(entry) for entry in value])
     if isinstance(value, str):
         return value
     return numbers("sizes, strides, padding, dilation and groups", value, 1)[0]
@@ -294,12 +305,12 @@ def _check_out(operation: Operation, name: str, out: Array) -> None:
 
 def is_plain_target(out: Any, *others: Array | None) -> bool:
     """Whether a kernel may write straight into an output; :func:`perform` has an answer for any that it may not."""
-    return (
-        out.__class__ is np.ndarray
-        and out.flags.writeable
-        and 0 not in out.strides
-        and not any(other is not None and _may_share_memory(out, other) for other in others)
-    )
+    if out.__class__ is not np.ndarray or not out.flags.writeable or 0 in out.strides:
+        return False
+    for other in others:
+        if other is not None and _may_share_memory(out, other):
+            return False
+    return True
 
 
 def _same_memory(a: Array, b: Array) -> bool:
@@ -393,8 +404,10 @@ def _in_order(problem: Problem, operation: Operation, arrays: tuple[Array | None
 
 def _allocate(plan: CallPlan, targets: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
     return tuple(
-        target if target is not None or fresh is None else fresh.allocate()
-        for target, fresh in zip(targets, plan.fresh_all, strict=True)
+        [
+            target if target is not None or fresh is None else fresh.allocate()
+            for target, fresh in zip(targets, plan.fresh_all, strict=True)
+        ]
     )
 
 
@@ -412,14 +425,18 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
         check_word("algorithm", algorithm)
     options = current()
     operation, inputs, weights, settings = request
-    given = () if weights is None else weights.arrays
-    lifted = operation.unbatched and inputs[0].ndim == operation.rank + 1  # type: ignore[union-attr]
-    if not lifted and all(
-        out is None or is_plain_target(out, *inputs, *given, *outs[:i]) for i, out in enumerate(outs)
-    ):
-        # the usual call, with nothing between it and the cached plan
-        keys = tuple(map(key_of, inputs)), () if weights is None else weights.keys(), tuple(map(key_of, outs))
-        plan = plan_for(operation, *keys, settings, algorithm, options)
+    plain_call = not operation.unbatched or inputs[0].ndim != operation.rank + 1  # type: ignore[union-attr]
+    others = inputs if weights is None else (*inputs, *weights.arrays)
+    for index, out in enumerate(outs):
+        if out is not None and not is_plain_target(out, *others, *outs[:index]):
+            plain_call = False
+            break
+    if plain_call:
+        # the usual call, with nothing between it and the cached plan; what key_of does is spelled out for its sake
+        keys = tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in inputs])
+        out_keys = tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in outs])
+        packed_keys = () if weights is None else weights.keys()
+        plan = plan_for(operation, keys, packed_keys, out_keys, settings, algorithm, options)
         if plan is not None and not plan.is_empty:
             results = _allocate(plan, outs)
             if plan.run(None if weights is None else weights.packed(plan), *inputs, *results):
@@ -449,6 +466,8 @@ def gradients(
     was not given. ``out`` and ``algorithm`` may be tuples of as many entries; all are planned before one is run.
     """
     count = len(requests)
+    if count == 1 and requests[0] is not None and output_mask is None:
+        return (run(requests[0], _of_each("out", out, 1, name), _of_each("algorithm", algorithm, 1, name)[0])[0],)
     wanted = _of_each("output_mask", (True,) * count if output_mask is None else output_mask, count, name)
     outs = _of_each("out", out if isinstance(out, (tuple, list)) or out is None else (out,), count, name)
     words = _of_each("algorithm", algorithm, count, name)

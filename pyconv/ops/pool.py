@@ -94,8 +94,8 @@ def _optional(value: Any) -> Any:
     """Return a setting of integers, None among them, as a key."""
     if value is None:
         return None
-    if isinstance(value, (list, tuple)):
-        return tuple(_optional(entry) for entry in value)
+    if isinstance(value, (list, tuple)) and any(entry is None for entry in value):
+        return tuple(map(_optional, value))
     return exact(value)
 
 
