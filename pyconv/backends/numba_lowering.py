@@ -61,6 +61,7 @@ def _record(call: Call) -> Any:
         activation=0,
         residual=False,
         threads=call.threads,
+        phases=tile.Phases(),
     )
     elems = cut.tile_elems + cut.panel_elems
     params = np.repeat(described.record({**cut._asdict(), "integers_bytes": -(-elems * item // 64) * 64}), 2)
