@@ -65,9 +65,7 @@ class Conv:
     activation: int
     residual: bool
     threads: int  # that will run it; only a kernel whose every bit is the same for any cut may ask
-    phases: Phases = field(
-        default_factory=Phases
-    )  # of a part of a transposed convolution, whose ld_out is that of the whole
+    phases: Phases  # of a part of a transposed convolution, whose ld_out is that of the whole
 
     def record(self, cut: dict[str, Any]) -> Any:
         """Return the array of one CONV that the kernels take."""
