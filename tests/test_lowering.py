@@ -14,6 +14,7 @@ from guards import (
     forget_last_kernel,
     guarded_scratch,
     last_kernel,
+    restride,
     untouched_memory,
     view_between_guards,
 )
@@ -194,16 +195,6 @@ def test_the_gradient_of_one_is_planned_as_the_other() -> None:
 
 
 SAMPLE = [p for i, p in enumerate(PROBLEMS) if i % 4 in (0, 3) and p.conv.n]
-
-
-def restride(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same values in other memory: axes permuted, some reversed, gaps between elements."""
-    order = rng.permutation(array.ndim)
-    steps = [int(rng.choice((1, 1, 2, 3))) * int(rng.choice((1, 1, -1))) for _ in order]
-    big = np.full([n * abs(s) for n, s in zip(np.array(array.shape)[order], steps, strict=True)], np.nan, array.dtype)
-    view = big[tuple(slice(None, None, s) for s in steps)].transpose(np.argsort(order))
-    view[...] = array
-    return view
 
 
 @pytest.mark.parametrize("problem", SAMPLE, ids=lambda p: f"{p.op}-{p}")

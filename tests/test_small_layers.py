@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checker import EPSILON, compare, in_memory_order
-from guards import copy_between_guards, forget_last_kernel, guarded_scratch, last_kernel
+from guards import copy_between_guards, forget_last_kernel, guarded_scratch, last_kernel, restride
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -366,16 +366,6 @@ def test_every_algorithm_is_covered(id: str) -> None:
 
 #: Some of each kind: problems with more than a few elements.
 SAMPLE = [p for i, p in enumerate(PROBLEMS) if i % 5 == 0 and all(math.prod(a.shape) > 20 for a in p.outputs[:1])]
-
-
-def restride(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same values in other memory: axes permuted, some reversed, gaps between elements."""
-    order = rng.permutation(array.ndim)
-    steps = [int(rng.choice((1, 1, 2, 3))) * int(rng.choice((1, 1, -1))) for _ in order]
-    big = np.full([n * abs(s) for n, s in zip(np.array(array.shape)[order], steps, strict=True)], np.nan, array.dtype)
-    view = big[tuple(slice(None, None, s) for s in steps)].transpose(np.argsort(order))
-    view[...] = array
-    return view
 
 
 @pytest.mark.parametrize("problem", SAMPLE, ids=lambda p: f"{p.op}-{p}")

@@ -6,33 +6,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .. import cost
 from .._ffi import ffi, lib
 from ..algorithm import Array, Call, Packed, Runner, Support
-from ..cost import Machine
 from ..problem import ITEM_BYTES, LoweringProblem
-from . import c, layers, lowering, pooling
+from . import c, lowering, pooling
 
 __all__ = ["algorithms"]
 
 
 @dataclass(frozen=True, slots=True)
-class CLowering:
+class CLowering(lowering.Lowering):
     """A kernel of csrc/lowering.inc.c, on one instruction set."""
 
-    op: str
-    dtype: str
     isa: str
     preferred: bool
     runs_here: bool
     kernel: Any
     lanes: int
     backend: str = "c"
-
-    @property
-    def family(self) -> str:
-        """Return "im2col" or "col2im"."""
-        return lowering.FAMILIES[self.op]
 
     @property
     def id(self) -> str:
@@ -47,30 +38,6 @@ class CLowering:
     def supports(self, problem: LoweringProblem) -> Support:
         """Whether the kernel runs here."""
         return Support("" if self.runs_here else f"this processor does not have {self.isa}")
-
-    def accuracy(self, problem: LoweringProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: LoweringProblem) -> int:
-        """Return 0."""
-        return 0
-
-    def error_bound(self, problem: LoweringProblem) -> float:
-        """Return the bound of sums of as many terms as a pixel has; nothing for what only moves."""
-        return layers.error_bound(problem)
-
-    def estimate(self, problem: LoweringProblem, machine: Machine) -> float:
-        """Return seconds by :mod:`pyconv.cost`."""
-        return cost.pool_seconds(problem, machine)
-
-    def packing(self, problem: LoweringProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: LoweringProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _cut(self, call: Call) -> lowering.Cut | None:
         return lowering.cut(call, self.lanes, call.max_workspace // c.WORKERS_IN_LIMIT)

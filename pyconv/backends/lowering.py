@@ -6,12 +6,16 @@ All is a function of the problem, the strides and the scratch limit, never of th
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..algorithm import Call
+from .. import cost
+from ..algorithm import Array, Call, Packed
+from ..cost import Machine
 from ..problem import ITEM_BYTES, ConvProblem, LoweringProblem
+from . import layers
 
-__all__ = ["BYTES_PER_THREAD", "FAMILIES", "TURNED", "Cut", "cut", "is_empty", "takes"]
+__all__ = ["BYTES_PER_THREAD", "FAMILIES", "TURNED", "Cut", "Lowering", "cut", "is_empty", "takes"]
 
 #: The family of each operation's kernel.
 FAMILIES = {"unfold": "im2col", "fold": "col2im"}
@@ -26,6 +30,43 @@ _TASK_BYTES = 128 << 10
 TURNED = 16
 #: Fewer neighbouring channels than this are read one by one.
 _FEW = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """What the kernels of all backends answer alike."""
+
+    op: str
+    dtype: str
+
+    @property
+    def family(self) -> str:
+        """Return "im2col" or "col2im"."""
+        return FAMILIES[self.op]
+
+    def accuracy(self, problem: LoweringProblem) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: LoweringProblem) -> int:
+        """Return 0."""
+        return 0
+
+    def error_bound(self, problem: LoweringProblem) -> float:
+        """Return the bound of sums of as many terms as a pixel has; nothing for what only moves."""
+        return layers.error_bound(problem)
+
+    def estimate(self, problem: LoweringProblem, machine: Machine) -> float:
+        """Return seconds by :mod:`pyconv.cost`."""
+        return cost.pool_seconds(problem, machine)
+
+    def packing(self, problem: LoweringProblem) -> str:
+        """Return "plain": there are no weights."""
+        return "plain"
+
+    def prepare(self, problem: LoweringProblem, *weights: Array | None) -> Packed:
+        """Return nothing: there are no weights."""
+        return None
 
 
 class Cut(NamedTuple):

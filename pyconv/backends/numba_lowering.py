@@ -13,13 +13,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from .. import cost
 from ..algorithm import Array, Call, Packed, Runner, Support
-from ..cost import Machine
 from ..kernels.cpu import blocking, simd, threads, tile
 from ..kernels.cpu import lowering as kernels
 from ..problem import AXES, ITEM_BYTES, LoweringProblem
-from . import layers, lowering, numba_cpu, pooling
+from . import lowering, numba_cpu, pooling
 
 __all__ = ["algorithms"]
 
@@ -72,18 +70,11 @@ def _record(call: Call) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaLowering:
+class NumbaLowering(lowering.Lowering):
     """A kernel of kernels/cpu/lowering.py."""
 
-    op: str
-    dtype: str
     backend: str = "numba"
     preferred: bool = True
-
-    @property
-    def family(self) -> str:
-        """Return "im2col" or "col2im"."""
-        return lowering.FAMILIES[self.op]
 
     @property
     def id(self) -> str:
@@ -98,30 +89,6 @@ class NumbaLowering:
     def supports(self, problem: LoweringProblem) -> Support:
         """Return yes."""
         return Support()
-
-    def accuracy(self, problem: LoweringProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: LoweringProblem) -> int:
-        """Return 0."""
-        return 0
-
-    def error_bound(self, problem: LoweringProblem) -> float:
-        """Return the bound of sums of as many terms as a pixel has; nothing for what only moves."""
-        return layers.error_bound(problem)
-
-    def estimate(self, problem: LoweringProblem, machine: Machine) -> float:
-        """Return seconds by :mod:`pyconv.cost`."""
-        return cost.pool_seconds(problem, machine)
-
-    def packing(self, problem: LoweringProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: LoweringProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
