@@ -566,18 +566,16 @@ INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows
                                  const STORAGE *end, REAL *v, const int total, const int raise, double power) {
     int64_t i = 0;
     /* four at a time, and so nearly in the order of memory, as long as whole vectors may be read */
-    const int64_t readable = n_rows > 3 ? pc_min(end - row[0], end - row[n_rows - 1]) : 0;
+    const int64_t readable = n_rows > 3 && fresh && !raise && !PC_INTEGERS ? pc_min(end - row[0], end - row[n_rows - 1]) : 0;
     for (; i + 2 * LANES < n && i + 4 * LANES <= readable; i += 4 * LANES) {
         VEC sum[4];
 #pragma GCC unroll 4
-        for (int l = 0; l < 4; l++) {
-            const VEC x = RAISED(STORED(load)(row[0] + i + l * LANES));
-            sum[l] = fresh ? x : NAME(pool_join)(NAME(load)(v + i + l * LANES), x, total);
-        }
+        for (int l = 0; l < 4; l++)
+            sum[l] = STORED(load)(row[0] + i + l * LANES);
         for (int64_t r = 1; r < n_rows; r++)
 #pragma GCC unroll 4
             for (int l = 0; l < 4; l++)
-                sum[l] = NAME(pool_join)(sum[l], RAISED(STORED(load)(row[r] + i + l * LANES)), total);
+                sum[l] = NAME(pool_join)(sum[l], STORED(load)(row[r] + i + l * LANES), total);
 #pragma GCC unroll 4
         for (int l = 0; l < 4; l++) {
             const int64_t left = n - i - l * LANES;

@@ -44,6 +44,20 @@ static __attribute__((noinline)) VEC STORED(pool_near_end)(const STORED(pool_vie
     return STORED(load)(part);
 }
 
+/* Columns c .. c + LANES of `rows` rows joined where not all of that may be read, and all of it added up. */
+static __attribute__((noinline)) VEC STORED(pool_block_near_end)(const STORED(pool_view) *view,
+                                                                 const STORAGE *const *row, int64_t rows,
+                                                                 const STORAGE *border, int64_t c, VEC *seen,
+                                                                 int total) {
+    VEC v = {0};
+    for (int64_t r = 0; r < rows; r++) {
+        const VEC x = row[r] == border ? STORED(load)(row[r] + c) : STORED(pool_near_end)(view, row[r], c);
+        v = r == 0 ? x : total ? v + x : NAME(pool_larger)(v, x);
+        *seen = r == 0 ? x : *seen + x;
+    }
+    return v;
+}
+
 /* Columns c .. c + LANES of `rows` rows joined; the last `fresh` rows are added to `seen`. `border` is safe to read. */
 INLINE VEC STORED(pool_block)(const STORED(pool_view) *view, const STORAGE *const *row, const int rows,
                               const STORAGE *border, int64_t c, VEC *seen, const int fresh, const int total) {
@@ -52,21 +66,19 @@ INLINE VEC STORED(pool_block)(const STORED(pool_view) *view, const STORAGE *cons
     if (c >= view->width || c + LANES <= 0)
         return outside;
     VEC v = {0};
-    if (whole || view->safe)
+    if (__builtin_expect(whole || view->safe, 1)) {
         for (int r = 0; r < rows; r++) {
             const VEC x = STORED(load)(row[r] + c);
             v = r == 0 ? x : NAME(pool_quick)(v, x, total);
             if (r >= rows - fresh)
                 *seen += x;
         }
-    else
-#pragma GCC unroll 1
-        for (int r = 0; r < rows; r++) {
-            const VEC x = row[r] == border ? STORED(load)(row[r] + c) : STORED(pool_near_end)(view, row[r], c);
-            v = r == 0 ? x : NAME(pool_quick)(v, x, total);
-            if (fresh)
-                *seen += x;
-        }
+    } else {
+        VEC all;
+        v = STORED(pool_block_near_end)(view, row, rows, border, c, &all, total);
+        if (fresh)
+            *seen += all;
+    }
     return whole ? v : NAME(select)(NAME(pool_inside)(c, view->width), v, outside);
 }
 

@@ -206,27 +206,53 @@ typedef struct STORED(pool_found) {
     MASK at;
 } STORED(pool_found);
 
-/* Columns c .. c + LANES of `rows` rows, of which some may be one: pool_block with offsets, those
- * of the rows' begins. */
+/* The larger ones of a row's elements b and of those before, the first ones where they are equal. */
+INLINE void STORED(pool_next_row)(STORED(pool_found) *found, VEC b, INTEGER offset) {
+    const MASK take = (MASK)(b > found->value);
+    found->value = NAME(select)(take, b, found->value);
+    found->at = (MASK)NAME(select)(take, (VEC)((MASK){0} + offset), (VEC)found->at);
+}
+
+/* pool_block_near_end with offsets. */
+static __attribute__((noinline)) void STORED(pool_block_at_near_end)(const STORED(pool_view) *view,
+                                                                     const STORAGE *const *row, const INTEGER *offset,
+                                                                     int64_t rows, int64_t c, STORED(pool_found) *found,
+                                                                     VEC *seen) {
+    for (int64_t r = 0; r < rows; r++) {
+        const VEC b = STORED(pool_near_end)(view, row[r], c);
+        *seen = r == 0 ? b : *seen + b;
+        if (r == 0)
+            *found = (STORED(pool_found)){b, {0}};
+        else
+            STORED(pool_next_row)(found, b, offset[r]);
+    }
+}
+
+/* Columns c .. c + LANES of `rows` rows, of which some may be one: pool_block with offsets, those of the rows' begins. */
 INLINE STORED(pool_found) STORED(pool_block_at)(const STORED(pool_view) *view, const STORAGE *const *row,
                                                 const INTEGER *offset, const int rows, int64_t c, VEC *seen,
                                                 const int fresh) {
     const STORED(pool_found) none = {NAME(pool_identity)(0), (MASK){0} + (INTEGER)PC_NO_INDEX};
     if (c >= view->width || c + LANES <= 0)
         return none;
-    const int whole = c >= 0 && c + LANES <= view->width, safe = whole || view->safe;
+    const int whole = c >= 0 && c + LANES <= view->width;
     STORED(pool_found) found = {{0}, {0}};
-    for (int r = 0; r < rows; r++) {
-        const VEC b = safe ? STORED(load)(row[r] + c) : STORED(pool_near_end)(view, row[r], c);
-        if (r >= rows - fresh)
-            *seen += b;
-        if (r == 0) {
-            found.value = b;
-            continue;
+    if (__builtin_expect(whole || view->safe, 1)) {
+        for (int r = 0; r < rows; r++) {
+            const VEC b = STORED(load)(row[r] + c);
+            if (r >= rows - fresh)
+                *seen += b;
+            if (r == 0)
+                found.value = b;
+            else
+                STORED(pool_next_row)(&found, b, offset[r]);
         }
-        const MASK take = (MASK)(b > found.value);
-        found.value = NAME(select)(take, b, found.value);
-        found.at = (MASK)NAME(select)(take, (VEC)((MASK){0} + offset[r]), (VEC)found.at);
+    } else {
+        STORED(pool_found) there;
+        VEC all;
+        STORED(pool_block_at_near_end)(view, row, offset, rows, c, &there, &all);
+        found = there;
+        *seen += all;
     }
     if (!whole) {
         const MASK inside = NAME(pool_inside)(c, view->width);

@@ -31,7 +31,7 @@ __all__ = [
 def as_array(name: str, value: Any) -> Array:
     """Return an ndarray over the caller's memory, for anything that exports an array interface or DLPack."""
     if value.__class__ is np.ndarray:
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; pass {name}.filled(...) to say what masked elements count as")
     if isinstance(value, np.ndarray):

@@ -169,10 +169,7 @@ def key_of(array: Array | None) -> Key | None:
 
 
 def _are_ints(values: tuple[Any, ...]) -> bool:
-    for value in values:  # noqa: SIM110 - a generator costs more than all of this
-        if value.__class__ is not int:
-            return False
-    return True
+    return [value.__class__ for value in values].count(int) == len(values)
 
 
 def exact(value: Any) -> Any:
@@ -307,7 +304,7 @@ def is_plain_target(out: Any, *others: Array | None) -> bool:
     """Whether a kernel may write straight into an output; :func:`perform` has an answer for any that it may not."""
     if out.__class__ is not np.ndarray or not out.flags.writeable or 0 in out.strides:
         return False
-    for other in others:  # noqa: SIM110 - a generator costs more than all of this
+    for other in others:  # noqa: SIM110 - a generator costs as much as what it would ask
         if other is not None and _may_share_memory(out, other):
             return False
     return True
