@@ -54,6 +54,8 @@ __all__ = [
     "pool",
     "pool_grad",
     "pool_windows",
+    "resize",
+    "resize_taps",
     "roi",
     "roi_grad",
     "unpool",
@@ -548,6 +550,89 @@ def nearest_grad(problem: ResizeProblem, grad_output: Array) -> Array:
             np.add.at(total, where, g)
         g = total
     return g
+
+
+def _place(problem: ResizeProblem, axis: int) -> tuple[Array, float]:
+    """Return where each output along an axis lies among the elements of x, in float64, and how many of them it spans.
+
+    A factor that the caller gave stands for out / in, but not with align_corners.
+    """
+    size, out = problem.spatial[axis], problem.out_spatial[axis]
+    o = np.arange(out, dtype=np.float64)
+    if problem.align_corners:
+        scale = (size - 1) / (out - 1) if out > 1 else 0.0
+        return scale * o, scale
+    scale = size / out if problem.scales is None else 1 / problem.scales[axis]
+    return scale * (o + 0.5) - 0.5, scale
+
+
+def _cubic(distance: Array, a: float) -> Array:
+    """Return Keys' cubic convolution of this coefficient (Keys 1981, equation 4)."""
+    d = np.abs(distance)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = a * (((d - 5) * d + 8) * d - 4)
+    return np.where(d < 1, near, np.where(d < 2, far, 0.0))
+
+
+def resize_taps(problem: ResizeProblem, axis: int) -> tuple[Array, Array]:
+    """Return the elements of x that each output along an axis is a sum of, and their weights: (out, taps) each.
+
+    Linear modes join the two elements beside a place, bicubic ones four by Keys' function of a = -0.75; elements
+    beyond the ends are those at the ends. With antialias the function (a = -0.5) is stretched to the width of an output
+    where that is more than an element, is cut at the ends, and weights are divided by their sum. An element that weighs
+    nothing is no part of the sum, and may be listed or not.
+    """
+    size, out = problem.spatial[axis], problem.out_spatial[axis]
+    cubic = problem.reach == 2
+    if problem.antialias:
+        _, scale = _place(problem, axis)
+        wide = max(scale, 1.0)
+        center = (scale * (np.arange(out) + 0.5))[:, None]
+        reach = problem.reach * wide
+        # what is rounded is positive, or clipped to zero
+        first = np.maximum((center - reach + 0.5).astype(np.int64), 0)
+        end = np.minimum((center + reach + 0.5).astype(np.int64), size)
+        index = first + np.arange(max(1, int((end - first).max())))
+        distance = (index + 0.5 - center) / wide
+        weight = _cubic(distance, -0.5) if cubic else np.maximum(0.0, 1 - np.abs(distance))
+        weight = np.where(index < end, weight, 0.0)
+        return np.minimum(index, size - 1), weight / weight.sum(axis=1, keepdims=True)
+    place, _ = _place(problem, axis)
+    if not cubic:
+        # an axis that keeps its size is copied, whatever the factor
+        place = np.arange(out, dtype=np.float64) if size == out else np.maximum(place, 0.0)
+    low = np.minimum(np.floor(place), size - 1)
+    part = np.clip(place - low, 0.0, 1.0)[:, None]
+    offset = np.arange(-1, 3) if cubic else np.arange(2)
+    index = np.clip(low.astype(np.int64)[:, None] + offset, 0, size - 1)
+    return index, _cubic(part - offset, -0.75) if cubic else np.where(offset == 0, 1 - part, part)
+
+
+def _resize_step(problem: ResizeProblem, axis: int, values: Array, *, absolute: bool) -> Array:
+    """Return the sums along one axis, or with ``gradient`` the transposed ones."""
+    index, weight = resize_taps(problem, axis)
+    weight = np.abs(weight) if absolute else weight
+    sizes = problem.spatial if problem.gradient else problem.out_spatial
+    values = np.moveaxis(values, axis + 2, 0)
+    total = np.zeros((sizes[axis], *values.shape[1:]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for o in range(problem.out_spatial[axis]):
+            for i, w in zip(index[o], weight[o], strict=True):
+                if w == 0:
+                    continue
+                if problem.gradient:
+                    total[i] += w * values[o]
+                else:
+                    total[o] += w * values[i]
+    return np.moveaxis(total, 0, axis + 2)
+
+
+def resize(problem: ResizeProblem, values: Array, *, absolute: bool = False) -> Array:
+    """Return x resized, or the gradient from grad_output, in float64; ``absolute``: with the weights' magnitudes."""
+    values = values.astype(np.float64)
+    for axis in range(len(problem.spatial)):
+        values = _resize_step(problem, axis, values, absolute=absolute)
+    return values
 
 
 def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:

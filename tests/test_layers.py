@@ -48,6 +48,8 @@ MAY_IMPORT = {
     "backends.transposed": {"algorithm", "cost", "problem", "reference"},
     "backends.c_layers": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.layers": {"algorithm", "problem", "reference"},
+    "backends.sampling": {"algorithm", "backends", "problem", "reference"},
+    "backends.c_sample": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.c_roi": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.numba_pool": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.pooling": {"algorithm", "problem"},
@@ -144,10 +146,10 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = algorithm.kernel_name.partition("_")[0]
-            assert what in ("conv", "grad", "layers", "nms", "pool", "roi")
+            assert what in ("conv", "grad", "layers", "nms", "pool", "roi", "sample")
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
             file = what if what in ("nms", "pool", "roi") else family.partition("_f")[0]
-            file = f"grad_{file}" if what == "grad" else file
+            file = f"{what}_{file}" if what in ("grad", "sample") else file
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
             unit = "roi" if what == "nms" else what
             assert f"{what}_{family}" in (root / "csrc" / f"{unit}_unit.inc.h").read_text()

@@ -374,7 +374,7 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_grad, c_layers, c_pool, c_roi
+    from . import c_grad, c_layers, c_pool, c_roi, c_sample
 
     kernels = list(_kernels())
     yield from kernels
@@ -383,6 +383,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from c_pool.algorithms(_isas(), isa_in_use())
     yield from c_layers.algorithms(_isas(), isa_in_use(), kernels)
     yield from c_roi.algorithms(_isas(), isa_in_use())
+    yield from c_sample.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:

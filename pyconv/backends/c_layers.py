@@ -20,6 +20,7 @@ from ..problem import (
     ConvProblem,
     LinearProblem,
     NormProblem,
+    ResizeProblem,
 )
 from . import c, layers
 
@@ -82,6 +83,8 @@ class CLayer:
 
     def supports(self, problem: Any) -> Support:
         """Whether the kernel runs here."""
+        if isinstance(problem, ResizeProblem) and not problem.is_nearest:
+            return Support(f"is for nearest neighbours, not for mode {problem.mode!r}")
         return Support("" if self.runs_here else f"this processor does not have {self.isa}")
 
     def accuracy(self, problem: Any) -> str:

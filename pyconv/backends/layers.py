@@ -355,7 +355,9 @@ def dot(call: Call) -> Cut | None:
 def terms(problem: Any) -> int:
     """Return how many roundings one result has, by kernels that sum in blocks."""
     if isinstance(problem, ResizeProblem):
-        return problem.overlap if problem.gradient else 0
+        if problem.is_nearest:
+            return math.prod(problem.overlap) if problem.gradient else 0
+        return sum(problem.overlap if problem.gradient else problem.taps)
     if isinstance(problem, ResponseProblem):
         return 2 * (sum(problem.window) + 1)
     if isinstance(problem, LinearProblem):
@@ -368,6 +370,6 @@ def terms(problem: Any) -> int:
 
 def error_bound(problem: Any) -> float:
     """Return the largest error relative to the operation's magnitude (docs/accuracy.md)."""
-    if isinstance(problem, ResizeProblem) and not problem.gradient:
+    if isinstance(problem, ResizeProblem) and problem.is_nearest and not problem.gradient:
         return 0.0
     return (terms(problem) + 16) * EPSILON[problem.dtype] + ROUNDING[problem.dtype]

@@ -229,7 +229,7 @@ class ReferenceLayer(_Reference):
 
     def error_bound(self, problem: Any) -> float:
         """Return one rounding to the output type, and the float64 arithmetic's."""
-        if isinstance(problem, ResizeProblem) and not problem.gradient:
+        if isinstance(problem, ResizeProblem) and problem.is_nearest and not problem.gradient:
             return 0.0
         return EPSILON[self.dtype] + (layers.terms(problem) + 16) * EPSILON["f64"]
 
@@ -266,6 +266,8 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
             return (reference.activation_grad(arrays["grad_output"], x, *how),)
         return (reference.activate(x.astype(np.float64), *how),)
     if isinstance(problem, ResizeProblem):
+        if not problem.is_nearest:
+            return (reference.resize(problem, arrays["grad_output" if problem.gradient else "x"]),)
         if problem.gradient:
             return (reference.nearest_grad(problem, arrays["grad_output"]),)
         return (reference.nearest(problem, arrays["x"]),)
