@@ -301,6 +301,37 @@ typedef struct pc_resample {
     int64_t scratch_bytes;
 } pc_resample;
 
+/* What sample_grid does with its points: samples x, adds to the gradient of x, or finds that of the points. */
+enum pc_grid_what { PC_GRID_FORWARD, PC_GRID_GRAD_X, PC_GRID_GRAD_GRID };
+enum pc_grid_padding { PC_GRID_ZEROS, PC_GRID_BORDER, PC_GRID_REFLECTION };
+
+/* Points that a table is made for at once: a multiple of every number of lanes. */
+enum { PC_GRID_BLOCK = 128 };
+
+/* Maps x (or their gradient) sampled at `points` places each, which lie n by n as (x, y) or (x, y, z) behind each other;
+ * out (or its gradient) has a step for points. taps: elements of x that a sample has along each axis: 1 nearest, 2 linear,
+ * 4 cubic. */
+typedef struct pc_grid {
+    int64_t n, c, rank, points, what, taps, padding, align_corners;
+    int64_t in[3]; /* d, h, w */
+    pc_ld ld_x;
+    int64_t ld_out[3]; /* n, c, point */
+    int64_t by_channels;          /* channels in the lanes, from a map of them in scratch or in place; or points */
+    int64_t in_place;             /* the map is x itself */
+    int64_t vectors;              /* of channels of a task */
+    int64_t chunk, n_chunks;      /* points of a task */
+    int64_t n_blocks, n_tasks;    /* blocks of channels */
+    int64_t map_elems, scratch_bytes;
+} pc_grid;
+
+/* Places of affine transforms of a grid, all arrays contiguous; along: the coordinates of d, h and w. */
+typedef struct pc_affine {
+    int64_t n, rank, gradient;
+    int64_t in[3];
+    const double *along[3];
+    int64_t rows, n_tasks; /* rows of a task; the gradient's are images */
+} pc_affine;
+
 /* Regions of interest. What a box is cut into: bins with bilinear samples (roi_align, ps_roi_align) or windows of whole
  * pixels (roi_pool, ps_roi_pool). */
 enum pc_roi_rule { PC_ROI_ALIGN, PC_ROI_PS_ALIGN, PC_ROI_POOL, PC_ROI_PS_POOL };

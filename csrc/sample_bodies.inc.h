@@ -2,6 +2,11 @@
  * instruction set. */
 #if !PC_WIDENED
 #include "vec.h"
+#include "math.inc.c"
 #endif
 #include "storage.h"
+#include "turn.inc.c"
+#include "lanes.inc.c"
 #include "sample_separable.inc.c"
+#include "sample_grid.inc.c"
+#include "sample_affine.inc.c"

@@ -263,8 +263,8 @@ static void STORED(resample_task)(void *ctx, int64_t task, int worker) {
         const REAL *const weight = p->weight[1];
         const int64_t *const index = p->index[1];
         if (begin == end)
-            for (int64_t i = 0; i < combined; i++)
-                sum[i] = 0;
+            for (int64_t i = 0; i < width; i++)
+                target[i] = 0;
         if (end - begin == 1 && weight[begin] == 1 && columns_last) {
             combination = STORED(resample_row)(&view, index[begin]);
         } else {
@@ -277,7 +277,7 @@ static void STORED(resample_task)(void *ctx, int64_t task, int worker) {
                 t += n;
             }
         }
-        if (columns_last)
+        if (columns_last && begin < end)
             NAME(resample_columns)(p, combination, target);
         if (p->out_in_place)
             continue;

@@ -11,7 +11,7 @@
      PC_PASTE(PC_CONCAT(name, _run), dtype, PC_ISA)}
 #define PC_SAMPLES(name) PC_SAMPLE(name, f32, f32), PC_SAMPLE(name, f64, f64), PC_SAMPLE(name, f16, f32)
 
-static const pc_layer_kernel kernels[] = {PC_SAMPLES(sample_separable)};
+static const pc_layer_kernel kernels[] = {PC_SAMPLES(sample_separable), PC_SAMPLES(sample_grid), PC_SAMPLES(sample_affine)};
 const pc_layer_table PC_CONCAT(pc_sample_, PC_ISA) = {sizeof kernels / sizeof *kernels, kernels};
 
 #include "isa_end.h"

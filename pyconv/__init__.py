@@ -44,13 +44,16 @@ from .ops.roi import (
     roi_align3d,
     roi_pool,
 )
+from .ops.sample import affine_grid, grid_sample
 from .options import options, set_options
 from .prepare import explain, prepare
 from .problem import (
+    AffineGridProblem,
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
     ElementwiseProblem,
+    GridSampleProblem,
     LinearProblem,
     NmsProblem,
     NormProblem,
@@ -66,10 +69,12 @@ from .registry import algorithms
 __version__ = "0.1.0"
 
 __all__ = [
+    "AffineGridProblem",
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
     "ElementwiseProblem",
+    "GridSampleProblem",
     "InvalidProblem",
     "LinearProblem",
     "NmsProblem",
@@ -87,6 +92,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "algorithms",
     "anchors",
     "avg_pool1d",
@@ -106,6 +112,7 @@ __all__ = [
     "explain",
     "fpn_roi_align",
     "grad",
+    "grid_sample",
     "hardswish",
     "info",
     "interpolate",

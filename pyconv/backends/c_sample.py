@@ -1,4 +1,4 @@
-"""The sampling kernels of csrc/ as algorithms: resizing by sums of neighbours."""
+"""The sampling kernels of csrc/ as algorithms: resizing by sums of neighbours, maps at places, affine grids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .. import cost
 from .._ffi import ffi, lib
 from ..algorithm import Array, Call, Packed, Runner, Support
 from ..cost import Machine
-from ..problem import FLOATS, ITEM_BYTES, ResizeProblem
+from ..problem import FLOATS, ITEM_BYTES, AffineGridProblem, GridSampleProblem, ResizeProblem
 from . import c, sampling
 
 __all__ = ["algorithms"]
@@ -18,6 +18,8 @@ __all__ = ["algorithms"]
 #: Bytes moved, and operations, below which a call stays on the caller's thread: waking another costs microseconds.
 _BYTES_PER_THREAD = 128 << 10
 _FLOPS_PER_THREAD = 800_000
+_WHAT = {"": lib.PC_GRID_FORWARD, "x": lib.PC_GRID_GRAD_X, "grid": lib.PC_GRID_GRAD_GRID}
+_PADDING = {"zeros": lib.PC_GRID_ZEROS, "border": lib.PC_GRID_BORDER, "reflection": lib.PC_GRID_REFLECTION}
 #: Elements of a row whose places a table can hold.
 _MAX_WIDTH = 1 << 31
 
@@ -62,6 +64,10 @@ class CSample:
         """Return nothing: there are no weights."""
         return None
 
+    def error_bound(self, problem: Any) -> float:
+        """Return that of sums in one order."""
+        return sampling.error_bound(problem, self.dtype)
+
     def _here(self) -> str:
         return "" if self.runs_here else f"this processor does not have {self.isa}"
 
@@ -91,10 +97,6 @@ class CResample(CSample):
         if max(problem.spatial[-1], problem.out_spatial[-1]) * problem.c >= _MAX_WIDTH:
             return Support(f"needs rows of less than {_MAX_WIDTH} elements")
         return Support(self._here())
-
-    def error_bound(self, problem: ResizeProblem) -> float:
-        """Return that of sums along each axis."""
-        return sampling.error_bound(problem, self.dtype)
 
     def estimate(self, problem: ResizeProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
@@ -128,11 +130,130 @@ class CResample(CSample):
 
         def run(packed: Packed, x: Array, out: Array, keep: Any = keep) -> bool:
             status = run_kernel(
-                kernel, p, point_x(x), point_out(out), null, null, null, null, null, null, null, c.scratch(size), threads
+                kernel,
+                p,
+                point_x(x),
+                point_out(out),
+                null,
+                null,
+                null,
+                null,
+                null,
+                null,
+                null,
+                c.scratch(size),
+                threads,
             )
             return bool(status == 0)
 
         return run
+
+
+def _elsewhere(packed: Packed, *arrays: Array | None) -> bool:
+    """Return False: these strides are read and written from copies."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class CGrid(CSample):
+    """Maps sampled at places, and both gradients, on one instruction set."""
+
+    def supports(self, problem: GridSampleProblem) -> Support:
+        """Whether the kernel can do it."""
+        largest = 1 << (52 if self.dtype == "f64" else 24)
+        if max(problem.spatial) > largest:
+            return Support(f"needs at most {largest} elements along an axis: places are computed in its arithmetic")
+        return Support(self._here())
+
+    def estimate(self, problem: GridSampleProblem, machine: Machine) -> float:
+        """Return seconds by :mod:`pyconv.cost`."""
+        return cost.resample_seconds(problem, machine)
+
+    def _cut(self, call: Call) -> sampling.Cut | None:
+        return sampling.grid(call, self.lanes)
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the scratch of all threads together."""
+        cut = self._cut(call) or self._cut(Call.typical(call.problem, call.threads, call.max_workspace))
+        return None if cut is None else cut.scratch_bytes * _threads(call, cut.scratch_bytes, cut.n_tasks)
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of the arrays alone; the GIL is released while the kernel runs."""
+        problem, cut = call.problem, self._cut(call)
+        if cut is None:
+            return _elsewhere
+        p = ffi.new("pc_grid *")
+        for name, value in cut.fields.items():
+            if name == "ld_x":
+                p.ld_x.n, p.ld_x.c, p.ld_x.d, p.ld_x.h, p.ld_x.w = value
+            else:
+                setattr(p, name, value)
+        p.what, p.padding = _WHAT[problem.argument], _PADDING[problem.padding_mode]
+        threads = _threads(call, cut.scratch_bytes, cut.n_tasks)
+        size, kernel, run_kernel, null = cut.scratch_bytes * threads, self.kernel, lib.pc_layer_run, ffi.NULL
+        address = c.address
+
+        def run(packed: Packed, *given: Array) -> bool:
+            # x, out, grid, gradient of the grid; gradients write over one of the first
+            if problem.argument == "grid":
+                g, x, grid, out = given
+                arrays = address(x), address(g), address(grid), address(out)
+            elif problem.argument:
+                g, grid, out = given
+                arrays = address(out), address(g), address(grid), null
+            else:
+                x, grid, out = given
+                arrays = address(x), address(out), address(grid), null
+            status = run_kernel(kernel, p, *arrays, null, null, null, null, null, c.scratch(size), threads)
+            return bool(status == 0)
+
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class CAffine(CSample):
+    """Affine grids and their gradient on one instruction set."""
+
+    def supports(self, problem: AffineGridProblem) -> Support:
+        """Whether the kernel runs here."""
+        return Support(self._here())
+
+    def estimate(self, problem: AffineGridProblem, machine: Machine) -> float:
+        """Return seconds by :mod:`pyconv.cost`."""
+        return cost.resample_seconds(problem, machine)
+
+    def workspace(self, call: Call) -> int | None:
+        """Return 0: none is needed."""
+        return 0
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of the arrays alone; the GIL is released while the kernel runs."""
+        cut = sampling.affine(call)
+        if cut is None:
+            return _elsewhere
+        p, keep = ffi.new("pc_affine *"), []
+        for name, value in cut.fields.items():
+            setattr(p, name, value)
+        for i, axis in enumerate("dhw"):
+            p.along[i] = _points(keep, "double[]", cut.tables[axis])
+        threads, kernel, run_kernel, null = _threads(call, 0, cut.n_tasks), self.kernel, lib.pc_layer_run, ffi.NULL
+        address = c.address
+
+        def run(packed: Packed, given: Array, out: Array, keep: Any = keep) -> bool:
+            status = run_kernel(
+                kernel, p, address(given), address(out), null, null, null, null, null, null, null, null, threads
+            )
+            return bool(status == 0)
+
+        return run
+
+
+#: The operations of each family, and what runs them.
+_FAMILIES: dict[str, tuple[type[CSample], tuple[str, ...]]] = {
+    "separable": (CResample, ("interpolate", "interpolate-grad-x")),
+    "grid": (CGrid, ("grid_sample", "grid_sample-grad-x", "grid_sample-grad-grid")),
+    "affine": (CAffine, ("affine_grid", "affine_grid-grad-theta")),
+}
 
 
 def algorithms(isas: dict[str, int], best: str) -> Iterator[CSample]:
@@ -145,5 +266,6 @@ def algorithms(isas: dict[str, int], best: str) -> Iterator[CSample]:
             _, family, dtype = what.split("_")
             assert dtype in FLOATS
             lanes = int(lib.pc_layer_kernel_lanes(kernel))
-            for op in ("interpolate", "interpolate-grad-x"):
-                yield CResample(op, family, dtype, isa, isa == best, runs_here, kernel, lanes)
+            made, ops = _FAMILIES[family]
+            for op in ops:
+                yield made(op, family, dtype, isa, isa == best, runs_here, kernel, lanes)

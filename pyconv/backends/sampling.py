@@ -1,4 +1,4 @@
-"""How resizing is cut: tables of taps of each axis, which passes come first, tasks and scratch.
+"""How sampling is cut. Resizing: tables of taps of each axis, which passes come first, tasks and scratch.
 
 For the C and the Numba kernels alike. All is a function of the problem and the strides, never of the number of threads.
 """
@@ -11,16 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..algorithm import Array, Call
-from ..problem import ITEM_BYTES, ResizeProblem
+from ..problem import ITEM_BYTES, AffineGridProblem, GridSampleProblem, ResizeProblem
 from ..reference import resize_taps
 from .layers import EPSILON, ROUNDING
 
-__all__ = ["KEPT", "Cut", "Taps", "error_bound", "resample", "taps_of"]
+__all__ = ["KEPT", "Cut", "Taps", "affine", "error_bound", "grid", "merged", "resample", "taps_of", "terms"]
 
 #: Rows that a worker keeps at most.
 KEPT = 16
 #: Elements of a task, about: enough to hide what its start costs, few enough for threads to share.
 _TASK = 16384
+#: Points that a kernel makes a table for at once, and those of a task.
+_BLOCK, _POINTS = 128, 4096
+#: A map of channels that stays in the second cache.
+_MAP_BYTES = 1 << 20
+#: Tasks that keep a few threads busy, if the problem has as much work.
+_TASKS = 8
 _REAL = {"f16": np.float32, "f32": np.float32, "f64": np.float64}
 _INTEGER = {"f16": np.int32, "f32": np.int32, "f64": np.int64}
 
@@ -194,8 +200,8 @@ def resample(call: Call, lanes: int) -> Cut:
     # rows of x that are read at all, once each; and rows of outputs
     read = np.unique(rows.index).size
     combining = float(rows.index.size) / lanes
-    columns_first = not same and not rows.same and (
-        read * work + combining * out_width < combining * in_width + h_out * work
+    columns_first = (
+        not same and not rows.same and (read * work + combining * out_width < combining * in_width + h_out * work)
     )
     step, out_step = x[-1], out[-1]
     narrow = real == item
@@ -246,7 +252,134 @@ def resample(call: Call, lanes: int) -> Cut:
     return Cut(fields, tables, n_tasks, scratch)
 
 
-def error_bound(problem: ResizeProblem, dtype: str) -> float:
+def merged(shape: tuple[int, ...], steps: tuple[int, ...]) -> int | None:
+    """Return the step of neighbours in all axes taken as one, or None where they have no one step."""
+    step, reach = None, 1
+    for size, this in zip(reversed(shape), reversed(steps), strict=True):
+        if size == 1:
+            continue
+        if step is None:
+            step = this
+        elif this != step * reach:
+            return None
+        reach *= size
+    return 1 if step is None else step
+
+
+def grid(call: Call, lanes: int) -> Cut | None:
+    """Cut a sampling of maps or a gradient of it; None where the strides have no such form, or memory is short."""
+    problem: GridSampleProblem = call.problem
+    item, real = ITEM_BYTES[problem.dtype], max(4, ITEM_BYTES[problem.dtype])
+    large = "out" if problem.argument == "x" else "x"
+    x, out = _elements(call, large, item), _elements(call, "grad_output" if problem.argument else "out", item)
+    names = ["grid", *(["out"] if problem.argument == "grid" else [])]
+    step = merged(problem.out_spatial, out[2:])
+    flat = all(merged(problem.grid_shape, _elements(call, name, item)) == 1 for name in names)
+    if problem.n * problem.c * problem.points and (step is None or not flat):
+        return None
+    rank, points, pixels = problem.rank, problem.points, math.prod(problem.spatial)
+    sizes = (*(1,) * (3 - rank), *problem.spatial)
+    ld = (*x[:2], *(0,) * (3 - rank), *x[2:])
+    narrow = real == item
+    room = call.max_workspace // 8
+    # a table, and one vector for each point of a block twice
+    fixed = 64 + 43 * _BLOCK * real + 8 * _BLOCK * 8 + _BLOCK + 2 * _BLOCK * lanes * real + 128
+    each = (pixels + 1) * lanes * real
+    vectors = 2 if problem.c > lanes and 2 * each <= min(_MAP_BYTES, room - fixed) else 1
+    fits = vectors * each <= room - fixed
+    in_place = narrow and x[1] == 1 and problem.c >= lanes
+    gradient = problem.argument == "x"
+    if problem.argument == "grid":
+        by_channels = False
+    elif gradient:
+        by_channels = fits and 4 * problem.c >= lanes
+    else:
+        near = vectors * each <= 2 * _MAP_BYTES and 2 * problem.c >= lanes and pixels <= 4 * points
+        by_channels = fits and (in_place or near or not narrow)
+    blocks = 1
+    if by_channels:
+        blocks = -(-problem.c // (vectors * lanes))
+        wanted = 1 if gradient else max(1, -(-_TASKS // max(1, problem.n * blocks)))
+        chunk = _round_up(max(_BLOCK, -(-points // wanted)), _BLOCK)
+        map_bytes = vectors * each
+        in_place = in_place and not gradient
+    elif gradient:
+        in_place = narrow and merged(problem.spatial, x[2:]) == 1
+        chunk, blocks = max(1, points), problem.c
+        map_bytes = 0 if in_place else pixels * real
+        if map_bytes > room - fixed:
+            return None
+    else:
+        in_place = False
+        chunk = min(_POINTS, _round_up(max(1, -(-points * problem.n // 16)), _BLOCK))
+        map_bytes = 0
+    n_chunks = max(1, -(-points // chunk)) if not gradient else 1
+    n_tasks = problem.n * blocks * n_chunks
+    scratch = _round_up(fixed + map_bytes + 64, 64)
+    fields = {
+        "n": problem.n,
+        "c": problem.c,
+        "rank": rank,
+        "points": points,
+        "taps": problem.taps,
+        "align_corners": problem.align_corners,
+        "in": sizes,
+        "ld_x": ld,
+        "ld_out": (*out[:2], step or 1),
+        "by_channels": by_channels,
+        "in_place": in_place,
+        "vectors": vectors,
+        "chunk": chunk,
+        "n_chunks": n_chunks,
+        "n_blocks": blocks,
+        "n_tasks": n_tasks,
+        "scratch_bytes": scratch,
+    }
+    return Cut(fields, {}, n_tasks, scratch)
+
+
+def affine(call: Call) -> Cut | None:
+    """Cut an affine grid or its gradient; None where an array is not contiguous."""
+    problem: AffineGridProblem = call.problem
+    item = ITEM_BYTES[problem.dtype]
+    for operand in (*problem.inputs, *problem.outputs):
+        if 0 not in operand.shape and merged(operand.shape, _elements(call, operand.name, item)) != 1:
+            return None
+    sizes = (*(1,) * (3 - problem.rank), *problem.spatial)
+    tables: dict[str, Any] = {}
+    for axis, size in zip("dhw", sizes, strict=True):
+        i = np.arange(size)
+        if problem.align_corners:
+            along = 2 * i / (size - 1) - 1 if size > 1 else np.zeros(1)
+        else:
+            along = (2 * i + 1) / size - 1
+        tables[axis] = np.asarray(along, np.float64)
+    n_rows = problem.n * sizes[0] * sizes[1]
+    rows = max(1, _TASK // (problem.rank * sizes[2]))
+    n_tasks = problem.n if problem.gradient else -(-n_rows // rows)
+    fields = {
+        "n": problem.n,
+        "rank": problem.rank,
+        "gradient": problem.gradient,
+        "in": sizes,
+        "rows": rows,
+        "n_tasks": n_tasks,
+    }
+    return Cut(fields, tables, n_tasks, 0)
+
+
+def terms(problem: Any) -> int:
+    """Return how many roundings one result has, of sums in one order."""
+    if isinstance(problem, ResizeProblem):
+        return sum(problem.overlap if problem.gradient else problem.taps)
+    if isinstance(problem, AffineGridProblem):
+        # sums of gradients are float64
+        return problem.rank + 1
+    if problem.argument == "x":
+        return int(problem.points * problem.taps**problem.rank)
+    return int(problem.taps * problem.rank) + (problem.c if problem.argument else 0)
+
+
+def error_bound(problem: Any, dtype: str) -> float:
     """One rounding for each weight, product and sum, and that of the result."""
-    terms = sum(problem.overlap if problem.gradient else problem.taps)
-    return (terms + 8) * EPSILON[dtype] + ROUNDING[dtype]
+    return (terms(problem) + 16) * EPSILON[dtype] + ROUNDING[dtype]

@@ -45,6 +45,7 @@ from .pool import (
 )
 from .resize import interpolate
 from .roi import fpn_roi_align, ps_roi_align, ps_roi_pool, roi_align, roi_align3d, roi_pool
+from .sample import affine_grid, grid_sample
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -53,6 +54,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -65,6 +67,7 @@ __all__ = [
     "conv_transpose3d",
     "elu",
     "fpn_roi_align",
+    "grid_sample",
     "hardswish",
     "interpolate",
     "leaky_relu",

@@ -32,6 +32,7 @@ from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, 
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
 from .roi import MAX_SAMPLING_RATIO, ROI_KINDS, ROI_MODES, ROI_MODES_OF_MAXIMA, NmsProblem, RoiProblem
+from .sample import GRID_MODES, GRID_PADDING_MODES, AffineGridProblem, GridSampleProblem
 from .transposed import PhaseAxis, TransposedPart, TransposedProblem
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "DEFAULT_SLOPES",
     "DTYPES",
     "FLOATS",
+    "GRID_MODES",
+    "GRID_PADDING_MODES",
     "INTEGERS",
     "ITEM_BYTES",
     "MAX_ELEMENTS",
@@ -51,10 +54,12 @@ __all__ = [
     "ROI_KINDS",
     "ROI_MODES",
     "ROI_MODES_OF_MAXIMA",
+    "AffineGridProblem",
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
     "ElementwiseProblem",
+    "GridSampleProblem",
     "LinearProblem",
     "NmsProblem",
     "NormProblem",
