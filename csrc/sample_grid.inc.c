@@ -3,17 +3,17 @@
  *   out[n, c, p] = sum over taps i_d, i_h, i_w of  w_d w_h w_w x[n, c, i_d, i_h, i_w],  taps and weights of point p
  *
  * The taps of a point are a product of those of its axes: one element (nearest), two (linear) or four (cubic), each with a
- * weight. Tables of them are made for a block of points at a time, points in the lanes, and serve all channels. An element
- * outside the map, or that weighs nothing, has weight zero and some place inside: what is there is not counted, for it
- * may be infinite. Linear taps are neighbours always: the pair is moved inside, and weights go to the element that they
- * belong to.
+ * weight. Tables of them are made for a block of points at a time, points in the lanes, and serve all channels. The taps of
+ * an axis are neighbours always: they are moved inside, and each takes the weights that belong to its element, those of
+ * elements outside included where the border stands for them. An element that weighs nothing is not counted, for it may be
+ * infinite.
  *
  * Places are computed step by step in the arithmetic's type, without fused multiplication, so that every instruction set
  * and the definition in Python agree where rounding decides: which pixel is nearest, which pair a point is between.
  *
  * By channels: a block of channels of the map is turned into pixels of whole vectors, or read in place where memory is so;
- * a point costs a load and an FMA for each tap and vector, and its sums are turned back. By points: each channel's plane is
- * read element by element, pairs of neighbours in one load, into vectors of points. The second where channels are few or
+ * a point costs a load and an FMA for each tap and vector, and its sums are turned back. By points: the neighbours that
+ * a point reads in a row of a channel's plane are copied side by side, point after point, and loaded as vectors of points. The second where channels are few or
  * maps too large for the cache.
  *
  * The gradient of x adds to a map in scratch, or to a plane of the result; a task has channels of its own, and takes all
@@ -38,6 +38,7 @@ typedef struct NAME(grid_table) {
     /* rows are the taps of d and h, columns those of w: steps from the map's first element */
     int64_t row[4][PC_GRID_BLOCK], column[4][PC_GRID_BLOCK];
     REAL row_weight[4][PC_GRID_BLOCK];
+    REAL stage[16][PC_GRID_BLOCK]; /* elements of a plane, point by point */
     uint8_t whole[PC_GRID_BLOCK]; /* by vectors of points: no tap weighs nothing */
 } NAME(grid_table);
 
@@ -54,6 +55,12 @@ INLINE VEC NAME(grid_floor)(VEC x) {
     return NAME(select)(r > x, r - 1, r);
 }
 
+/* Cut to [0, last]; a NaN becomes 0. */
+INLINE VEC NAME(grid_inside)(VEC at, REAL last) {
+    at = NAME(select)(at > 0, at, (VEC){0});
+    return NAME(select)(at < last, at, NAME(splat)(last));
+}
+
 /* Places folded and cut to [0, max]; a NaN becomes 0. Returns the derivative too: 1, -1, or 0 where it was cut. */
 INLINE VEC NAME(grid_bounded)(VEC at, int64_t padding, int64_t align_corners, REAL size, VEC *slope) {
     const REAL max = size - 1;
@@ -66,15 +73,15 @@ INLINE VEC NAME(grid_bounded)(VEC at, int64_t padding, int64_t align_corners, RE
         at = NAME(select)(over > back, back, over) + low;
     }
     *slope = NAME(select)((MASK)(at > 0) & (MASK)(at < max), sign, (VEC){0});
-    at = NAME(select)(at > 0, at, (VEC){0});
-    return NAME(select)(at < max, at, NAME(splat)(max));
+    return NAME(grid_inside)(at, max);
 }
 
-/* Keys' function at distance d: 1st piece below 1, 2nd below 2; and its derivative by d. */
-INLINE VEC NAME(grid_near)(VEC d) { return (d * (REAL)1.25 - (REAL)2.25) * d * d + 1; }
-INLINE VEC NAME(grid_far)(VEC d) { return (((d - 5) * d + 8) * d - 4) * (REAL)-0.75; }
-INLINE VEC NAME(grid_near_slope)(VEC d) { return (d * (REAL)3.75 - (REAL)4.5) * d; }
-INLINE VEC NAME(grid_far_slope)(VEC d) { return ((d * 3 - 10) * d + 8) * (REAL)-0.75; }
+/* Keys' function of a = -0.75 at distances p and p + 1, q = 1 - p: factors, so that small weights are as exact as large
+ * ones; and its derivatives by p. */
+INLINE VEC NAME(grid_near)(VEC p, VEC q) { return q * (p * (1 - p * (REAL)1.25) + 1); }
+INLINE VEC NAME(grid_far)(VEC p, VEC q) { return q * q * p * (REAL)-0.75; }
+INLINE VEC NAME(grid_near_slope)(VEC p) { return (p * (REAL)3.75 - (REAL)4.5) * p; }
+INLINE VEC NAME(grid_far_slope)(VEC p, VEC q) { return (p * 3 - 1) * q * (REAL)0.75; }
 
 /* The taps of an axis of `size` elements for n points; slopes where they are wanted. */
 static PC_EXACT void NAME(grid_axis)(const pc_grid *p, int64_t size, int64_t n, const REAL *at,
@@ -85,6 +92,7 @@ static PC_EXACT void NAME(grid_axis)(const pc_grid *p, int64_t size, int64_t n, 
 #endif
     const int64_t padding = p->padding, align = p->align_corners, taps = p->taps;
     const REAL max = (REAL)(size - 1), scale = (align ? max : (REAL)size) / 2;
+    const REAL last = size > taps ? (REAL)(size - taps) : 0; /* where neighbours begin that all lie inside */
     const VEC none = {0}, one = none + 1;
     for (int64_t i = 0; i < n; i += LANES) {
         VEC place = (*(const NAME(vec_unaligned) *)(at + i) + 1) * scale;
@@ -96,39 +104,52 @@ static PC_EXACT void NAME(grid_axis)(const pc_grid *p, int64_t size, int64_t n, 
             place = NAME(grid_bounded)(place, padding, align, (REAL)size, &turns);
         if (taps == 1) {
             const VEC nearest = NAME(grid_rint)(place);
-            taken[0] = NAME(select)(nearest > 0, NAME(select)(nearest < max, nearest, none + max), none);
+            taken[0] = NAME(grid_inside)(nearest, max);
             share[0] = NAME(select)(nearest == taken[0], one, none);
             change[0] = none;
         } else if (taps == 2) {
-            const VEC low = NAME(grid_floor)(place), part = place - low;
-            const REAL last = size > 1 ? max - 1 : 0;
-            const VEC first = NAME(select)(low > 0, NAME(select)(low < last, low, none + last), none);
+            const VEC low = NAME(grid_floor)(place), part = place - low, first = NAME(grid_inside)(low, last);
             turns = turns * scale;
             for (int t = 0; t < 2; t++) {
                 const VEC mine = first + (REAL)t;
-                const MASK inside = t == 1 && size == 1 ? (MASK)(mine != mine) : (MASK)(mine == mine);
-                const MASK is_low = (MASK)(mine == low) & inside, is_high = (MASK)(mine == low + 1) & inside;
-                taken[t] = size > 1 ? mine : first;
+                const MASK inside = mine <= max, is_low = (MASK)(mine == low) & inside;
+                const MASK is_high = (MASK)(mine == low + 1) & inside;
+                taken[t] = NAME(select)(inside, mine, first);
                 share[t] = NAME(select)(is_low, 1 - part, NAME(select)(is_high, part, none));
                 change[t] = NAME(select)(is_low, -turns, NAME(select)(is_high, turns, none));
             }
         } else {
             const VEC low = NAME(grid_floor)(place), part = place - low, rest = 1 - part;
-            share[0] = NAME(grid_far)(part + 1);
-            share[1] = NAME(grid_near)(part);
-            share[2] = NAME(grid_near)(rest);
-            share[3] = NAME(grid_far)(rest + 1);
-            change[0] = NAME(grid_far_slope)(part + 1) * scale;
+            share[0] = NAME(grid_far)(part, rest);
+            share[1] = NAME(grid_near)(part, rest);
+            share[2] = NAME(grid_near)(rest, part);
+            share[3] = NAME(grid_far)(rest, part);
+            change[0] = NAME(grid_far_slope)(part, rest) * scale;
             change[1] = NAME(grid_near_slope)(part) * scale;
             change[2] = -NAME(grid_near_slope)(rest) * scale;
-            change[3] = -NAME(grid_far_slope)(rest + 1) * scale;
+            change[3] = -NAME(grid_far_slope)(rest, part) * scale;
+            VEC first = none, at_tap[4], ignored;
             for (int t = 0; t < 4; t++) {
-                VEC mine = low + (REAL)(t - 1), ignored;
+                at_tap[t] = low + (REAL)(t - 1);
                 if (padding != PC_GRID_ZEROS)
-                    mine = NAME(grid_bounded)(mine, padding, align, (REAL)size, &ignored);
-                taken[t] = NAME(select)(mine > 0, NAME(select)(mine < max, mine, none + max), none);
-                share[t] = NAME(select)(mine == taken[t], share[t], none);
-                change[t] = NAME(select)(mine == taken[t], change[t], none);
+                    at_tap[t] = NAME(grid_bounded)(at_tap[t], padding, align, (REAL)size, &ignored);
+                first = t == 0 ? at_tap[t] : NAME(select)(at_tap[t] < first, at_tap[t], first);
+            }
+            first = NAME(grid_inside)(first, last);
+            VEC sum[4], slopes[4];
+            for (int e = 0; e < 4; e++) {
+                const VEC mine = first + (REAL)e;
+                sum[e] = slopes[e] = none;
+                for (int t = 0; t < 4; t++) {
+                    const MASK is = (MASK)(mine == at_tap[t]) & (MASK)(mine <= max);
+                    sum[e] += NAME(select)(is, share[t], none);
+                    slopes[e] += NAME(select)(is, change[t], none);
+                }
+                taken[e] = NAME(select)(mine < max, mine, none + max);
+            }
+            for (int e = 0; e < 4; e++) {
+                share[e] = sum[e];
+                change[e] = slopes[e];
             }
         }
         for (int64_t t = 0; t < taps; t++) {
@@ -350,63 +371,56 @@ static void STORED(grid_channels_task)(void *ctx, int64_t task, int worker) {
             STORED(grid_turn)(p, x + v * LANES * p->ld_x.c, pc_min(LANES, channels - v * LANES), map + v * ld_v, 1);
 }
 
-#if !PC_WIDENED
-/* Pairs of neighbours p[at[i]], p[at[i] + 1] into a and b. */
-INLINE void NAME(grid_pairs)(const REAL *p, const int64_t *at, VEC *a, VEC *b) {
-    VEC v[2] = {{0}, {0}};
-    if (sizeof(REAL) == 4) {
-        typedef int64_t wide __attribute__((vector_size(PC_VEC_BYTES)));
-#pragma GCC unroll 2
-        for (int half = 0; half < 2; half++) {
-            wide pairs = {0};
-#pragma GCC unroll 8
-            for (int i = 0; i < LANES / 2; i++) {
-                int64_t pair;
-                memcpy(&pair, p + at[half * LANES / 2 + i], sizeof pair);
-                pairs[i % (PC_VEC_BYTES / 8)] = pair;
-            }
-            v[half] = (VEC)pairs;
-        }
-    } else {
-#pragma GCC unroll 16
-        for (int i = 0; i < 2 * LANES; i++)
-            v[i / LANES][i % LANES] = p[at[i / 2] + i % 2];
+/* Elements of a plane for n points: the taps of a row and point are neighbours, or lie point by point. From there they are
+ * loaded in whole vectors; an element moved to its lane in registers would cost several operations. */
+INLINE void STORED(grid_stage)(NAME(grid_table) *t, int64_t n, const STORAGE *x, const int64_t rows, const int64_t taps,
+                               const int neighbours) {
+    STORAGE *const to = (STORAGE *)t->stage;
+    for (int64_t r = 0; r < rows; r++) {
+        if (neighbours)
+            for (int64_t i = 0; i < n; i++)
+                memcpy(to + (r * PC_GRID_BLOCK + i) * taps, x + t->row[r][i] + t->column[0][i],
+                       (size_t)taps * sizeof(STORAGE));
+        else
+            for (int64_t k = 0; k < taps; k++)
+                for (int64_t i = 0; i < n; i++)
+                    to[(r * taps + k) * PC_GRID_BLOCK + i] = x[t->row[r][i] + t->column[k][i]];
     }
-    *a = NAME(every_second)(v[0], v[1], 0);
-    *b = NAME(every_second)(v[0], v[1], 1);
 }
-#endif
 
-/* Elements of taps k of row r, of LANES points from i on; with `pairs` those of both columns. */
-INLINE void STORED(grid_gather)(const STORAGE *x, const NAME(grid_table) *t, int64_t r, int64_t i, const int64_t taps,
-                                const int pairs, VEC v[4]) {
-#if !PC_WIDENED
-    if (pairs) {
-        int64_t at[LANES];
-        for (int l = 0; l < LANES; l++)
-            at[l] = t->row[r][i + l] + t->column[0][i + l];
-        NAME(grid_pairs)(x, at, &v[0], &v[1]);
+/* The taps of row r of LANES points from i on. */
+INLINE void STORED(grid_staged)(const NAME(grid_table) *t, int64_t r, int64_t i, const int64_t taps,
+                                const int neighbours, VEC v[4]) {
+    const STORAGE *const from = (const STORAGE *)t->stage;
+    VEC a[4];
+    for (int64_t k = 0; k < taps; k++)
+        v[k] = STORED(load)(from + (neighbours ? (r * PC_GRID_BLOCK + i) * taps + k * LANES
+                                               : (r * taps + k) * PC_GRID_BLOCK + i));
+    if (!neighbours || taps == 1)
+        return;
+    for (int64_t k = 0; k < taps; k++)
+        a[k] = NAME(every_second)(v[k % (taps / 2) * 2], v[k % (taps / 2) * 2 + 1], (int)(k / (taps / 2)));
+    if (taps == 2) {
+        v[0] = a[0];
+        v[1] = a[1];
         return;
     }
-#else
-    (void)pairs;
-#endif
-    for (int64_t k = 0; k < taps; k++) {
-        v[k] = (VEC){0};
-#pragma GCC unroll 16
-        for (int l = 0; l < LANES; l++)
-            v[k][l] = STORED(get)(x + t->row[r][i + l] + t->column[k][i + l]);
-    }
+    /* a: elements 0 and 2 of the first half of the points, of the second; elements 1 and 3 likewise */
+    v[0] = NAME(every_second)(a[0], a[1], 0);
+    v[2] = NAME(every_second)(a[0], a[1], 1);
+    v[1] = NAME(every_second)(a[2], a[3], 0);
+    v[3] = NAME(every_second)(a[2], a[3], 1);
 }
 
 /* n points of a channel by points. */
-INLINE void STORED(grid_sample_plane)(const NAME(grid_table) *t, int64_t n, const STORAGE *x, const int64_t rows,
-                                      const int64_t taps, const int pairs, STORAGE *out, int64_t step) {
+INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, const int64_t rows,
+                                      const int64_t taps, const int neighbours, STORAGE *out, int64_t step) {
+    STORED(grid_stage)(t, n, x, rows, taps, neighbours);
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = {0};
         for (int64_t r = 0; r < rows; r++) {
-            VEC v[4] = {{0}, {0}, {0}, {0}}, part = {0};
-            STORED(grid_gather)(x, t, r, i, taps, pairs, v);
+            VEC v[4], part = {0};
+            STORED(grid_staged)(t, r, i, taps, neighbours, v);
             for (int64_t k = 0; k < taps; k++) {
                 const VEC across = *(const VEC *)(t->weight[2][k] + i);
                 part += NAME(grid_counted)(v[k], across) * across;
@@ -425,10 +439,11 @@ INLINE void STORED(grid_sample_plane)(const NAME(grid_table) *t, int64_t n, cons
 }
 
 /* A channel's part of the gradient of n points: along each axis, sums of the map times derivatives of weights. */
-INLINE void STORED(grid_slopes_of_plane)(const NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t rank,
-                                         const int64_t taps, const int pairs, const STORAGE *g, int64_t step,
+INLINE void STORED(grid_slopes_of_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t rank,
+                                         const int64_t taps, const int neighbours, const STORAGE *g, int64_t step,
                                          REAL *sums) {
     const int64_t planes = rank == 3 ? taps : 1;
+    STORED(grid_stage)(t, n, x, planes * taps, taps, neighbours);
     for (int64_t i = 0; i < n; i += LANES) {
         VEC given = {0};
         if (step == 1 && i + LANES <= n)
@@ -441,8 +456,8 @@ INLINE void STORED(grid_slopes_of_plane)(const NAME(grid_table) *t, int64_t n, c
             const VEC depth = rank == 3 ? *(const VEC *)(t->weight[0][a] + i) : (VEC){0} + 1;
             const VEC depth_slope = rank == 3 ? *(const VEC *)(t->slope[0][a] + i) : (VEC){0};
             for (int64_t b = 0; b < taps; b++) {
-                VEC v[4] = {{0}, {0}, {0}, {0}}, value = {0}, change = {0};
-                STORED(grid_gather)(x, t, a * taps + b, i, taps, pairs, v);
+                VEC v[4], value = {0}, change = {0};
+                STORED(grid_staged)(t, a * taps + b, i, taps, neighbours, v);
                 for (int64_t k = 0; k < taps; k++) {
                     const VEC across = *(const VEC *)(t->weight[2][k] + i), slope = *(const VEC *)(t->slope[2][k] + i);
                     value += NAME(grid_counted)(v[k], across) * across;
@@ -461,20 +476,25 @@ INLINE void STORED(grid_slopes_of_plane)(const NAME(grid_table) *t, int64_t n, c
     }
 }
 
-static __attribute__((noinline)) void STORED(grid_plane)(const pc_grid *p, const NAME(grid_table) *t, int64_t n,
+static __attribute__((noinline)) void STORED(grid_plane)(const pc_grid *p, NAME(grid_table) *t, int64_t n,
                                                          const STORAGE *x, STORAGE *out, REAL *sums) {
     const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps, step = p->ld_out[2];
-    /* neighbours in memory, whose two elements one load reads */
-    const int pairs = !PC_WIDENED && p->taps == 2 && p->ld_x.w == 1 && p->in[2] > 1;
+    const int neighbours = p->ld_x.w == 1 && p->in[2] >= p->taps;
     if (p->what == PC_GRID_GRAD_GRID) {
-        if (pairs)
+        if (neighbours && p->taps == 2)
             STORED(grid_slopes_of_plane)(t, n, x, p->rank, 2, 1, out, step, sums);
+        else if (neighbours && p->taps == 4)
+            STORED(grid_slopes_of_plane)(t, n, x, 2, 4, 1, out, step, sums);
         else
             STORED(grid_slopes_of_plane)(t, n, x, p->rank, p->taps, 0, out, step, sums);
-    } else if (pairs && rows == 2) {
+    } else if (neighbours && p->taps == 2 && rows == 2) {
         STORED(grid_sample_plane)(t, n, x, 2, 2, 1, out, step);
-    } else if (pairs) {
+    } else if (neighbours && p->taps == 2) {
         STORED(grid_sample_plane)(t, n, x, rows, 2, 1, out, step);
+    } else if (neighbours && p->taps == 4) {
+        STORED(grid_sample_plane)(t, n, x, 4, 4, 1, out, step);
+    } else if (p->taps == 1) {
+        STORED(grid_sample_plane)(t, n, x, 1, 1, 0, out, step);
     } else {
         STORED(grid_sample_plane)(t, n, x, rows, p->taps, 0, out, step);
     }

@@ -582,14 +582,36 @@ def _cubic(distance: Array, a: float) -> Array:
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
 
+def _cubic_weights(part: Array) -> tuple[Array, Array, Array, Array]:
+    """Return Keys' function of a = -0.75 at the distances 1 + part, part, 1 - part and 2 - part, in its factors."""
+    rest = 1 - part
+    return (
+        -0.75 * part * rest * rest,
+        rest * (1 + part * (1 - 1.25 * part)),
+        part * (1 + rest * (1 - 1.25 * rest)),
+        -0.75 * rest * part * part,
+    )
+
+
+def _cubic_slopes(part: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the derivatives of these by part."""
+    rest = 1 - part
+    return (
+        0.75 * (3 * part - 1) * rest,
+        (3.75 * part - 4.5) * part,
+        -(3.75 * rest - 4.5) * rest,
+        -0.75 * (3 * rest - 1) * part,
+    )
+
+
 def resize_taps(problem: ResizeProblem, axis: int) -> tuple[Array, Array]:
     """Return the elements of x that each output along an axis is a sum of, and their weights: (out, taps) each.
 
     Linear modes join the two elements beside a place, bicubic ones four by Keys' function of a = -0.75; elements
     beyond the ends are those at the ends. With antialias the function (a = -0.5) is stretched to the width of an output
     where that is more than an element, is cut at the ends, and weights are divided by their sum. An axis that keeps its
-    size is copied by all of these but plain bicubic, whatever the factor, as torch does. An element that weighs nothing
-    is no part of the sum, and may be listed or not.
+    size is copied by all of these but plain bicubic, whatever the factor, as torch does. An element that is listed
+    twice has the sum of its weights; one that weighs nothing is no part of the sum.
     """
     size, out = problem.spatial[axis], problem.out_spatial[axis]
     cubic = problem.reach == 2
@@ -615,19 +637,20 @@ def resize_taps(problem: ResizeProblem, axis: int) -> tuple[Array, Array]:
     part = np.clip(place - low, 0.0, 1.0)[:, None]
     offset = np.arange(-1, 3) if cubic else np.arange(2)
     index = np.clip(low.astype(np.int64)[:, None] + offset, 0, size - 1)
-    return index, _cubic(part - offset, -0.75) if cubic else np.where(offset == 0, 1 - part, part)
+    return index, np.concatenate(_cubic_weights(part) if cubic else (1 - part, part), axis=1)
 
 
 def _resize_step(problem: ResizeProblem, axis: int, values: Array, *, absolute: bool) -> Array:
     """Return the sums along one axis, or with ``gradient`` the transposed ones."""
     index, weight = resize_taps(problem, axis)
-    weight = np.abs(weight) if absolute else weight
     sizes = problem.spatial if problem.gradient else problem.out_spatial
     values = np.moveaxis(values, axis + 2, 0)
     total = np.zeros((sizes[axis], *values.shape[1:]))
     with np.errstate(invalid="ignore", over="ignore"):
         for o in range(problem.out_spatial[axis]):
-            for i, w in zip(index[o], weight[o], strict=True):
+            for i in dict.fromkeys(index[o]):
+                w = weight[o][index[o] == i].sum()
+                w = abs(w) if absolute else w
                 if w == 0:
                     continue
                 if problem.gradient:
@@ -678,8 +701,8 @@ def grid_taps(problem: GridSampleProblem, axis: int, coordinate: Array) -> list[
     """Return the elements of an axis that each point is a sum of: index, weight, derivative of the weight.
 
     Bilinear: the two beside the place, by distance; bicubic: four, by Keys' function of a = -0.75. With padding_mode
-    "border" and "reflection" the place is moved inside first; of bicubic samples each element's is. What is outside
-    then has weight zero.
+    "border" and "reflection" the place is moved inside first; of bicubic samples each element's is, and the weights of
+    one element are added up. What is outside then has weight zero.
     """
     size = problem.spatial[axis]
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
@@ -698,24 +721,23 @@ def grid_taps(problem: GridSampleProblem, axis: int, coordinate: Array) -> list[
             low = np.floor(place)
             part = (place - low).astype(np.float64)
             found = []
-            for t in range(-1, 3):
+            for t, weight, change in zip(range(-1, 3), _cubic_weights(part), _cubic_slopes(part), strict=True):
                 element = low + place.dtype.type(t)
                 if inside:
                     element = _grid_bounded(problem, axis, element)[0]
-                found.append((element, _cubic(part - t, -0.75), scale * _cubic_slope(part - t, -0.75)))
+                found.append((element, weight, scale * change))
         taps = []
         for element, weight, change in found:
             there = (element >= 0) & (element <= size - 1)
             index = np.where(there, element, 0).astype(np.int64)
-            taps.append((np.minimum(index, size - 1), np.where(there, weight, 0.0), np.where(there, change, 0.0)))
+            weight, change = np.where(there, weight, 0.0), np.where(there, change, 0.0)
+            for other, sum_of_weights, sum_of_changes in taps:
+                same = there & (other == index)
+                sum_of_weights += np.where(same, weight, 0.0)
+                sum_of_changes += np.where(same, change, 0.0)
+                weight, change, there = np.where(same, 0.0, weight), np.where(same, 0.0, change), there & ~same
+            taps.append((np.minimum(index, size - 1), weight, change))
     return taps
-
-
-def _cubic_slope(distance: Array, a: float) -> Array:
-    """Return the derivative of Keys' function."""
-    d = np.abs(distance)
-    near, far = (3 * (a + 2) * d - 2 * (a + 3)) * d, a * ((3 * d - 10) * d + 8)
-    return np.sign(distance) * np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
 
 def _grid_terms(

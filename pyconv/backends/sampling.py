@@ -283,7 +283,7 @@ def grid(call: Call, lanes: int) -> Cut | None:
     narrow = real == item
     room = call.max_workspace // 8
     # a table, and one vector for each point of a block twice
-    fixed = 64 + 43 * _BLOCK * real + 8 * _BLOCK * 8 + _BLOCK + 2 * _BLOCK * lanes * real + 128
+    fixed = 64 + 59 * _BLOCK * real + 8 * _BLOCK * 8 + _BLOCK + 2 * _BLOCK * lanes * real + 128
     each = (pixels + 1) * lanes * real
     vectors = 2 if problem.c > lanes and 2 * each <= min(_MAP_BYTES, room - fixed) else 1
     fits = vectors * each <= room - fixed
