@@ -15,7 +15,7 @@ from ..problem import ITEM_BYTES, AffineGridProblem, GridSampleProblem, ResizePr
 from ..reference import resize_taps
 from .layers import EPSILON, ROUNDING
 
-__all__ = ["KEPT", "Cut", "Taps", "affine", "error_bound", "grid", "merged", "resample", "taps_of", "terms"]
+__all__ = ["KEPT", "Cut", "Taps", "affine", "along", "error_bound", "grid", "merged", "resample", "taps_of", "terms"]
 
 #: Rows that a worker keeps at most.
 KEPT = 16
@@ -338,6 +338,14 @@ def grid(call: Call, lanes: int) -> Cut | None:
     return Cut(fields, {}, n_tasks, scratch)
 
 
+def along(size: int, *, align_corners: bool) -> Array:
+    """Return the coordinates of an axis of a grid: from -1 to 1, or half an element less on both sides."""
+    i = np.arange(size)
+    if align_corners:
+        return 2 * i / (size - 1) - 1 if size > 1 else np.zeros(1)
+    return (2 * i + 1) / size - 1
+
+
 def affine(call: Call) -> Cut | None:
     """Cut an affine grid or its gradient; None where an array is not contiguous."""
     problem: AffineGridProblem = call.problem
@@ -348,12 +356,7 @@ def affine(call: Call) -> Cut | None:
     sizes = (*(1,) * (3 - problem.rank), *problem.spatial)
     tables: dict[str, Any] = {}
     for axis, size in zip("dhw", sizes, strict=True):
-        i = np.arange(size)
-        if problem.align_corners:
-            along = 2 * i / (size - 1) - 1 if size > 1 else np.zeros(1)
-        else:
-            along = (2 * i + 1) / size - 1
-        tables[axis] = np.asarray(along, np.float64)
+        tables[axis] = along(size, align_corners=problem.align_corners)
     n_rows = problem.n * sizes[0] * sizes[1]
     rows = max(1, _TASK // (problem.rank * sizes[2]))
     n_tasks = problem.n if problem.gradient else -(-n_rows // rows)
