@@ -1,14 +1,14 @@
 """Resizing by sums of neighbours, maps sampled at places, affine grids; and their gradients.
 
-    out[a, o, b] = sum over the taps i of output o of  w[o, i] x[a, i, b]                             (one axis of a resizing)
-    out[p, c]    = sum over taps i_d, i_h, i_w of point p of  w_d w_h w_w x[i_d, i_h, i_w, c]         (a map at places)
+    out[a, o, b] = sum over the taps i of output o of  w[o, i] x[a, i, b]                     (one axis of a resizing)
+    out[p, c]    = sum over taps i_d, i_h, i_w of point p of  w_d w_h w_w x[i_d, i_h, i_w, c]       (a map at places)
 
 A resizing goes axis by axis, with the tables of pyconv/backends/sampling.py; csrc/sample_separable.inc.c keeps rows in
-between, this one whole arrays. Maps come with channels last, so that the innermost loops run over neighbours, and points
-with the tables of the definition; an element that weighs nothing is not read.
+between, this one whole arrays. Maps come with channels last, so that the innermost loops run over neighbours, and
+points with the tables of the definition; an element that weighs nothing is not read.
 
-Tasks are some outputs of an axis, some points, or for the gradient of the maps some channels: each element is written by
-one task.
+Tasks are some outputs of an axis, some points, or for the gradient of the maps some channels: each element is written
+by one task.
 """
 
 from __future__ import annotations
