@@ -13,6 +13,7 @@ typedef struct pc_isa {
     const pc_grad_table *grad;
     const pc_layer_table *layers;
     const pc_roi_table *roi;
+    const pc_layer_table *sample;
 } pc_isa;
 
 /* Every family of kernels on every instruction set, best first. */
@@ -26,8 +27,10 @@ typedef struct pc_isa {
     extern const pc_pool_table pc_pool_##isa;                                                                          \
     extern const pc_grad_table pc_grad_##isa;                                                                          \
     extern const pc_layer_table pc_layers_##isa;                                                                       \
-    extern const pc_roi_table pc_roi_##isa;
-#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa, &pc_layers_##isa, &pc_roi_##isa},
+    extern const pc_roi_table pc_roi_##isa;                                                                            \
+    extern const pc_layer_table pc_sample_##isa;
+#define PC_ENTRY(isa)                                                                                                  \
+    {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa, &pc_layers_##isa, &pc_roi_##isa, &pc_sample_##isa},
 PC_FOR_ISAS(PC_DECLARE)
 static const pc_isa isas[] = {PC_FOR_ISAS(PC_ENTRY)};
 
@@ -82,6 +85,8 @@ int pc_n_layer_kernels(int isa) { return isas[isa].layers->n; }
 const pc_layer_kernel *pc_layer_kernel_at(int isa, int index) { return &isas[isa].layers->kernels[index]; }
 const char *pc_layer_kernel_name(const pc_layer_kernel *kernel) { return kernel->name; }
 int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel) { return kernel->lanes; }
+int pc_n_sample_kernels(int isa) { return isas[isa].sample->n; }
+const pc_layer_kernel *pc_sample_kernel_at(int isa, int index) { return &isas[isa].sample->kernels[index]; }
 int pc_n_roi_kernels(int isa) { return isas[isa].roi->n; }
 const pc_roi_kernel *pc_roi_kernel_at(int isa, int index) { return &isas[isa].roi->kernels[index]; }
 const char *pc_roi_kernel_name(const pc_roi_kernel *kernel) { return kernel->name; }

@@ -280,6 +280,67 @@ int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel);
 int pc_layer_run(const pc_layer_kernel *kernel, const void *problem, void *a0, void *a1, void *a2, void *a3, void *a4,
                  void *a5, void *a6, void *a7, void *a8, void *scratch, int threads);
 
+/* ---- sampling: kernels of their own, described and run as the small layers' are ---- */
+
+int pc_n_sample_kernels(int isa);
+const pc_layer_kernel *pc_sample_kernel_at(int isa, int index);
+
+/* Rows that a worker of sample_separable keeps at most, and combines at once. */
+enum { PC_RESAMPLE_KEPT = 16 };
+
+/* out = Wd Wh Ww x along three axes, as pyconv/backends/sampling.py has cut it; x is the array that is read. Taps
+ * begin[a][o] .. begin[a][o + 1] of axis a (d, h) belong to output o: element index[a][t] times weight[a][t], elements
+ * ascending, weights in the type of the arithmetic. Columns: block b is the outputs from start[b] on, as many as a vector
+ * has lanes; its taps are vectors of weights and of places (integers of the weights' size) from element base[b] on. With
+ * column_begin, columns are pixels of `inner` channels, and have taps as rows do. */
+typedef struct pc_resample {
+    int64_t n, c, inner;
+    int64_t in[3], out[3], ld_x[5], ld_out[5]; /* d, h, w; n, c, d, h, w */
+    const int64_t *begin[2], *index[2];
+    const void *weight[2];
+    int64_t blocks, taps, vectors; /* vectors that a block's elements lie in, 2 or 4; 0: more */
+    const int64_t *start, *base, *column_begin;
+    const void *column_place, *column_weight;
+    const int64_t *empty; /* columns without taps: stretches of empty_length elements */
+    int64_t n_empty, empty_length;
+    int64_t columns_same, columns_first; /* there is nothing to combine in a row; or it comes first */
+    int64_t in_place, out_in_place;      /* whole vectors may be read and written where the arrays are */
+    int64_t kept, kept_pitch, in_pitch, out_pitch;
+    int64_t rows, n_tasks; /* rows of a task */
+    int64_t scratch_bytes;
+} pc_resample;
+
+/* What sample_grid does with its points: samples x, adds to the gradient of x, or finds that of the points. */
+enum pc_grid_what { PC_GRID_FORWARD, PC_GRID_GRAD_X, PC_GRID_GRAD_GRID };
+enum pc_grid_padding { PC_GRID_ZEROS, PC_GRID_BORDER, PC_GRID_REFLECTION };
+
+/* Points that a table is made for at once: a multiple of every number of lanes. */
+enum { PC_GRID_BLOCK = 128 };
+
+/* Maps x (or their gradient) sampled at `points` places each, which lie n by n as (x, y) or (x, y, z) behind each other;
+ * out (or its gradient) has a step for points. taps: elements of x that a sample has along each axis: 1 nearest, 2 linear,
+ * 4 cubic. */
+typedef struct pc_grid {
+    int64_t n, c, rank, points, what, taps, padding, align_corners;
+    int64_t in[3]; /* d, h, w */
+    pc_ld ld_x;
+    int64_t ld_out[3]; /* n, c, point */
+    int64_t by_channels;          /* channels in the lanes, from a map of them in scratch or in place; or points */
+    int64_t in_place;             /* the map is x itself */
+    int64_t vectors;              /* of channels of a task */
+    int64_t chunk, n_chunks;      /* points of a task */
+    int64_t n_blocks, n_tasks;    /* blocks of channels */
+    int64_t map_elems, scratch_bytes;
+} pc_grid;
+
+/* Places of affine transforms of a grid, all arrays contiguous; along: the coordinates of d, h and w. */
+typedef struct pc_affine {
+    int64_t n, rank, gradient;
+    int64_t in[3];
+    const double *along[3];
+    int64_t rows, n_tasks; /* rows of a task; the gradient's are images */
+} pc_affine;
+
 /* Regions of interest. What a box is cut into: bins with bilinear samples (roi_align, ps_roi_align) or windows of whole
  * pixels (roi_pool, ps_roi_pool). */
 enum pc_roi_rule { PC_ROI_ALIGN, PC_ROI_PS_ALIGN, PC_ROI_POOL, PC_ROI_PS_POOL };

@@ -45,13 +45,16 @@ from .ops.roi import (
     roi_align3d,
     roi_pool,
 )
+from .ops.sample import affine_grid, grid_sample
 from .options import options, set_options
 from .prepare import explain, prepare
 from .problem import (
+    AffineGridProblem,
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
     ElementwiseProblem,
+    GridSampleProblem,
     LinearProblem,
     LoweringProblem,
     NmsProblem,
@@ -69,10 +72,12 @@ from .tune import tune
 __version__ = "0.1.0"
 
 __all__ = [
+    "AffineGridProblem",
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
     "ElementwiseProblem",
+    "GridSampleProblem",
     "InvalidProblem",
     "LinearProblem",
     "LoweringProblem",
@@ -91,6 +96,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "algorithms",
     "anchors",
     "avg_pool1d",
@@ -111,6 +117,7 @@ __all__ = [
     "fold",
     "fpn_roi_align",
     "grad",
+    "grid_sample",
     "hardswish",
     "info",
     "interpolate",

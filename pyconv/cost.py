@@ -474,6 +474,11 @@ def roi_seconds(problem: Problem, machine: Machine) -> float:
     return problem.flops / (1e9 * machine.gflops) + problem.bytes / machine.bandwidth(problem.bytes) + _OVERHEAD
 
 
+def resample_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/sample_separable.inc.c: about two operations for each of the definition, every array once."""
+    return problem.flops / (1e9 * machine.gflops) + problem.bytes / machine.bandwidth(problem.bytes) + _OVERHEAD
+
+
 def nms_seconds(problem: Problem, machine: Machine) -> float:
     """Seconds of csrc/nms.inc.c."""
     return problem.flops / (0.1e9 * machine.gflops) + _OVERHEAD

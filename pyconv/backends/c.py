@@ -377,7 +377,7 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_grad, c_layers, c_lowering, c_pool, c_roi
+    from . import c_grad, c_layers, c_lowering, c_pool, c_roi, c_sample
 
     kernels = list(_kernels())
     yield from kernels
@@ -387,6 +387,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from c_layers.algorithms(_isas(), isa_in_use(), kernels)
     yield from c_lowering.algorithms(_isas(), isa_in_use())
     yield from c_roi.algorithms(_isas(), isa_in_use())
+    yield from c_sample.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:

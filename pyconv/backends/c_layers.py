@@ -50,7 +50,7 @@ class CLayer(layers.Layer):
 
     def supports(self, problem: Any) -> Support:
         """Whether the kernel runs here."""
-        return Support("" if self.runs_here else f"this processor does not have {self.isa}")
+        return Support(self.fits(problem) if self.runs_here else f"this processor does not have {self.isa}")
 
     def prepare(self, problem: Any, *weights: Array | None) -> Packed:
         """Return pointers to weights and bias, contiguous (they keep their arrays alive); linear layers have them."""

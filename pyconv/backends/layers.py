@@ -393,7 +393,7 @@ def only_moves(problem: Any) -> bool:
     """Whether results are elements of x and zeros, exactly."""
     if isinstance(problem, LoweringProblem):
         return not problem.fold
-    return isinstance(problem, ResizeProblem) and not problem.gradient
+    return isinstance(problem, ResizeProblem) and problem.is_nearest and not problem.gradient
 
 
 def terms(problem: Any) -> int:
@@ -401,7 +401,9 @@ def terms(problem: Any) -> int:
     if isinstance(problem, LoweringProblem):
         return problem.overlap
     if isinstance(problem, ResizeProblem):
-        return problem.overlap if problem.gradient else 0
+        if problem.is_nearest:
+            return math.prod(problem.overlap) if problem.gradient else 0
+        return sum(problem.overlap if problem.gradient else problem.taps)
     if isinstance(problem, ResponseProblem):
         return 2 * (sum(problem.window) + 1)
     if isinstance(problem, LinearProblem):
@@ -474,6 +476,12 @@ class Layer:
         if self.family == "dot":
             return cost.dot_seconds(problem, machine)
         return cost.pool_seconds(problem, machine)
+
+    def fits(self, problem: Any) -> str:
+        """Return why the kernel is not for a problem of its operation; empty where it is."""
+        if isinstance(problem, ResizeProblem) and not problem.is_nearest:
+            return f"is for nearest neighbours, not for mode {problem.mode!r}"
+        return ""
 
     def packing(self, problem: Any) -> str:
         """Return "plain": weights are read as they are."""

@@ -375,7 +375,14 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    from . import numba_grad, numba_layers, numba_lowering, numba_pool, numba_roi  # which import this module
+    from . import (  # which import this module
+        numba_grad,
+        numba_layers,
+        numba_lowering,
+        numba_pool,
+        numba_roi,
+        numba_sample,
+    )
 
     kernels = list(_kernels())
     yield from kernels
@@ -385,6 +392,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from numba_pool.algorithms()
     yield from numba_lowering.algorithms()
     yield from numba_roi.algorithms(note_kernel)
+    yield from numba_sample.algorithms(note_kernel)
 
 
 def _kernels() -> Iterator[NumbaConv]:

@@ -160,8 +160,8 @@ class NumbaLayer(layers.Layer):
         return f"layers_{self.family}_{self.dtype}__numba"
 
     def supports(self, problem: Any) -> Support:
-        """Return yes."""
-        return Support()
+        """Whether the kernel is for it."""
+        return Support(self.fits(problem))
 
     def prepare(self, problem: Any, *weights: Array | None) -> Packed:
         """Return the addresses of weights and bias, contiguous, and the arrays; linear layers have them."""

@@ -17,10 +17,12 @@ from ..problem import (
     ACTIVATIONS,
     FLOATS,
     ITEM_BYTES,
+    AffineGridProblem,
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
     ElementwiseProblem,
+    GridSampleProblem,
     LinearProblem,
     LoweringProblem,
     NmsProblem,
@@ -32,7 +34,7 @@ from ..problem import (
     TransposedProblem,
     UnpoolProblem,
 )
-from . import layers
+from . import layers, sampling
 
 __all__ = ["algorithms"]
 
@@ -269,6 +271,8 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
     if isinstance(problem, LoweringProblem):
         return ((reference.fold if problem.fold else reference.unfold)(problem, arrays["x"]),)
     if isinstance(problem, ResizeProblem):
+        if not problem.is_nearest:
+            return (reference.resize(problem, arrays["grad_output" if problem.gradient else "x"]),)
         if problem.gradient:
             return (reference.nearest_grad(problem, arrays["grad_output"]),)
         return (reference.nearest(problem, arrays["x"]),)
@@ -332,6 +336,43 @@ class ReferenceRoi(_Reference):
         return backward if problem.gradient else forward
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceSample(_Reference):
+    """Maps sampled at places, and the places of affine transforms, by their definitions."""
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the result in float64."""
+        return 8 * sum(int(np.prod(a.shape, dtype=object)) for a in call.problem.outputs)
+
+    def estimate(self, problem: GridSampleProblem | AffineGridProblem, machine: Machine) -> float:
+        """Return a NumPy operation a tap."""
+        return problem.flops / 1e8 + 1e-3
+
+    def error_bound(self, problem: GridSampleProblem | AffineGridProblem) -> float:
+        """Return one rounding to the output type, and the float64 sum's."""
+        return EPSILON[self.dtype] + (sampling.terms(problem) + 12) * EPSILON["f64"]
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem = call.problem
+        if isinstance(problem, AffineGridProblem):
+            define: Any = reference.affine_grid_grad if problem.gradient else reference.affine_grid
+        else:
+            define = {
+                "": reference.grid_sample,
+                "x": reference.grid_sample_grad_x,
+                "grid": reference.grid_sample_grad_grid,
+            }[problem.argument]
+
+        def run(packed: Packed, *arrays: Array) -> bool:
+            values = define(problem, *arrays[:-1])
+            with np.errstate(over="ignore", invalid="ignore"):
+                arrays[-1][...] = values
+            return True
+
+        return run
+
+
 def _layer_ops() -> Iterator[str]:
     for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
         yield name
@@ -362,6 +403,9 @@ def algorithms() -> Iterator[Algorithm]:
             yield ReferenceRoi(op, dtype)
             yield ReferenceRoi(f"{op}-grad-x", dtype)
     yield ReferenceRoi("nms", "f64")
+    for op in ("grid_sample", "grid_sample-grad-x", "grid_sample-grad-grid", "affine_grid", "affine_grid-grad-theta"):
+        for dtype in EPSILON:
+            yield ReferenceSample(op, dtype)
     for rank in (1, 2, 3):
         for dtype in EPSILON:
             yield ReferenceConv(f"conv{rank}d", dtype)

@@ -46,6 +46,7 @@ from .pool import (
 )
 from .resize import interpolate
 from .roi import fpn_roi_align, ps_roi_align, ps_roi_pool, roi_align, roi_align3d, roi_pool
+from .sample import affine_grid, grid_sample
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -54,6 +55,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -67,6 +69,7 @@ __all__ = [
     "elu",
     "fold",
     "fpn_roi_align",
+    "grid_sample",
     "hardswish",
     "interpolate",
     "leaky_relu",

@@ -34,6 +34,7 @@ from .parse import parse_problem
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
 from .roi import MAX_SAMPLING_RATIO, ROI_KINDS, ROI_MODES, ROI_MODES_OF_MAXIMA, NmsProblem, RoiProblem
+from .sample import GRID_MODES, GRID_PADDING_MODES, AffineGridProblem, GridSampleProblem
 from .transposed import PhaseAxis, TransposedPart, TransposedProblem
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "DEFAULT_SLOPES",
     "DTYPES",
     "FLOATS",
+    "GRID_MODES",
+    "GRID_PADDING_MODES",
     "INTEGERS",
     "ITEM_BYTES",
     "MAX_ELEMENTS",
@@ -53,10 +56,12 @@ __all__ = [
     "ROI_KINDS",
     "ROI_MODES",
     "ROI_MODES_OF_MAXIMA",
+    "AffineGridProblem",
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
     "ElementwiseProblem",
+    "GridSampleProblem",
     "LinearProblem",
     "LoweringProblem",
     "NmsProblem",
