@@ -111,7 +111,7 @@ class CResample(CSample):
     def compile(self, call: Call) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs."""
         cut = sampling.resample(call, self.lanes)
-        p, keep = ffi.new("pc_resample *"), []
+        p, keep = ffi.new("pc_resample *"), list[Any]()
         for name, value in cut.fields.items():
             setattr(p, name, value)
         for i, axis in enumerate("dh"):
@@ -231,7 +231,7 @@ class CAffine(CSample):
         cut = sampling.affine(call)
         if cut is None:
             return _elsewhere
-        p, keep = ffi.new("pc_affine *"), []
+        p, keep = ffi.new("pc_affine *"), list[Any]()
         for name, value in cut.fields.items():
             setattr(p, name, value)
         for i, axis in enumerate("dhw"):
@@ -256,7 +256,7 @@ _FAMILIES: dict[str, tuple[type[CSample], tuple[str, ...]]] = {
 }
 
 
-def algorithms(isas: dict[str, int], best: str) -> Iterator[CSample]:
+def algorithms(isas: dict[str, int], best: str) -> Iterator[Any]:
     """Every kernel of the family in the build, for each operation that it serves."""
     for isa, number in isas.items():
         runs_here = bool(lib.pc_isa_runs_here(number))

@@ -21,7 +21,7 @@ from . import lowering, numba_cpu, pooling
 
 __all__ = ["algorithms"]
 
-_REAL = {"f32": (numba.float32, np.float32), "f64": (numba.float64, np.float64)}
+_REAL: dict[str, tuple[Any, Any]] = {"f32": (numba.float32, np.float32), "f64": (numba.float64, np.float64)}
 
 
 @lru_cache(maxsize=256)
