@@ -20,6 +20,7 @@ from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..options import current
 from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, TransposedProblem
 from . import fft, summation, transposed, winograd
+from .memory import aligned
 
 __all__ = [
     "ACTIVATIONS",
@@ -127,13 +128,6 @@ def pool_workers() -> int:
 def address(array: Array) -> Any:
     """Return a pointer to the array's first element."""
     return ffi.cast("void *", array.__array_interface__["data"][0])
-
-
-def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return a fresh array of so many elements that starts at a multiple of a cache line."""
-    memory = np.empty(size * dtype.itemsize + 64, dtype=np.uint8)
-    start = -memory.__array_interface__["data"][0] % 64
-    return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
 def is_contiguous(call: Call, name: str, item: int) -> bool:
@@ -313,7 +307,7 @@ class CConv:
                 axis.k, axis.stride, axis.dilation = problem.kernel[i], problem.stride[i], problem.dilation[i]
         self._set_tile(p, problem)
         p.threads = _packing_threads(w)
-        packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
+        packed = aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
         return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
 
@@ -336,7 +330,7 @@ class CConv:
         )
         found = [(1, 1, 0, 1, 0, 1)] * (3 - problem.rank) + list(axes)
         p.k, p.n, p.rank, p.taps, p.first, p.step = map(list, zip(*found, strict=True))
-        out = np.empty(part.conv.w_shape, w.dtype)
+        out = aligned(part.conv.w_shape, w.dtype)
         lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), _packing_threads(w))
         return out
 

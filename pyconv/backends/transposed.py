@@ -132,7 +132,7 @@ class Transposed:
         packed = 0
         if problem.gradient:  # there they are new each time
             packed = sum(_packed_elements(step) for step in steps)
-        return float(seconds) + 0.3e-9 * scattered + 0.6e-9 * packed
+        return float(seconds) + 0.3e-9 * scattered + 0.4e-9 * packed
 
     def accuracy(self, problem: TransposedProblem) -> str:
         """Return the least strict of the parts'."""
