@@ -19,7 +19,7 @@ from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..options import current
 from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, TransposedProblem
-from . import fft, summation, transposed, winograd
+from . import fft, fft_grad, summation, transposed, winograd
 from .memory import aligned
 
 __all__ = [
@@ -243,12 +243,13 @@ class CConv:
         p.activation, p.slope = ACTIVATIONS[problem.activation], problem.slope
         return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // WORKERS_IN_LIMIT) else None
 
-    def _tile(self, problem: ConvProblem) -> fft.Tile:
+    def tile(self, problem: ConvProblem) -> fft.Tile:
+        """Return the FFT's tile."""
         return fft.tile(problem, self.lanes, cost.NOMINAL_THREADS)
 
     def _set_tile(self, p: Any, problem: ConvProblem) -> None:
         if self.family == "fft":
-            tile = self._tile(problem)
+            tile = self.tile(problem)
             for name, value in tile._asdict().items():
                 setattr(p.fft, name, value)
 
@@ -269,7 +270,7 @@ class CConv:
             return cost.winograd_seconds(problem, machine, self.variant.m, self.variant.r)
         if self.family == "fft":
             return cost.fft_seconds(
-                problem, machine, fft.cycles(problem, self._tile(problem), self.lanes, cost.NOMINAL_THREADS)
+                problem, machine, fft.cycles(problem, self.tile(problem), self.lanes, cost.NOMINAL_THREADS)
             )
         return cost.conv_seconds(problem, machine, self.family)
 
@@ -278,7 +279,7 @@ class CConv:
         if self.variant is not None:
             return winograd.error_bound(problem, self.variant, EPSILON[self.dtype]) + ROUNDING[self.dtype]
         if self.family == "fft":
-            return fft.error_bound(problem, self._tile(problem), EPSILON[self.dtype]) + ROUNDING[self.dtype]
+            return fft.error_bound(problem, self.tile(problem), EPSILON[self.dtype]) + ROUNDING[self.dtype]
         return (problem.reduction + 2) * EPSILON[self.dtype] + ROUNDING[self.dtype]
 
     def error_reach(self, problem: ConvProblem) -> int:
@@ -292,7 +293,7 @@ class CConv:
         if self.family in ("direct", "im2col"):
             return f"panels{self.rows}"
         if self.family == "fft":
-            return f"fft-lanes{self.lanes}-{self._tile(problem)}"
+            return f"fft-lanes{self.lanes}-{self.tile(problem)}"
         return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self.lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
@@ -373,6 +374,7 @@ def algorithms() -> Iterator[Algorithm]:
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
+    yield from fft_grad.algorithms(kernels)
     yield from c_grad.algorithms(_isas(), isa_in_use())
     yield from c_pool.algorithms(_isas(), isa_in_use())
     yield from c_layers.algorithms(_isas(), isa_in_use(), kernels)

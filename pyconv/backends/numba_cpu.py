@@ -34,7 +34,7 @@ from ..kernels.cpu import fft as fft_kernels
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem
-from . import fft, summation, transposed, winograd
+from . import fft, fft_grad, summation, transposed, winograd
 
 __all__ = [
     "EPSILON",
@@ -119,6 +119,7 @@ def _axes(problem: ConvProblem) -> dict[str, tile.Axis]:
 
 
 def _fft_tile(problem: ConvProblem) -> fft.Tile:
+    """Return the FFT's tile."""
     return fft.tile(problem, simd.VECTOR_BYTES // ITEM_BYTES[problem.dtype], cost.NOMINAL_THREADS)
 
 
@@ -195,6 +196,8 @@ class NumbaConv:
         if self.family == "fft":
             return fft.supports(problem)
         return summation.supports(problem, self.family, self.lanes)
+
+    tile = staticmethod(_fft_tile)
 
     @property
     def lanes(self) -> int:
@@ -343,6 +346,7 @@ def algorithms() -> Iterator[Algorithm]:
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
+    yield from fft_grad.algorithms(kernels)
     yield from numba_pool.algorithms()
     yield from numba_roi.algorithms(note_kernel)
 
