@@ -537,6 +537,8 @@ static void NAME(winograd_pack_task)(void *ctx, int64_t task, int worker) {
                 NAME(winograd_pack_kernels)(job, (int)p->h.k, (int)p->w.k, kernel, to, ld_xi);
         }
     }
+    const int64_t n_u = p->groups * s->n_xi * s->m_lanes * s->n_k;
+    memcpy(job->packed + n_u + (w - job->w), w, (size_t)(n_lanes * k_all) * sizeof(REAL));
     for (int64_t k = 0; k < s->n_k; k++) /* channels that only fill a vector */
         if (k % chunk >= p->c_in)
             for (int64_t xi = 0; xi < s->n_xi; xi++)
@@ -563,7 +565,6 @@ static int64_t NAME(winograd_pack)(const pc_conv *p, int alpha, const REAL *w, R
                 job.g_w[q][j] = last ? j == p->w.k - 1 : powers[q][j] * scales[q];
         }
     pc_parallel(NAME(winograd_pack_task), &job, p->groups * (s->m_lanes / LANES), (int)p->threads);
-    memcpy(packed + n_u, w, (size_t)n_w * sizeof(REAL));
     return n_u + n_w;
 }
 

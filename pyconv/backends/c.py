@@ -312,6 +312,12 @@ class CConv:
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
         return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
 
+    @staticmethod
+    def all_finite(w: Array) -> bool:
+        """Whether there is neither an infinity nor a NaN."""
+        w = _as_summed(w)
+        return bool(lib.pc_all_finite(ffi.from_buffer(w), w.size, w.itemsize, _packing_threads(w)))
+
     def part_weights(self, problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
         """Return the weights of a part of a transposed convolution, in the type that sums are in."""
         w = _as_summed(w)

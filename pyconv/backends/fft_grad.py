@@ -1,8 +1,8 @@
 """Gradients of weights by FFT: what a backend's FFT kernel computes, with images and channels exchanged.
 
-``dW[o, c, a] = sum over n, p of dY[n, o, p] x[n, c, s p - before + d a]`` is a convolution of c images of n channels with
-o kernels, the planes of dY. Its dilation is s, its stride d, and its outputs are the taps. A sum over some million pixels
-for each of some thousand taps is a few transforms.
+``dW[o, c, a] = sum over n, p of dY[n, o, p] x[n, c, s p - before + d a]`` is a convolution of c images of n channels
+with o kernels, the planes of dY. Its dilation is s, its stride d, and its outputs are the taps. A sum over some million
+pixels for each of some thousand taps is a few transforms.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class FFTWeightGradient:
     def _weights_bytes(self, problem: ConvWeightProblem) -> int:
         """Return what the spectra of dY take, and two copies of it."""
         conv = self._conv(problem)
-        tile = self.kernel.tile(conv)
+        tile: fft.Tile = self.kernel.tile(conv)
         spectra = fft.terms(conv, tile) * conv.c_out * 2 * tile.points
         return (spectra + 2 * math.prod(conv.w_shape)) * (8 if conv.dtype == "f64" else 4)
 
@@ -183,12 +183,12 @@ class FFTWeightGradient:
         assert exchanged is not None
         convolve = self.kernel.compile(exchanged)
         calls, folded = self._calls(problem), problem.conv.n == 1
-        transposed, sizes = problem.transposed, tuple(slice(0, size) for size in conv.spatial)
-        channels = problem.conv.c_in // problem.conv.groups
+        transposed, channels = problem.transposed, problem.conv.c_in // problem.conv.groups
+        read: Any = (..., *(slice(0, size) for size in conv.spatial))
 
         def run(packed: Packed, grad_output: Array, x: Array, out: Array) -> bool:
             large, small = (grad_output, x) if transposed else (x, grad_output)
-            large = large[(..., *sizes)]
+            large = large[read]
             # (call, image of the exchanged convolution, its channel, ...)
             if folded:
                 images = large.reshape(1, -1, channels, *large.shape[2:]).swapaxes(1, 2)

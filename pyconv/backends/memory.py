@@ -26,6 +26,10 @@ _MOST_SPARE = 1.5
 _LINE_BYTES = 64
 
 
+class _Lent(np.ndarray[Any, Any]):
+    """An array on lent memory: a type of its own, so that numpy lets views hold it and not the memory behind it."""
+
+
 class _Used:
     """Memory that arrays have let go of, at most the ``max_workspace`` of the call that asks last."""
 
@@ -64,14 +68,13 @@ _used = _Used()
 def aligned(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array, contents arbitrary, that starts at a multiple of a cache line.
 
-    Hold on to the array itself, or a pointer of cffi's that does, and to no view of it: the memory is used again as soon
-    as the array has ended.
+    Its memory is used again as soon as the array, its views and cffi's pointers to it have ended.
     """
     n_bytes = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
     recycled = n_bytes >= _LEAST_BYTES
     buffer = _used.take(n_bytes + _LINE_BYTES) if recycled else np.empty(n_bytes + _LINE_BYTES, np.uint8)
     start = -buffer.__array_interface__["data"][0] % _LINE_BYTES
-    array: Array = np.ndarray(shape, dtype, buffer.data, start)
+    array: Array = _Lent(shape, dtype, buffer.data, start)
     if recycled:
         _used.lend(buffer, array)
     return array

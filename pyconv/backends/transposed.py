@@ -160,7 +160,7 @@ class Transposed:
 
     def prepare(self, problem: TransposedProblem, w: Array, bias: Array | None = None) -> Packed:
         """Return the packed weights of every part, and what elements hold that no tap reaches."""
-        if not np.isfinite(w).all():
+        if not _storing(self.kernel).all_finite(w):
             return None, (w.copy(), None if bias is None else bias.copy())
         packed = []
         for part, kernel in self._steps(problem):
@@ -255,6 +255,11 @@ class _Apart:
         own = self.kernel.workspace(image)
         array = math.prod(image.problem.out_shape) * ITEM_BYTES[image.problem.dtype]
         return None if own is None or array > call.max_workspace else own + array
+
+    @staticmethod
+    def all_finite(w: Array) -> bool:
+        """Whether there is neither an infinity nor a NaN."""
+        return bool(np.isfinite(w).all())
 
     @staticmethod
     def part_weights(problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
