@@ -259,7 +259,7 @@ static int64_t NAME(conv_implicit_gemm_pack)(const pc_conv *p, const void *w, vo
     if (packed) {
         NAME(implicit_weights) job = {p, pc_panels_of(vectors, PC_VECTORS), w, packed};
         pc_parallel(NAME(implicit_pack_panel), &job, p->groups * job.panels.n, (int)p->threads);
-        NAME(mark_finite)(w, p->groups * p->c_out * k_all, (REAL *)packed + elems);
+        NAME(mark_finite)(w, p->groups * p->c_out * k_all, (REAL *)packed + elems, p->threads);
     }
     return elems + LANES;
 }

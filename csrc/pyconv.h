@@ -111,6 +111,8 @@ typedef struct pc_part {
     int64_t k[3], n[3], rank[3], taps[3], first[3], step[3];
 } pc_part;
 void pc_part_weights(const pc_part *part, int64_t item_bytes, const void *w, void *to, int threads);
+/* Whether n elements of 4 or 8 bytes are finite. */
+int pc_all_finite(const void *w, int64_t n, int64_t item_bytes, int threads);
 
 enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG, PC_POOL_LP };
 /* What a kernel of the pooling family computes. */

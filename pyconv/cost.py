@@ -302,7 +302,7 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
         for axis in (work.h, work.w)
     )
     in_lanes, out_lanes = -(-work.c_in // lanes), -(-work.c_out // lanes)
-    c_in, c_out = depth * work.c_in, out_lanes * lanes
+    c_in, c_out = depth * in_lanes * lanes, out_lanes * lanes
     product = 2.0 * work.groups * points * tiles * c_in * c_out / (work.peak * 0.85)
     # vector operations of the transforms, and the turns from and to rows of pixels
     operations = float(tiles * points * (4 * depth * in_lanes + 3 * out_lanes))

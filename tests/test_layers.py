@@ -83,6 +83,8 @@ MAY_IMPORT = {
     "backends.summation": {"algorithm", "problem"},
     "backends.winograd": {"algorithm", "kernels", "problem"},
     "backends.fft": {"algorithm", "problem"},
+    "backends.fft_grad": {"algorithm", "cost", "errors", "problem"},
+    "backends.memory": {"algorithm", "options"},
     "backends.numpy": {"algorithm", "backends", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.numba_sample": {"algorithm", "backends", "cost", "kernels", "problem", "reference"},

@@ -37,7 +37,7 @@ from ..kernels.cpu import phases as phase_kernels
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, TransposedProblem
-from . import fft, summation, transposed, winograd
+from . import fft, fft_grad, summation, transposed, winograd
 
 __all__ = [
     "EPSILON",
@@ -142,6 +142,7 @@ def steps_of(problem: ConvProblem, strides: tuple[int, ...] | None) -> tile.Stri
 
 
 def _fft_tile(problem: ConvProblem) -> fft.Tile:
+    """Return the FFT's tile."""
     return fft.tile(problem, simd.VECTOR_BYTES // ITEM_BYTES[problem.dtype], cost.NOMINAL_THREADS)
 
 
@@ -222,6 +223,8 @@ class NumbaConv:
         if self.family == "fft":
             return fft.supports(problem)
         return summation.supports(problem, self.family, self.lanes)
+
+    tile = staticmethod(_fft_tile)
 
     @property
     def lanes(self) -> int:
@@ -318,6 +321,11 @@ class NumbaConv:
         return direct.conv_dense, direct.link_dense
 
     @staticmethod
+    def all_finite(w: Array) -> bool:
+        """Whether there is neither an infinity nor a NaN."""
+        return bool(np.isfinite(w).all())
+
+    @staticmethod
     def part_weights(problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
         """Return the weights of a part of a transposed convolution."""
         return transposed.part_weights(problem, part, w)
@@ -389,6 +397,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from transposed.algorithms(kernels)
     yield from numba_layers.algorithms(kernels)
     yield from numba_grad.algorithms()
+    yield from fft_grad.algorithms(kernels)
     yield from numba_pool.algorithms()
     yield from numba_lowering.algorithms()
     yield from numba_roi.algorithms(note_kernel)
