@@ -254,6 +254,16 @@ typedef struct pc_nearest {
     int64_t scratch_bytes;
 } pc_nearest;
 
+/* large[n, c, h r + i, w r + j] = small[n, (c r + i) r + j, h, w], or with `gather` the other way round; arrays: what is
+ * read, what is written. */
+typedef struct pc_interleave {
+    int64_t n, c, h, w, factor;        /* channels of the large image, rows and columns of the small one, r */
+    int64_t gather;
+    int64_t channels;                  /* lines are rows of pixels of the small image, not rows of the large one */
+    int64_t ld_small[4], ld_large[4];  /* n, c, h, w */
+    int64_t rows, n_tasks;             /* lines of a task */
+} pc_interleave;
+
 /* out[m, n] = sum of x[m, k] w[n, k] + bias[n]; elements of a row of x and of w are neighbours. */
 typedef struct pc_dot {
     int64_t m, n, k, ld_x, ld_w, ld_out, out_step;

@@ -44,6 +44,7 @@ from .ops.roi import (
     roi_align3d,
     roi_pool,
 )
+from .ops.shuffle import pixel_shuffle, pixel_unshuffle
 from .options import options, set_options
 from .prepare import explain, prepare
 from .problem import (
@@ -58,6 +59,7 @@ from .problem import (
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     UnpoolProblem,
 )
@@ -78,6 +80,7 @@ __all__ = [
     "ResizeProblem",
     "ResponseProblem",
     "RoiProblem",
+    "ShuffleProblem",
     "TransposedProblem",
     "UnpoolProblem",
     "Unsupported",
@@ -123,6 +126,8 @@ __all__ = [
     "max_unpool3d",
     "nms",
     "options",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prepare",
     "ps_roi_align",
     "ps_roi_pool",

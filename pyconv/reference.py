@@ -26,6 +26,7 @@ from .problem import (
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     pad_index,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "nearest_index",
     "nms",
     "norm_of",
+    "pixel_shuffle",
     "pool",
     "pool_grad",
     "pool_windows",
@@ -567,6 +569,18 @@ def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:
             return np.asarray(wide("grad_output").sum(axis=0))
         y = wide("x") @ wide("w").T
         return np.asarray(y if arrays.get("bias") is None else y + wide("bias"))
+
+
+def pixel_shuffle(problem: ShuffleProblem, x: Array) -> Array:
+    """Return the small image's channels as pixels, or the large image's pixels as channels."""
+    r, lead, axes = problem.factor, problem.lead, len(problem.lead)
+    front = tuple(range(axes))
+    c, i, j, h, w = range(axes, axes + 5)
+    if problem.gather:  # axes c, h, i, w, j
+        split = x.reshape(*lead, problem.c, problem.h, r, problem.w, r)
+        return split.transpose(*front, c, c + 2, c + 4, c + 1, c + 3).reshape(problem.small_shape)
+    split = x.reshape(*lead, problem.c, r, r, problem.h, problem.w)
+    return split.transpose(*front, c, h, i, w, j).reshape(problem.large_shape)
 
 
 #: A sample along one axis: the pixels that it is interpolated from, each with its weight.

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "ops.linear": {"algorithm", "errors", "ops", "problem"},
     "ops.norm": {"algorithm", "errors", "ops", "problem"},
     "ops.roi": {"algorithm", "errors", "ops", "problem", "reference"},
+    "ops.shuffle": {"algorithm", "errors", "ops", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
     "ops.prepared": {"algorithm", "options", "ops"},

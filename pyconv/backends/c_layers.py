@@ -15,7 +15,6 @@ from ..algorithm import Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import (
     ACTIVATIONS,
-    FLOATS,
     ITEM_BYTES,
     ConvProblem,
     LinearProblem,
@@ -42,6 +41,7 @@ _ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
     "elementwise": (("x",), ("grad_output",), ("out",)),
     "response": (("x",), ("grad_output",), ("out",)),
     "nearest": (("x", "grad_output"), ("out",)),
+    "interleave": (("x",), ("out",)),
     "dot": (("x",), ("w",), ("bias",), ("out",)),
 }
 _NORM_INPUTS = (("x",), ("grad_output",), ("running_mean",), ("running_var",), ("weight",), ("bias",))
@@ -354,6 +354,7 @@ _OPS: dict[str, tuple[str, ...]] = {
     ),
     "response": ("local_response_norm", "local_response_norm-grad-x"),
     "nearest": ("interpolate", "interpolate-grad-x"),
+    "interleave": ("pixel_shuffle", "pixel_unshuffle"),
     "dot": ("linear",),
 }
 
@@ -366,7 +367,7 @@ def algorithms(isas: dict[str, int], best: str, convolutions: list[c.CConv]) -> 
             kernel = lib.pc_layer_kernel_at(number, index)
             what, _, _ = ffi.string(lib.pc_layer_kernel_name(kernel)).decode().partition("__")
             _, family, dtype = what.split("_")
-            assert dtype in FLOATS
+            assert dtype in ITEM_BYTES
             for op in _OPS[family]:
                 lanes = int(lib.pc_layer_kernel_lanes(kernel))
                 yield CLayer(op, family, dtype, isa, isa == best, runs_here, kernel, lanes)

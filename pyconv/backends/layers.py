@@ -7,6 +7,7 @@ strides, never of the number of threads.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ..problem import (
     NormProblem,
     ResizeProblem,
     ResponseProblem,
+    ShuffleProblem,
     standard_strides,
 )
 from ..reference import nearest_index
@@ -32,6 +34,7 @@ __all__ = [
     "dot",
     "elementwise",
     "error_bound",
+    "interleave",
     "nearest",
     "response",
     "terms",
@@ -327,6 +330,48 @@ def nearest(call: Call, lanes: int) -> Cut:
     return Cut(fields, n_tasks, 0, scratch)
 
 
+def _one_axis(sizes: tuple[int, ...], step: tuple[int, ...]) -> int | None:
+    """Return the step of axes as one, None where they are none."""
+    axes = [(size, s) for size, s in zip(sizes, step, strict=True) if size != 1]
+    merged = all(s == size * below for (_, s), (size, below) in itertools.pairwise(axes))
+    return (axes[-1][1] if axes else 0) if merged else None
+
+
+def interleave(call: Call, lanes: int) -> Cut | None:
+    """Cut a move between channels and pixels."""
+    problem: ShuffleProblem = call.problem
+    item, ahead = ITEM_BYTES[problem.dtype], len(problem.lead)
+    small, large = ("out", "x") if problem.gather else ("x", "out")
+    ld = []
+    for name in (small, large):
+        step = _elements(call, name, item)
+        assert step is not None
+        first = _one_axis(problem.lead, step[:ahead])
+        if first is None:
+            return None
+        ld.append((first, *step[ahead:]))
+    r, n = problem.factor, math.prod(problem.lead)
+    channels = all(step[1] == 1 for step in ld) and not all(step[3] == 1 for step in ld)
+    lines = n * problem.h if channels else n * problem.c * problem.h * r
+    line = problem.w * r * (problem.c * r if channels else 1)
+    rows = max(1, _TASK // max(1, line))
+    n_tasks = -(-lines // rows)
+    fields = {
+        "n": n,
+        "c": problem.c,
+        "h": problem.h,
+        "w": problem.w,
+        "factor": r,
+        "gather": problem.gather,
+        "channels": channels,
+        "ld_small": ld[0],
+        "ld_large": ld[1],
+        "rows": rows,
+        "n_tasks": n_tasks,
+    }
+    return Cut(fields, n_tasks)
+
+
 def dot(call: Call) -> Cut | None:
     """Cut a linear layer of few rows; its weights are contiguous."""
     problem: LinearProblem = call.problem
@@ -368,6 +413,6 @@ def terms(problem: Any) -> int:
 
 def error_bound(problem: Any) -> float:
     """Return the largest error relative to the operation's magnitude (docs/accuracy.md)."""
-    if isinstance(problem, ResizeProblem) and not problem.gradient:
+    if isinstance(problem, ShuffleProblem) or (isinstance(problem, ResizeProblem) and not problem.gradient):
         return 0.0
     return (terms(problem) + 16) * EPSILON[problem.dtype] + ROUNDING[problem.dtype]

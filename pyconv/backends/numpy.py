@@ -28,6 +28,7 @@ from ..problem import (
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     UnpoolProblem,
 )
@@ -229,7 +230,7 @@ class ReferenceLayer(_Reference):
 
     def error_bound(self, problem: Any) -> float:
         """Return one rounding to the output type, and the float64 arithmetic's."""
-        if isinstance(problem, ResizeProblem) and not problem.gradient:
+        if isinstance(problem, ShuffleProblem) or (isinstance(problem, ResizeProblem) and not problem.gradient):
             return 0.0
         return EPSILON[self.dtype] + (layers.terms(problem) + 16) * EPSILON["f64"]
 
@@ -269,6 +270,8 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
         if problem.gradient:
             return (reference.nearest_grad(problem, arrays["grad_output"]),)
         return (reference.nearest(problem, arrays["x"]),)
+    if isinstance(problem, ShuffleProblem):
+        return (reference.pixel_shuffle(problem, arrays["x"]),)
     if isinstance(problem, ResponseProblem):
         if problem.gradient:
             return (reference.local_response_norm_grad(problem, arrays["grad_output"], arrays["x"]),)
@@ -353,6 +356,9 @@ def algorithms() -> Iterator[Algorithm]:
         yield ReferencePool(op, dtype)
     for op in _layer_ops():
         for dtype in EPSILON:
+            yield ReferenceLayer(op, dtype)
+    for op in ("pixel_shuffle", "pixel_unshuffle"):
+        for dtype in ITEM_BYTES:
             yield ReferenceLayer(op, dtype)
     for op in ("roi_align", "roi_align3d", "roi_pool", "ps_roi_align", "ps_roi_pool"):
         for dtype in EPSILON:

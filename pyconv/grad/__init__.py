@@ -45,6 +45,7 @@ from .pool import (
 )
 from .resize import interpolate
 from .roi import fpn_roi_align, ps_roi_align, ps_roi_pool, roi_align, roi_align3d, roi_pool
+from .shuffle import pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -79,6 +80,8 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "ps_roi_align",
     "ps_roi_pool",
     "relu",

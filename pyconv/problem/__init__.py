@@ -32,6 +32,7 @@ from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, 
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
 from .roi import MAX_SAMPLING_RATIO, ROI_KINDS, ROI_MODES, ROI_MODES_OF_MAXIMA, NmsProblem, RoiProblem
+from .shuffle import ShuffleProblem
 from .transposed import PhaseAxis, TransposedPart, TransposedProblem
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "ResizeProblem",
     "ResponseProblem",
     "RoiProblem",
+    "ShuffleProblem",
     "TransposedPart",
     "TransposedProblem",
     "UnpoolProblem",
