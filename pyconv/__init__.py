@@ -6,6 +6,7 @@ from .info import info
 from .ops.activation import elu, hardswish, leaky_relu, relu, relu6, sigmoid, silu, tanh
 from .ops.conv import conv1d, conv2d, conv3d
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ops.deform import deform_conv2d
 from .ops.interpolate import interpolate
 from .ops.linear import linear
 from .ops.norm import batch_norm, batch_norm_stats, local_response_norm
@@ -51,6 +52,7 @@ from .problem import (
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
+    DeformProblem,
     ElementwiseProblem,
     LinearProblem,
     NmsProblem,
@@ -71,6 +73,7 @@ __all__ = [
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
+    "DeformProblem",
     "ElementwiseProblem",
     "InvalidProblem",
     "LinearProblem",
@@ -105,6 +108,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "deform_conv2d",
     "elu",
     "explain",
     "fpn_roi_align",

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "ops.linear": {"algorithm", "errors", "ops", "problem"},
     "ops.norm": {"algorithm", "errors", "ops", "problem"},
     "ops.roi": {"algorithm", "errors", "ops", "problem", "reference"},
+    "ops.deform": {"algorithm", "errors", "ops", "problem"},
     "ops.shuffle": {"algorithm", "errors", "ops", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
@@ -50,6 +51,7 @@ MAY_IMPORT = {
     "backends.c_layers": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.layers": {"algorithm", "problem", "reference"},
     "backends.c_roi": {"_ffi", "algorithm", "backends", "cost", "problem"},
+    "backends.c_deform": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.numba_pool": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.pooling": {"algorithm", "problem"},
     "backends.summation": {"algorithm", "problem"},
@@ -145,9 +147,9 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = algorithm.kernel_name.partition("_")[0]
-            assert what in ("conv", "grad", "layers", "nms", "pool", "roi")
+            assert what in ("conv", "deform", "grad", "layers", "nms", "pool", "roi")
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
-            file = what if what in ("nms", "pool", "roi") else family.partition("_f")[0]
+            file = what if what in ("deform", "nms", "pool", "roi") else family.partition("_f")[0]
             file = f"grad_{file}" if what == "grad" else file
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
             unit = "roi" if what == "nms" else what

@@ -129,7 +129,7 @@ def address(array: Array) -> Any:
     return ffi.cast("void *", array.__array_interface__["data"][0])
 
 
-def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
+def aligned(size: int, dtype: np.dtype[Any]) -> Array:
     """Return a fresh array of so many elements that starts at a multiple of a cache line."""
     memory = np.empty(size * dtype.itemsize + 64, dtype=np.uint8)
     start = -memory.__array_interface__["data"][0] % 64
@@ -147,7 +147,7 @@ def is_contiguous(call: Call, name: str, item: int) -> bool:
     return True
 
 
-def _as_summed(array: Array) -> Array:
+def as_summed(array: Array) -> Array:
     """Return a contiguous array of the type that kernels sum in: float32 for float16."""
     return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype)
 
@@ -175,7 +175,7 @@ def set_steps(ld: Any, problem: ConvProblem, strides: tuple[int, ...], item: int
         setattr(ld, axis, stride // item)
 
 
-def _packing_threads(w: Array) -> int:
+def packing_threads(w: Array) -> int:
     return current().threads if w.size > _WEIGHTS_PER_THREAD else 1
 
 
@@ -303,7 +303,7 @@ class CConv:
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return pointers to reordered weights and bias in the sums' type (they keep their arrays alive)."""
-        w = _as_summed(w)
+        w = as_summed(w)
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
         for name, axis in zip("dhw", (p.d, p.h, p.w), strict=True):
@@ -312,14 +312,14 @@ class CConv:
                 i = problem.kernel_axes.index(name)
                 axis.k, axis.stride, axis.dilation = problem.kernel[i], problem.stride[i], problem.dilation[i]
         self._set_tile(p, problem)
-        p.threads = _packing_threads(w)
-        packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
+        p.threads = packing_threads(w)
+        packed = aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
-        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
+        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(as_summed(bias))
 
     def part_weights(self, problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
         """Return the weights of a part of a transposed convolution, in the type that sums are in."""
-        w = _as_summed(w)
+        w = as_summed(w)
         p = ffi.new("pc_part *")
         p.groups, p.channels_inner = problem.groups, problem.channels_last
         p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
@@ -337,7 +337,7 @@ class CConv:
         found = [(1, 1, 0, 1, 0, 1)] * (3 - problem.rank) + list(axes)
         p.k, p.n, p.rank, p.taps, p.first, p.step = map(list, zip(*found, strict=True))
         out = np.empty(part.conv.w_shape, w.dtype)
-        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), _packing_threads(w))
+        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), packing_threads(w))
         return out
 
     def compile(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Runner:
@@ -374,7 +374,7 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_grad, c_layers, c_pool, c_roi
+    from . import c_deform, c_grad, c_layers, c_pool, c_roi
 
     kernels = list(_kernels())
     yield from kernels
@@ -383,6 +383,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from c_pool.algorithms(_isas(), isa_in_use())
     yield from c_layers.algorithms(_isas(), isa_in_use(), kernels)
     yield from c_roi.algorithms(_isas(), isa_in_use())
+    yield from c_deform.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:

@@ -7,6 +7,7 @@ floating array argument in the order of the forward signature, None where ``outp
 from __future__ import annotations
 
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .deform import deform_conv2d
 from .layers import (
     batch_norm,
     elu,
@@ -64,6 +65,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "deform_conv2d",
     "elu",
     "fpn_roi_align",
     "hardswish",

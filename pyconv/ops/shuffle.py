@@ -18,6 +18,7 @@ from .call import (
     Request,
     check_one_dtype,
     exact,
+    in_context,
     is_channels_last,
     key_of,
     run,
@@ -75,11 +76,11 @@ def shuffle_gradient(gather: bool, grad_output: Any, x: Any, factor: Any) -> tup
     operation = _OPERATIONS[not gather, True]
     grad_output, x = as_array("grad_output", grad_output), as_array("x", x)
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
-    settings = (exact(factor),)
+    settings, arrays = (exact(factor),), {"x": key_of(x)}
     try:
-        forward = _OPERATIONS[gather, False].describe({"x": key_of(x)}, settings)
-    except InvalidProblem as error:
-        raise InvalidProblem(f"{operation.name}(x {x.shape}): {error}") from None
+        forward = _OPERATIONS[gather, False].describe(arrays, settings)
+    except (InvalidProblem, TypeError) as error:
+        raise in_context(operation, arrays, error) from None
     expected = forward.outputs[0].shape
     if grad_output.shape != expected:
         raise InvalidProblem(

@@ -28,6 +28,7 @@ from .base import (
 )
 from .conv import ConvProblem
 from .conv_grad import ConvBiasProblem, ConvWeightProblem
+from .deform import DeformProblem
 from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, ResponseProblem
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
@@ -55,6 +56,7 @@ __all__ = [
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
+    "DeformProblem",
     "ElementwiseProblem",
     "LinearProblem",
     "NmsProblem",
