@@ -262,6 +262,16 @@ typedef struct pc_nearest {
     int64_t scratch_bytes;
 } pc_nearest;
 
+/* large[n, c, h r + i, w r + j] = small[n, (c r + i) r + j, h, w], or with `gather` the other way round; arrays: what is
+ * read, what is written. */
+typedef struct pc_interleave {
+    int64_t n, c, h, w, factor;        /* channels of the large image, rows and columns of the small one, r */
+    int64_t gather;
+    int64_t channels;                  /* lines are rows of pixels of the small image, not rows of the large one */
+    int64_t ld_small[4], ld_large[4];  /* n, c, h, w */
+    int64_t rows, n_tasks;             /* lines of a task */
+} pc_interleave;
+
 /* out[m, n] = sum of x[m, k] w[n, k] + bias[n]; elements of a row of x and of w are neighbours. */
 typedef struct pc_dot {
     int64_t m, n, k, ld_x, ld_w, ld_out, out_step;
@@ -393,6 +403,51 @@ int pc_roi_run(const pc_roi_kernel *kernel, const pc_roi *p, void *x, void *out,
 const char *pc_nms_name(int isa);
 void pc_nms_run(int isa, const double *corners, int64_t n, const int64_t *runs, int64_t n_runs, double threshold,
                 uint8_t *keep, double *scratch, int threads);
+
+/* Deformable convolution: what a kernel of it computes; the gradients of the offset and the mask come together. */
+enum pc_deform_role { PC_DEFORM_FORWARD, PC_DEFORM_WEIGHTS, PC_DEFORM_X, PC_DEFORM_OFFSET };
+/* How x is read: from pixels of LANES channels that were turned first, whole vectors of channels or single elements where
+ * they lie. */
+enum pc_deform_source { PC_DEFORM_TURNED, PC_DEFORM_VECTORS, PC_DEFORM_ELEMENTS };
+
+/* Tap a of output (h, w) of an offset group reads x at (h stride - pad + a dilation) + offset, bilinearly; channel
+ * 2 (group * taps + tap) of the offset is along h, the next one along w; channel group * taps + tap of the mask is the
+ * sample's factor. conv.ld_out is the output's, or its gradient's. */
+typedef struct pc_deform {
+    pc_conv conv;
+    int64_t offset_groups, has_mask;
+    pc_ld ld_offset, ld_mask, ld_w, ld_grad_offset, ld_grad_mask; /* the last three of gradients, written */
+    /* filled by plan() */
+    int64_t n_chunks;                  /* of channels that share a vector, a group and an offset group */
+    int64_t lines, line;               /* the output's pixels: one line of all, or a line for each row */
+    int64_t strip, n_strips, pitch;    /* pixels of a task, strips of a line; the strip in whole vectors */
+    int64_t c_block;                   /* chunks of a reduction block */
+    int64_t source, images;            /* of a round: their x is turned, then used */
+    int64_t turned_rows, n_turned;     /* rows that are turned in one task, tasks of a plane */
+    int64_t parts;                     /* of the gradient of weights, each summed for itself */
+    int64_t band, n_bands;             /* rows of x of a task of its gradient */
+    int64_t col_elems, y_elems, sum_elems; /* what the scratch of one worker holds beside a table */
+    int64_t shared_bytes, scratch_bytes, n_tasks;
+} pc_deform;
+
+typedef struct pc_deform_kernel pc_deform_kernel;
+
+int pc_n_deform_kernels(int isa);
+const pc_deform_kernel *pc_deform_kernel_at(int isa, int index);
+const char *pc_deform_kernel_name(const pc_deform_kernel *kernel);
+int pc_deform_kernel_role(const pc_deform_kernel *kernel);
+int64_t pc_deform_kernel_lanes(const pc_deform_kernel *kernel);
+/* Fills the cut; returns 0 where the scratch of a worker would be too large. What is shared is at most four times
+ * max_scratch_bytes. */
+int pc_deform_plan(const pc_deform_kernel *kernel, pc_deform *p, int64_t max_scratch_bytes);
+/* As pc_conv_pack. */
+int64_t pc_deform_pack(const pc_deform_kernel *kernel, const pc_deform *p, const void *w, void *packed);
+/* y is the output or its gradient; `first` the gradient of weights, or of the offset, `second` that of the mask. With
+ * PC_DEFORM_X x is written. What a role does without may be NULL. scratch holds shared_bytes + threads * scratch_bytes. */
+int pc_deform_run(const pc_deform_kernel *kernel, const pc_deform *p, void *x, void *y, const void *packed,
+                  const void *bias, const void *offset, const void *mask, void *first, void *second, void *scratch,
+                  int threads);
+
 /* The name of the kernel that this thread ran last, written by the kernel itself: what tests ask. */
 const char *pc_last_kernel(void);
 
@@ -468,6 +523,31 @@ struct pc_roi_kernel {
     void (*run)(const pc_roi *p, const pc_roi_arrays *arrays, int threads);
 };
 
+typedef struct pc_deform_arrays {
+    void *x, *y;
+    const void *packed, *bias, *offset, *mask;
+    void *first, *second;
+    char *scratch;
+} pc_deform_arrays;
+
+struct pc_deform_kernel {
+    const char *name; /* deform_role_dtype__isa */
+    int role;
+    int64_t item_bytes, real_bytes, lanes, rows, vectors;
+    int64_t (*pack)(const pc_deform *p, const void *w, void *packed);
+    void (*run)(const pc_deform *p, const pc_deform_arrays *arrays, int threads);
+};
+
+/* Channels c .. c + depth of x, of one group and one offset group. */
+typedef struct pc_deform_chunk {
+    int64_t c, depth, group, offset_group;
+} pc_deform_chunk;
+
+/* Cuts the channels; chunks may be NULL. Returns how many there are. */
+int64_t pc_deform_cut(const pc_deform *p, int64_t lanes, pc_deform_chunk *chunks);
+
+static inline int64_t pc_deform_taps(const pc_deform *p) { return p->conv.h.k * p->conv.w.k; }
+
 /* The kernels of one family on one instruction set: pc_<family>_<isa>. */
 typedef struct pc_conv_table {
     int n;
@@ -499,6 +579,11 @@ typedef struct pc_roi_table {
     const char *nms_name;
     void (*nms)(void *job, int64_t run, int worker);
 } pc_roi_table;
+
+typedef struct pc_deform_table {
+    int n;
+    const pc_deform_kernel *kernels;
+} pc_deform_table;
 
 /* Calls run(ctx, task, worker) once for each task in [0, n_tasks), worker in [0, threads). */
 typedef void (*pc_task)(void *ctx, int64_t task, int worker);

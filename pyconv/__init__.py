@@ -6,6 +6,7 @@ from .info import info
 from .ops.activation import elu, hardswish, leaky_relu, relu, relu6, sigmoid, silu, tanh
 from .ops.conv import conv1d, conv2d, conv3d
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ops.deform import deform_conv2d
 from .ops.interpolate import interpolate
 from .ops.linear import linear
 from .ops.lowering import fold, unfold
@@ -46,6 +47,7 @@ from .ops.roi import (
     roi_pool,
 )
 from .ops.sample import affine_grid, grid_sample
+from .ops.shuffle import pixel_shuffle, pixel_unshuffle
 from .options import options, set_options
 from .prepare import explain, prepare
 from .problem import (
@@ -53,6 +55,7 @@ from .problem import (
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
+    DeformProblem,
     ElementwiseProblem,
     GridSampleProblem,
     LinearProblem,
@@ -63,6 +66,7 @@ from .problem import (
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     UnpoolProblem,
 )
@@ -76,6 +80,7 @@ __all__ = [
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
+    "DeformProblem",
     "ElementwiseProblem",
     "GridSampleProblem",
     "InvalidProblem",
@@ -87,6 +92,7 @@ __all__ = [
     "ResizeProblem",
     "ResponseProblem",
     "RoiProblem",
+    "ShuffleProblem",
     "TransposedProblem",
     "UnpoolProblem",
     "Unsupported",
@@ -112,6 +118,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "deform_conv2d",
     "elu",
     "explain",
     "fold",
@@ -135,6 +142,8 @@ __all__ = [
     "max_unpool3d",
     "nms",
     "options",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prepare",
     "ps_roi_align",
     "ps_roi_pool",

@@ -18,6 +18,7 @@ __all__ = [
     "Machine",
     "bias_gradient_seconds",
     "conv_seconds",
+    "deform_seconds",
     "dot_seconds",
     "fft_seconds",
     "nms_seconds",
@@ -477,6 +478,12 @@ def roi_seconds(problem: Problem, machine: Machine) -> float:
 def resample_seconds(problem: Problem, machine: Machine) -> float:
     """Seconds of csrc/sample_separable.inc.c: about two operations for each of the definition, every array once."""
     return problem.flops / (1e9 * machine.gflops) + problem.bytes / machine.bandwidth(problem.bytes) + _OVERHEAD
+
+
+def deform_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/deform.inc.c and its gradients: products at half of the peak, samples among them."""
+    peak = machine.gflops * 1e9 * NOMINAL_THREADS / (2 if problem.dtype == "f64" else 1)
+    return problem.flops / (0.5 * peak) + problem.bytes / machine.bandwidth(problem.bytes) + 2 * _OVERHEAD
 
 
 def nms_seconds(problem: Problem, machine: Machine) -> float:

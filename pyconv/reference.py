@@ -21,6 +21,7 @@ from .problem import (
     AffineGridProblem,
     ConvProblem,
     ConvWeightProblem,
+    DeformProblem,
     GridSampleProblem,
     LinearProblem,
     LoweringProblem,
@@ -29,6 +30,7 @@ from .problem import (
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     pad_index,
 )
@@ -47,6 +49,9 @@ __all__ = [
     "conv_grad_w",
     "conv_transpose",
     "conv_transpose_blocks",
+    "deform_conv",
+    "deform_corners",
+    "deform_grad",
     "fold",
     "grid_sample",
     "grid_sample_grad_grid",
@@ -61,6 +66,7 @@ __all__ = [
     "nearest_index",
     "nms",
     "norm_of",
+    "pixel_shuffle",
     "pool",
     "pool_grad",
     "pool_windows",
@@ -878,6 +884,152 @@ def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:
             return np.asarray(wide("grad_output").sum(axis=0))
         y = wide("x") @ wide("w").T
         return np.asarray(y if arrays.get("bias") is None else y + wide("bias"))
+
+
+def deform_corners(problem: DeformProblem, offset: Array, rows: Array) -> tuple[Array, Array, list[tuple[Array, ...]]]:
+    """Return where the samples of some output rows lie, from the offset of one image there.
+
+    Arrays of (offset group, tap, row, column): whether a sample touches the map at all, whether it is inside, and for
+    each of its four pixels: row, column, whether it exists, its weight, and how that grows along h and along w. The map
+    ends one pixel outside its first and last rows and columns: -1 < place < size. What is no number is outside.
+    """
+    conv, found = problem.conv, []
+    shape = (problem.offset_groups, problem.taps, 2, len(rows), conv.out_spatial[1])
+    offsets = offset.reshape(shape).astype(np.float64)
+    for axis in range(2):
+        taps = np.arange(conv.kernel[axis]) * conv.dilation[axis] - conv.padding[axis][0]
+        taps = np.repeat(taps, conv.kernel[1]) if axis == 0 else np.tile(taps, conv.kernel[0])
+        places = conv.stride[axis] * (rows[:, None] if axis == 0 else np.arange(shape[-1]))
+        along = offsets[:, :, axis]
+        near = np.abs(along) < 2.0**60
+        along = np.where(near, along, 0)
+        whole = np.floor(along)
+        low, fraction = taps[:, None, None] + places + whole.astype(np.int64), along - whole
+        touches = near & (low >= -1) & (low < conv.spatial[axis])
+        found.append((touches, touches & ~((low == -1) & (fraction == 0)), low, fraction))
+    (touches_h, inside_h, low_h, part_h), (touches_w, inside_w, low_w, part_w) = found
+    on_map: Array = touches_h & touches_w
+    corners: list[tuple[Array, ...]] = []
+    for i, j in itertools.product(range(2), repeat=2):
+        h, w = low_h + i, low_w + j
+        exists = on_map & (h >= 0) & (h < conv.spatial[0]) & (w >= 0) & (w < conv.spatial[1])
+        of_h, of_w = (part_h if i else 1 - part_h), (part_w if j else 1 - part_w)
+        slopes = (2 * i - 1) * of_w, (2 * j - 1) * of_h
+        corners.append((np.where(exists, h, 0), np.where(exists, w, 0), exists, of_h * of_w, *slopes))
+    return on_map, inside_h & inside_w, corners
+
+
+def _deform_blocks(problem: DeformProblem, limit: int) -> Iterator[tuple[int, Array]]:
+    """Yield images and some output rows of them whose samples in float64 take up so many bytes."""
+    conv = problem.conv
+    if 0 in conv.x_shape:
+        return
+    row = 8 * conv.c_in * problem.taps * conv.out_spatial[1]
+    step = max(1, limit // max(1, 8 * row))
+    for n in range(conv.n):
+        for first in range(0, conv.out_spatial[0], step):
+            yield n, np.arange(first, min(first + step, conv.out_spatial[0]))
+
+
+def _deform_pixels(problem: DeformProblem, x: Array, corner: tuple[Array, ...]) -> Array:
+    """Return one pixel of each sample of an image, (offset group, channel, tap, row, column); 0 where there is none."""
+    groups = problem.offset_groups
+    maps = x.reshape(groups, problem.conv.c_in // groups, *problem.conv.spatial)
+    h, w, exists = corner[:3]
+    pixels = np.stack([maps[g][:, h[g], w[g]] for g in range(groups)]).astype(np.float64)
+    return np.where(exists[:, None], pixels, 0)
+
+
+def _deform_samples(problem: DeformProblem, x: Array, offset: Array, mask: Array | None, rows: Array) -> Array:
+    """Return the samples of some output rows of an image times their factors: (group, channels x taps, pixel)."""
+    conv = problem.conv
+    _, inside, corners = deform_corners(problem, offset[:, rows], rows)
+    value = sum(_deform_pixels(problem, x, corner) * corner[3][:, None] for corner in corners)
+    if mask is not None:
+        value = value * mask[:, rows].reshape(inside.shape).astype(np.float64)[:, None]
+    value = np.where(inside[:, None], value, 0)
+    return np.asarray(value).reshape(conv.groups, conv.reduction, len(rows) * conv.out_spatial[1])
+
+
+def deform_conv(problem: DeformProblem, arrays: dict[str, Array], w: Array, bias: Array | None, limit: int) -> Array:
+    """Return a deformable convolution in float64, from x, offset and, where there is one, mask."""
+    conv, out = problem.conv, np.zeros(problem.conv.out_shape)
+    weights = w.astype(np.float64).reshape(conv.groups, conv.c_out // conv.groups, conv.reduction)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n, rows in _deform_blocks(problem, limit):
+            mask = arrays.get("mask")
+            samples = _deform_samples(
+                problem, arrays["x"][n], arrays["offset"][n], None if mask is None else mask[n], rows
+            )
+            out[n][:, rows] = (weights @ samples).reshape(conv.c_out, len(rows), -1)
+        return out if bias is None else out + bias.astype(np.float64)[:, None, None]
+
+
+def deform_grad(problem: DeformProblem, arrays: dict[str, Any], w: Array | None, limit: int) -> tuple[Array, ...]:
+    """Return the problem's gradients in float64, from grad_output, x, offset and mask as far as it has them."""
+    conv = problem.conv
+    results = tuple(np.zeros(a.shape) for a in problem.outputs)
+    each = conv.c_out // conv.groups
+    weights = None if w is None else w.astype(np.float64).reshape(conv.groups, each, conv.reduction)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n, rows in _deform_blocks(problem, limit):
+            names = ("x", "offset", "mask")
+            x, offset, mask = (None if arrays.get(name) is None else arrays[name][n] for name in names)
+            g = arrays["grad_output"][n][:, rows].astype(np.float64).reshape(conv.groups, each, -1)
+            if problem.argument == "w":
+                samples = _deform_samples(problem, x, offset, mask, rows)  # type: ignore[arg-type]
+                results[0][...] += (g @ samples.transpose(0, 2, 1)).reshape(conv.w_shape)
+                continue
+            assert weights is not None
+            assert offset is not None
+            columns = weights.transpose(0, 2, 1) @ g
+            _deform_scatter(problem, n, rows, x, offset, mask, columns, results)
+    return results
+
+
+def _deform_scatter(
+    problem: DeformProblem,
+    n: int,
+    rows: Array,
+    x: Array | None,
+    offset: Array,
+    mask: Array | None,
+    columns: Array,
+    results: tuple[Array, ...],
+) -> None:
+    """Add the gradient of the samples of some output rows to those of x, or put down those of offset and mask."""
+    conv, groups, taps = problem.conv, problem.offset_groups, problem.taps
+    touches, inside, corners = deform_corners(problem, offset[:, rows], rows)
+    grad = columns.reshape(groups, conv.c_in // groups, *touches.shape[1:])
+    factor = np.ones(touches.shape) if mask is None else mask[:, rows].reshape(touches.shape).astype(np.float64)
+    if problem.argument == "x":
+        pixels = results[0][n].reshape(groups, -1, conv.spatial[0] * conv.spatial[1]).transpose(0, 2, 1)
+        for h, w, exists, weight, _, _ in corners:
+            parts = np.where((exists & inside)[:, None], grad * (factor * weight)[:, None], 0)
+            for g in range(groups):
+                np.add.at(pixels[g], (h[g] * conv.spatial[1] + w[g]).ravel(), parts[g].reshape(len(parts[g]), -1).T)
+        return
+    assert x is not None
+    sums = [(grad * _deform_pixels(problem, x, corner)).sum(axis=1) for corner in corners]
+    if problem.argument == "offset":
+        slopes = [sum(s * corner[4 + axis] for s, corner in zip(sums, corners, strict=True)) for axis in range(2)]
+        both = np.where(touches[:, :, None], np.stack(slopes, axis=2) * factor[:, :, None], 0)
+        results[0][n][:, rows] = both.reshape(2 * groups * taps, len(rows), -1)
+    if problem.argument == "mask" or problem.both:
+        value = sum(s * corner[3] for s, corner in zip(sums, corners, strict=True))
+        results[-1][n][:, rows] = np.where(inside, value, 0).reshape(groups * taps, len(rows), -1)
+
+
+def pixel_shuffle(problem: ShuffleProblem, x: Array) -> Array:
+    """Return the small image's channels as pixels, or the large image's pixels as channels."""
+    r, lead, axes = problem.factor, problem.lead, len(problem.lead)
+    front = tuple(range(axes))
+    c, i, j, h, w = range(axes, axes + 5)
+    if problem.gather:  # axes c, h, i, w, j
+        split = x.reshape(*lead, problem.c, problem.h, r, problem.w, r)
+        return split.transpose(*front, c, c + 2, c + 4, c + 1, c + 3).reshape(problem.small_shape)
+    split = x.reshape(*lead, problem.c, r, r, problem.h, problem.w)
+    return split.transpose(*front, c, h, i, w, j).reshape(problem.large_shape)
 
 
 #: A sample along one axis: the pixels that it is interpolated from, each with its weight.

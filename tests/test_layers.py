@@ -57,6 +57,8 @@ MAY_IMPORT = {
     "ops.norm": {"algorithm", "errors", "ops", "problem"},
     "ops.sample": {"algorithm", "errors", "ops", "problem"},
     "ops.roi": {"algorithm", "errors", "ops", "problem", "reference"},
+    "ops.deform": {"algorithm", "errors", "ops", "problem"},
+    "ops.shuffle": {"algorithm", "errors", "ops", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
     "ops.prepared": {"algorithm", "options", "ops"},
@@ -78,6 +80,7 @@ MAY_IMPORT = {
     "backends.sampling": {"algorithm", "backends", "problem", "reference"},
     "backends.c_sample": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.c_roi": {"_ffi", "algorithm", "backends", "cost", "problem"},
+    "backends.c_deform": {"_ffi", "algorithm", "backends", "cost", "problem"},
     "backends.numba_pool": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.pooling": {"algorithm", "problem"},
     "backends.summation": {"algorithm", "problem"},
@@ -88,6 +91,7 @@ MAY_IMPORT = {
     "backends.numpy": {"algorithm", "backends", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.numba_sample": {"algorithm", "backends", "cost", "kernels", "problem", "reference"},
+    "backends.numba_deform": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.numba_roi": {"algorithm", "cost", "kernels", "problem"},
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against
@@ -177,9 +181,9 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = algorithm.kernel_name.partition("_")[0]
-            assert what in ("conv", "grad", "layers", "lowering", "nms", "pool", "roi", "sample")
+            assert what in ("conv", "deform", "grad", "layers", "lowering", "nms", "pool", "roi", "sample")
             assert algorithm.kernel_name == f"{what}_{family}_{algorithm.dtype}__{algorithm.isa}"
-            file = what if what in ("lowering", "nms", "pool", "roi") else family.partition("_f")[0]
+            file = what if what in ("deform", "lowering", "nms", "pool", "roi") else family.partition("_f")[0]
             file = f"{what}_{file}" if what in ("grad", "sample") else file
             assert (root / "csrc" / f"{file}.inc.c").exists(), "the algorithm's name is its file's, or its family's"
             unit = {"nms": "roi", "lowering": "layers"}.get(what, what)

@@ -144,7 +144,7 @@ def is_contiguous(call: Call, name: str, item: int) -> bool:
     return True
 
 
-def _as_summed(array: Array) -> Array:
+def as_summed(array: Array) -> Array:
     """Return a contiguous array of the type that kernels sum in: float32 for float16."""
     return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype)
 
@@ -172,7 +172,7 @@ def set_steps(ld: Any, problem: ConvProblem, strides: tuple[int, ...], item: int
         setattr(ld, axis, stride // item)
 
 
-def _packing_threads(w: Array) -> int:
+def packing_threads(w: Array) -> int:
     return current().threads if w.size > _WEIGHTS_PER_THREAD else 1
 
 
@@ -301,7 +301,7 @@ class CConv:
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return pointers to reordered weights and bias in the sums' type (they keep their arrays alive)."""
-        w = _as_summed(w)
+        w = as_summed(w)
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
         for name, axis in zip("dhw", (p.d, p.h, p.w), strict=True):
@@ -310,20 +310,20 @@ class CConv:
                 i = problem.kernel_axes.index(name)
                 axis.k, axis.stride, axis.dilation = problem.kernel[i], problem.stride[i], problem.dilation[i]
         self._set_tile(p, problem)
-        p.threads = _packing_threads(w)
+        p.threads = packing_threads(w)
         packed = aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
-        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
+        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(as_summed(bias))
 
     @staticmethod
     def all_finite(w: Array) -> bool:
         """Whether there is neither an infinity nor a NaN."""
-        w = _as_summed(w)
-        return bool(lib.pc_all_finite(ffi.from_buffer(w), w.size, w.itemsize, _packing_threads(w)))
+        w = as_summed(w)
+        return bool(lib.pc_all_finite(ffi.from_buffer(w), w.size, w.itemsize, packing_threads(w)))
 
     def part_weights(self, problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
         """Return the weights of a part of a transposed convolution, in the type that sums are in."""
-        w = _as_summed(w)
+        w = as_summed(w)
         p = ffi.new("pc_part *")
         p.groups, p.channels_inner = problem.groups, problem.channels_last
         p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
@@ -341,7 +341,7 @@ class CConv:
         found = [(1, 1, 0, 1, 0, 1)] * (3 - problem.rank) + list(axes)
         p.k, p.n, p.rank, p.taps, p.first, p.step = map(list, zip(*found, strict=True))
         out = aligned(part.conv.w_shape, w.dtype)
-        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), _packing_threads(w))
+        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), packing_threads(w))
         return out
 
     def compile(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Runner:
@@ -378,7 +378,7 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_grad, c_layers, c_lowering, c_pool, c_roi, c_sample
+    from . import c_deform, c_grad, c_layers, c_lowering, c_pool, c_roi, c_sample
 
     kernels = list(_kernels())
     yield from kernels
@@ -390,6 +390,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from c_lowering.algorithms(_isas(), isa_in_use())
     yield from c_roi.algorithms(_isas(), isa_in_use())
     yield from c_sample.algorithms(_isas(), isa_in_use())
+    yield from c_deform.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._ffi import ffi, lib
 from ..algorithm import Array, Call, Packed, Runner, Support
-from ..problem import FLOATS, ITEM_BYTES, NormProblem
+from ..problem import ITEM_BYTES, NormProblem
 from . import c, layers, linear
 
 __all__ = ["algorithms"]
@@ -120,7 +120,7 @@ def algorithms(isas: dict[str, int], best: str, convolutions: list[c.CConv]) -> 
             kernel = lib.pc_layer_kernel_at(number, index)
             what, _, _ = ffi.string(lib.pc_layer_kernel_name(kernel)).decode().partition("__")
             kind, family, dtype = what.split("_")
-            assert dtype in FLOATS
+            assert dtype in ITEM_BYTES
             if kind != "layers":  # of another family of operations in the same unit
                 continue
             for op in layers.OPERATIONS[family]:

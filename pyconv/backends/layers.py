@@ -7,6 +7,7 @@ strides, never of the number of threads.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -25,6 +26,7 @@ from ..problem import (
     NormProblem,
     ResizeProblem,
     ResponseProblem,
+    ShuffleProblem,
     standard_strides,
 )
 from ..reference import nearest_index
@@ -41,6 +43,7 @@ __all__ = [
     "elementwise",
     "elsewhere",
     "error_bound",
+    "interleave",
     "nearest",
     "only_moves",
     "places",
@@ -63,6 +66,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     ),
     "response": ("local_response_norm", "local_response_norm-grad-x"),
     "nearest": ("interpolate", "interpolate-grad-x"),
+    "interleave": ("pixel_shuffle", "pixel_unshuffle"),
     "dot": ("linear",),
 }
 #: Arrays of a kernel, at most.
@@ -72,6 +76,7 @@ _ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
     "elementwise": (("x",), ("grad_output",), ("out",)),
     "response": (("x",), ("grad_output",), ("out",)),
     "nearest": (("x", "grad_output"), ("out",)),
+    "interleave": (("x",), ("out",)),
     "dot": (("x",), ("w",), ("bias",), ("out",)),
 }
 _NORM_INPUTS = (("x",), ("grad_output",), ("running_mean",), ("running_var",), ("weight",), ("bias",))
@@ -364,6 +369,48 @@ def nearest(call: Call, lanes: int) -> Cut:
     return Cut(fields, n_tasks, 0, scratch)
 
 
+def _one_axis(sizes: tuple[int, ...], step: tuple[int, ...]) -> int | None:
+    """Return the step of axes as one, None where they are none."""
+    axes = [(size, s) for size, s in zip(sizes, step, strict=True) if size != 1]
+    merged = all(s == size * below for (_, s), (size, below) in itertools.pairwise(axes))
+    return (axes[-1][1] if axes else 0) if merged else None
+
+
+def interleave(call: Call, lanes: int) -> Cut | None:
+    """Cut a move between channels and pixels."""
+    problem: ShuffleProblem = call.problem
+    item, ahead = ITEM_BYTES[problem.dtype], len(problem.lead)
+    small, large = ("out", "x") if problem.gather else ("x", "out")
+    ld = []
+    for name in (small, large):
+        step = _elements(call, name, item)
+        assert step is not None
+        first = _one_axis(problem.lead, step[:ahead])
+        if first is None:
+            return None
+        ld.append((first, *step[ahead:]))
+    r, n = problem.factor, math.prod(problem.lead)
+    channels = all(step[1] == 1 for step in ld) and not all(step[3] == 1 for step in ld)
+    lines = n * problem.h if channels else n * problem.c * problem.h * r
+    line = problem.w * r * (problem.c * r if channels else 1)
+    rows = max(1, _TASK // max(1, line))
+    n_tasks = -(-lines // rows)
+    fields = {
+        "n": n,
+        "c": problem.c,
+        "h": problem.h,
+        "w": problem.w,
+        "factor": r,
+        "gather": problem.gather,
+        "channels": channels,
+        "ld_small": ld[0],
+        "ld_large": ld[1],
+        "rows": rows,
+        "n_tasks": n_tasks,
+    }
+    return Cut(fields, n_tasks)
+
+
 def dot(call: Call) -> Cut | None:
     """Cut a linear layer of few rows; its weights are contiguous."""
     problem: LinearProblem = call.problem
@@ -391,6 +438,8 @@ def dot(call: Call) -> Cut | None:
 
 def only_moves(problem: Any) -> bool:
     """Whether results are elements of x and zeros, exactly."""
+    if isinstance(problem, ShuffleProblem):
+        return True
     if isinstance(problem, LoweringProblem):
         return not problem.fold
     return isinstance(problem, ResizeProblem) and problem.is_nearest and not problem.gradient
@@ -493,7 +542,8 @@ class Layer:
             return elementwise(call)
         if self.family == "dot":
             return dot(call)
-        return {"channelwise": channelwise, "response": response, "nearest": nearest}[self.family](call, self.lanes)
+        cuts = {"channelwise": channelwise, "response": response, "nearest": nearest, "interleave": interleave}
+        return cuts[self.family](call, self.lanes)
 
     def threads(self, call: Call, cut: Cut) -> int:
         """Return how many threads have enough to do."""

@@ -384,6 +384,7 @@ class NumbaConv:
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
     from . import (  # which import this module
+        numba_deform,
         numba_grad,
         numba_layers,
         numba_lowering,
@@ -402,6 +403,7 @@ def algorithms() -> Iterator[Algorithm]:
     yield from numba_lowering.algorithms()
     yield from numba_roi.algorithms(note_kernel)
     yield from numba_sample.algorithms(note_kernel)
+    yield from numba_deform.algorithms(note_kernel)
 
 
 def _kernels() -> Iterator[NumbaConv]:

@@ -21,6 +21,7 @@ from ..problem import (
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
+    DeformProblem,
     ElementwiseProblem,
     GridSampleProblem,
     LinearProblem,
@@ -31,6 +32,7 @@ from ..problem import (
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     UnpoolProblem,
 )
@@ -276,6 +278,8 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
         if problem.gradient:
             return (reference.nearest_grad(problem, arrays["grad_output"]),)
         return (reference.nearest(problem, arrays["x"]),)
+    if isinstance(problem, ShuffleProblem):
+        return (reference.pixel_shuffle(problem, arrays["x"]),)
     if isinstance(problem, ResponseProblem):
         if problem.gradient:
             return (reference.local_response_norm_grad(problem, arrays["grad_output"], arrays["x"]),)
@@ -373,6 +377,46 @@ class ReferenceSample(_Reference):
         return run
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceDeform(_Reference):
+    """Deformable convolution and its gradients by their definitions, some output rows at a time."""
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the block of float64 values that it works on."""
+        return min(call.max_workspace // 2, 64 << 20)
+
+    def estimate(self, problem: DeformProblem, machine: Machine) -> float:
+        """Return a tenth of a gigaflop a second: samples are picked one by one."""
+        return problem.flops / 1e8 + 200e-6
+
+    def error_bound(self, problem: DeformProblem) -> float:
+        """Return one rounding to the output type, and the float64 sum's."""
+        return EPSILON[self.dtype] + (problem.reduction + 16) * EPSILON["f64"]
+
+    def prepare(self, problem: DeformProblem, *weights: Array | None) -> Packed:
+        """Return copies."""
+        return tuple(None if a is None else a.copy() for a in weights)
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem, limit = call.problem, self.workspace(call) or 0
+        names = [a.name for a in (*problem.inputs, *problem.outputs)]
+
+        def run(packed: Packed, *given: Array | None) -> bool:
+            arrays: dict[str, Any] = dict(zip(names, (a for a in given if a is not None), strict=True))
+            w, bias = (*(packed or ()), None, None)[:2]
+            if problem.argument:
+                results = reference.deform_grad(problem, arrays, w, limit)
+            else:
+                results = (reference.deform_conv(problem, arrays, w, bias, limit),)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for operand, result in zip(problem.outputs, results, strict=True):
+                    arrays[operand.name][...] = result
+            return True
+
+        return run
+
+
 def _layer_ops() -> Iterator[str]:
     for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
         yield name
@@ -397,6 +441,12 @@ def algorithms() -> Iterator[Algorithm]:
         yield ReferencePool(op, dtype)
     for op in _layer_ops():
         for dtype in EPSILON:
+            yield ReferenceLayer(op, dtype)
+    for argument in ("", "-grad-x", "-grad-offset", "-grad-w", "-grad-mask"):
+        for dtype in EPSILON:
+            yield ReferenceDeform(f"deform_conv2d{argument}", dtype)
+    for op in ("pixel_shuffle", "pixel_unshuffle"):
+        for dtype in ITEM_BYTES:
             yield ReferenceLayer(op, dtype)
     for op in ("roi_align", "roi_align3d", "roi_pool", "ps_roi_align", "ps_roi_pool"):
         for dtype in EPSILON:

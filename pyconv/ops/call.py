@@ -32,6 +32,7 @@ __all__ = [
     "exact",
     "explain",
     "gradients",
+    "in_context",
     "is_channels_last",
     "is_plain_target",
     "key_of",
@@ -239,7 +240,7 @@ def _check_outputs(problem: Problem, arrays: Mapping[str, Key | None]) -> None:
             raise InvalidProblem(f"{operand.name} must have the output's shape {operand.shape}, got {key[0]}")
 
 
-def _in_context(operation: Operation, arrays: Mapping[str, Key | None], error: Exception) -> Exception:
+def in_context(operation: Operation, arrays: Mapping[str, Key | None], error: Exception) -> Exception:
     """Return the same error, saying once which call it was."""
     names = (operation.inputs[0], *operation.weights[:1], *operation.inputs[1:])
     sizes = ", ".join(f"{name} {key[0]}" for name in names if (key := arrays.get(name)) is not None)
@@ -284,7 +285,7 @@ def plan_for(
         call = Call(problem, tuple(strides_of.items()), options.threads, options.max_workspace)
         plan = make_plan(call, algorithm, options)
     except (InvalidProblem, Unsupported, TypeError) as error:
-        raise _in_context(operation, arrays, error) from None
+        raise in_context(operation, arrays, error) from None
     fresh = tuple(Fresh.of(outputs[name]) if name in outputs else None for name in operation.outputs)
     assert fresh[0] is not None
     is_empty = all(0 in operand.shape for operand in problem.outputs)
@@ -456,11 +457,13 @@ def gradients(
     output_mask: Any,
     out: Any,
     algorithm: Any,
+    joined: Mapping[tuple[int, ...], Request] | None = None,
 ) -> tuple[Array | None, ...]:
     """Run the gradients that are wanted, each a request of its own; None for the others.
 
     ``requests`` has one entry for each array argument of the forward function, None for one that has no gradient or
     was not given. ``out`` and ``algorithm`` may be tuples of as many entries; all are planned before one is run.
+    ``joined`` has requests of several outputs that stand for those of several places, where one word asks for all.
     """
     count = len(requests)
     if count == 1 and requests[0] is not None and output_mask is None:
@@ -468,21 +471,30 @@ def gradients(
     wanted = _of_each("output_mask", (True,) * count if output_mask is None else output_mask, count, name)
     outs = _of_each("out", out if isinstance(out, (tuple, list)) or out is None else (out,), count, name)
     words = _of_each("algorithm", algorithm, count, name)
-    chosen = [(i, request) for i, request in enumerate(requests) if request is not None and wanted[i]]
+    chosen: dict[tuple[int, ...], Request] = {
+        (i,): request for i, request in enumerate(requests) if request is not None and wanted[i]
+    }
+    for group, together in (joined or {}).items():
+        if all((i,) in chosen for i in group) and len({words[i] for i in group}) == 1:
+            chosen = {others: request for others, request in chosen.items() if others[0] not in group}
+            chosen[group] = together
     if len(chosen) > 1:
         options = current()
-        for i, request in chosen:
-            check_word("algorithm", words[i])
+        for places, request in chosen.items():
+            check_word("algorithm", words[places[0]])
             keys = () if request.weights is None else request.weights.keys()
-            as_planned = _batched_keys(request, outs[i])
-            plan_for(request.operation, as_planned[0], keys, as_planned[1], request.settings, words[i], options)
+            as_planned = _batched_keys(request, tuple(outs[i] for i in places))
+            word = words[places[0]]
+            plan_for(request.operation, as_planned[0], keys, as_planned[1], request.settings, word, options)
     results: list[Array | None] = [None] * count
-    for i, request in chosen:
-        results[i] = run(request, (outs[i],), words[i])[0]
+    for places, request in chosen.items():
+        found = run(request, tuple(outs[i] for i in places), words[places[0]])
+        for i, result in zip(places, found, strict=True):
+            results[i] = result
     return tuple(results)
 
 
-def _batched_keys(request: Request, out: Any) -> tuple[tuple[Key | None, ...], tuple[Key | None, ...]]:
+def _batched_keys(request: Request, outs: tuple[Any, ...]) -> tuple[tuple[Key | None, ...], tuple[Key | None, ...]]:
     """Return the keys of a request's arrays as they are planned, with the batch axis in front."""
     operation = request.operation
     first = request.inputs[0]
@@ -492,7 +504,7 @@ def _batched_keys(request: Request, out: Any) -> tuple[tuple[Key | None, ...], t
         return key_of(array if array is None or not lift or name in operation.whole else array[None])
 
     inputs = tuple(key(name, array) for name, array in zip(operation.inputs, request.inputs, strict=True))
-    return inputs, (key(operation.outputs[0], as_out(out)),)
+    return inputs, tuple(key(name, as_out(out)) for name, out in zip(operation.outputs, outs, strict=False))
 
 
 def _of_each(what: str, value: Any, count: int, name: str) -> tuple[Any, ...]:
@@ -544,7 +556,7 @@ def explain(
             )
         found = left[0]
     operation = found.operation
-    keys = _batched_keys(found, None)
+    keys = _batched_keys(found, (None,))
     arrays_by_name = _by_name(
         operation,
         keys[0],
@@ -556,4 +568,4 @@ def explain(
         problem = operation.describe(arrays_by_name, found.settings)
         return answer(Call.typical(problem, options.threads, options.max_workspace), algorithm, options)
     except (InvalidProblem, Unsupported, TypeError) as error:
-        raise _in_context(operation, arrays_by_name, error) from None
+        raise in_context(operation, arrays_by_name, error) from None

@@ -28,6 +28,7 @@ from .base import (
 )
 from .conv import ConvProblem
 from .conv_grad import ConvBiasProblem, ConvWeightProblem
+from .deform import DeformProblem
 from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, ResponseProblem
 from .lowering import LoweringProblem, check_reach
 from .parse import parse_problem
@@ -35,6 +36,7 @@ from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
 from .roi import MAX_SAMPLING_RATIO, ROI_KINDS, ROI_MODES, ROI_MODES_OF_MAXIMA, NmsProblem, RoiProblem
 from .sample import GRID_MODES, GRID_PADDING_MODES, AffineGridProblem, GridSampleProblem
+from .shuffle import ShuffleProblem
 from .transposed import PhaseAxis, TransposedPart, TransposedProblem
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
+    "DeformProblem",
     "ElementwiseProblem",
     "GridSampleProblem",
     "LinearProblem",
@@ -74,6 +77,7 @@ __all__ = [
     "ResizeProblem",
     "ResponseProblem",
     "RoiProblem",
+    "ShuffleProblem",
     "TransposedPart",
     "TransposedProblem",
     "UnpoolProblem",
