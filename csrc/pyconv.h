@@ -338,8 +338,8 @@ typedef struct pc_grid {
     pc_ld ld_x;
     int64_t ld_out[3]; /* n, c, point */
     int64_t by_channels;          /* channels in the lanes, from a map of them in scratch or in place; or points */
-    int64_t in_place;             /* the map is x itself */
-    int64_t vectors;              /* of channels of a task */
+    int64_t in_place;             /* the map is x itself; of the gradient of places: channels are neighbours */
+    int64_t vectors;              /* of channels of a task; of a gradient of x by points its channels, 4 or 1 */
     int64_t chunk, n_chunks;      /* points of a task */
     int64_t n_blocks, n_tasks;    /* blocks of channels */
     int64_t map_elems, scratch_bytes;

@@ -17,7 +17,8 @@
  * maps too large for the cache.
  *
  * The gradient of x adds to a map in scratch, or to a plane of the result; a task has channels of its own, and takes all
- * points in their order. That of the places sums over channels in their order, a task has points of its own.
+ * points in their order; few channels lie four side by side in that map. That of the places sums over channels, in whole
+ * vectors of them where they are neighbours in memory, else in their order; a task has points of its own.
  *
  * flops: 2 a tap and channel. Errors: one rounding a weight, product and sum; (taps of all axes + 12) eps.
  * Places as in torch; cubic weights after Keys (1981), a = -0.75. */
@@ -99,24 +100,25 @@ static PC_EXACT void NAME(grid_axis)(const pc_grid *p, int64_t size, int64_t n, 
         if (!align)
             place = place - (REAL)0.5;
         VEC turns = one;
-        VEC taken[4], share[4], change[4];
+        VEC taken[4], share[4], change[4] = {none, none, none, none};
         if (taps != 4 && padding != PC_GRID_ZEROS)
             place = NAME(grid_bounded)(place, padding, align, (REAL)size, &turns);
         if (taps == 1) {
             const VEC nearest = NAME(grid_rint)(place);
             taken[0] = NAME(grid_inside)(nearest, max);
             share[0] = NAME(select)(nearest == taken[0], one, none);
-            change[0] = none;
         } else if (taps == 2) {
             const VEC low = NAME(grid_floor)(place), part = place - low, first = NAME(grid_inside)(low, last);
-            turns = turns * scale;
+            if (slope)
+                turns = turns * scale;
             for (int t = 0; t < 2; t++) {
                 const VEC mine = first + (REAL)t;
                 const MASK inside = mine <= max, is_low = (MASK)(mine == low) & inside;
                 const MASK is_high = (MASK)(mine == low + 1) & inside;
                 taken[t] = NAME(select)(inside, mine, first);
                 share[t] = NAME(select)(is_low, 1 - part, NAME(select)(is_high, part, none));
-                change[t] = NAME(select)(is_low, -turns, NAME(select)(is_high, turns, none));
+                if (slope)
+                    change[t] = NAME(select)(is_low, -turns, NAME(select)(is_high, turns, none));
             }
         } else {
             const VEC low = NAME(grid_floor)(place), part = place - low, rest = 1 - part;
@@ -124,10 +126,12 @@ static PC_EXACT void NAME(grid_axis)(const pc_grid *p, int64_t size, int64_t n, 
             share[1] = NAME(grid_near)(part, rest);
             share[2] = NAME(grid_near)(rest, part);
             share[3] = NAME(grid_far)(rest, part);
-            change[0] = NAME(grid_far_slope)(part, rest) * scale;
-            change[1] = NAME(grid_near_slope)(part) * scale;
-            change[2] = -NAME(grid_near_slope)(rest) * scale;
-            change[3] = -NAME(grid_far_slope)(rest, part) * scale;
+            if (slope) {
+                change[0] = NAME(grid_far_slope)(part, rest) * scale;
+                change[1] = NAME(grid_near_slope)(part) * scale;
+                change[2] = -NAME(grid_near_slope)(rest) * scale;
+                change[3] = -NAME(grid_far_slope)(rest, part) * scale;
+            }
             VEC first = none, at_tap[4], ignored;
             for (int t = 0; t < 4; t++) {
                 at_tap[t] = low + (REAL)(t - 1);
@@ -143,7 +147,8 @@ static PC_EXACT void NAME(grid_axis)(const pc_grid *p, int64_t size, int64_t n, 
                 for (int t = 0; t < 4; t++) {
                     const MASK is = (MASK)(mine == at_tap[t]) & (MASK)(mine <= max);
                     sum[e] += NAME(select)(is, share[t], none);
-                    slopes[e] += NAME(select)(is, change[t], none);
+                    if (slope)
+                        slopes[e] += NAME(select)(is, change[t], none);
                 }
                 taken[e] = NAME(select)(mine < max, mine, none + max);
             }
@@ -171,9 +176,14 @@ static __attribute__((noinline)) void NAME(grid_fill)(const pc_grid *p, int64_t 
     for (int a = p->rank == 3 ? 0 : 1; a < 3; a++)
         NAME(grid_axis)(p, p->in[a], wide, t->at[a], t->index[a], t->weight[a],
                         p->what == PC_GRID_GRAD_GRID ? t->slope[a] : NULL);
-    for (int64_t k = 0; k < p->taps; k++)
-        for (int64_t i = 0; i < wide; i++)
-            t->column[k][i] = t->index[2][k][i] * ld->w;
+    for (int64_t k = 0; k < p->taps; k++) {
+        if (ld->w == 1)
+            for (int64_t i = 0; i < wide; i++)
+                t->column[k][i] = t->index[2][k][i];
+        else
+            for (int64_t i = 0; i < wide; i++)
+                t->column[k][i] = t->index[2][k][i] * ld->w;
+    }
     for (int64_t a = 0; a < planes; a++)
         for (int64_t b = 0; b < p->taps; b++)
             for (int64_t i = 0; i < wide; i++) {
@@ -182,15 +192,16 @@ static __attribute__((noinline)) void NAME(grid_fill)(const pc_grid *p, int64_t 
                 t->row_weight[a * p->taps + b][i] = p->rank == 3 ? t->weight[0][a][i] * t->weight[1][b][i]
                                                                  : t->weight[1][b][i];
             }
-    for (int64_t i = 0; i < wide; i += LANES) {
+    for (int64_t i = 0; p->by_channels && i < wide; i += LANES) {
         MASK zero = {0};
         for (int64_t k = 0; k < p->taps; k++)
             zero |= (MASK)(*(const VEC *)(t->weight[2][k] + i) == 0);
         for (int64_t r = 0; r < planes * p->taps; r++)
             zero |= (MASK)(*(const VEC *)(t->row_weight[r] + i) == 0);
-        int any = 0;
-        for (int l = 0; l < LANES; l++)
-            any |= zero[l] != 0;
+        int64_t halves[PC_VEC_BYTES / 8], any = 0;
+        memcpy(halves, &zero, sizeof zero);
+        for (int l = 0; l < PC_VEC_BYTES / 8; l++)
+            any |= halves[l];
         t->whole[i / LANES] = !any;
     }
 }
@@ -266,6 +277,72 @@ static __attribute__((noinline)) void NAME(grid_add_map)(const pc_grid *p, const
                     *(VEC *)(to + v * ld_v) += *(const VEC *)(y + (v * PC_GRID_BLOCK + i) * LANES) * (down * across);
             }
         }
+}
+
+/* y[point][channel] of `side` channels, 1 or 4, times weights added to map[pixel][channel]. */
+static __attribute__((noinline)) void NAME(grid_scatter)(const pc_grid *p, const NAME(grid_table) *t, int64_t n,
+                                                         int64_t side, const REAL *y, REAL *map) {
+    typedef REAL quad __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+    const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t r = 0; r < rows; r++) {
+            const REAL down = t->row_weight[r][i];
+            if (down == 0)
+                continue;
+            for (int64_t k = 0; k < p->taps; k++) {
+                const REAL across = t->weight[2][k][i];
+                if (across == 0)
+                    continue;
+                REAL *const to = map + t->row[r][i] + t->column[k][i];
+                if (side == 4)
+                    *(quad *)to += *(const quad *)(y + i * 4) * (down * across);
+                else
+                    *to += y[i] * (down * across);
+            }
+        }
+}
+
+/* One point's gradient: products of pixels of neighbouring channels with g, tap by tap, along each axis. */
+static __attribute__((noinline)) void NAME(grid_dots)(const pc_grid *p, const NAME(grid_table) *t, int64_t n,
+                                                      const REAL *map, const REAL *g, int64_t ld_g, REAL *sums) {
+    const int64_t planes = p->rank == 3 ? p->taps : 1, taps = p->taps;
+    for (int64_t i = 0; i < n; i++, g += ld_g) {
+        REAL along[3] = {0, 0, 0};
+        for (int64_t a = 0; a < planes; a++)
+            for (int64_t b = 0; b < taps; b++) {
+                const REAL depth = p->rank == 3 ? t->weight[0][a][i] : 1, down = t->weight[1][b][i];
+                for (int64_t k = 0; k < taps; k++) {
+                    const REAL across = t->weight[2][k][i];
+                    const REAL by[3] = {depth * down * t->slope[2][k][i], depth * t->slope[1][b][i] * across,
+                                        p->rank == 3 ? t->slope[0][a][i] * down * across : 0};
+                    if (by[0] == 0 && by[1] == 0 && by[2] == 0)
+                        continue;
+                    const REAL *const pixel = map + t->row[a * taps + b][i] + t->column[k][i];
+                    VEC sum[2] = {{0}, {0}};
+                    int64_t c = 0;
+                    for (; c + 2 * LANES <= p->c; c += 2 * LANES) {
+                        sum[0] += NAME(load)(pixel + c) * NAME(load)(g + c);
+                        sum[1] += NAME(load)(pixel + c + LANES) * NAME(load)(g + c + LANES);
+                    }
+                    for (; c + LANES <= p->c; c += LANES)
+                        sum[0] += NAME(load)(pixel + c) * NAME(load)(g + c);
+                    sum[0] += sum[1];
+                    REAL lanes[LANES], dot = 0;
+                    NAME(store)(lanes, sum[0]);
+                    for (int half = LANES / 2; half > 0; half /= 2)
+                        for (int l = 0; l < half; l++)
+                            lanes[l] += lanes[l + half];
+                    for (; c < p->c; c++)
+                        dot += pixel[c] * g[c];
+                    dot += lanes[0];
+                    for (int axis = 0; axis < 3; axis++)
+                        if (by[axis] != 0)
+                            along[axis] += dot * by[axis];
+                }
+            }
+        for (int64_t axis = 0; axis < p->rank; axis++)
+            sums[axis * PC_GRID_BLOCK + i] = along[axis];
+    }
 }
 
 #endif
@@ -511,11 +588,16 @@ static void STORED(grid_points_task)(void *ctx, int64_t task, int worker) {
         const int64_t n = pc_min(PC_GRID_BLOCK, end - first);
         STORED(grid_read)(job, image, first, n, table);
         NAME(grid_fill)(p, n, &p->ld_x, table);
-        for (int64_t i = 0; i < p->rank * PC_GRID_BLOCK; i += LANES)
-            *(VEC *)(y + i) = (VEC){0};
-        for (int64_t c = 0; c < p->c; c++)
-            STORED(grid_plane)(p, table, n, job->x + image * p->ld_x.n + c * p->ld_x.c,
-                               job->out + image * p->ld_out[0] + c * p->ld_out[1] + first * p->ld_out[2], y);
+        STORAGE *const x = job->x + image * p->ld_x.n;
+        STORAGE *const out = job->out + image * p->ld_out[0] + first * p->ld_out[2];
+        if (p->in_place) {
+            NAME(grid_dots)(p, table, n, (const REAL *)x, (const REAL *)out, p->ld_out[2], y);
+        } else {
+            for (int64_t i = 0; i < p->rank * PC_GRID_BLOCK; i += LANES)
+                *(VEC *)(y + i) = (VEC){0};
+            for (int64_t c = 0; c < p->c; c++)
+                STORED(grid_plane)(p, table, n, x + c * p->ld_x.c, out + c * p->ld_out[1], y);
+        }
         if (p->what == PC_GRID_GRAD_GRID) {
             STORAGE *const to = job->grad_grid + (image * p->points + first) * p->rank;
             for (int64_t i = 0; i < n; i++)
@@ -525,45 +607,42 @@ static void STORED(grid_points_task)(void *ctx, int64_t task, int worker) {
     }
 }
 
-/* Gradient of x by points: a channel of an image, added up in its place or, where that is of another type, in scratch. */
+/* Gradient of x by points: up to four channels of an image side by side in a map in scratch, or one, added up in its
+ * place or, where that is of another type, in scratch. */
 static void STORED(grid_scatter_task)(void *ctx, int64_t task, int worker) {
     const STORED(grid_job) *job = ctx;
     const pc_grid *p = job->p;
     REAL *y, *map;
     NAME(grid_table) *const table = STORED(grid_scratch)(job, worker, &y, &map);
-    const int64_t image = task / p->c, c = task % p->c, pixels = p->in[0] * p->in[1] * p->in[2];
-    const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps;
-    STORAGE *const x = job->x + image * p->ld_x.n + c * p->ld_x.c;
-    const STORAGE *const g = job->out + image * p->ld_out[0] + c * p->ld_out[1];
-    pc_ld ld = {.d = p->in[1] * p->in[2], .h = p->in[2], .w = 1};
+    const int64_t image = task / p->n_blocks, c0 = task % p->n_blocks * p->vectors;
+    const int64_t channels = pc_min(p->vectors, p->c - c0), pixels = p->in[0] * p->in[1] * p->in[2];
+    const int64_t side = p->vectors; /* channels side by side: 4 or 1 */
+    STORAGE *const x = job->x + image * p->ld_x.n + c0 * p->ld_x.c;
+    const STORAGE *const g = job->out + image * p->ld_out[0] + c0 * p->ld_out[1];
+    pc_ld ld = {.d = p->in[1] * p->in[2] * side, .h = p->in[2] * side, .w = side};
     if (p->in_place)
         map = (REAL *)x;
-    for (int64_t i = 0; i < pixels; i++)
+    for (int64_t i = 0; i < pixels * side; i++)
         map[i] = 0;
     for (int64_t first = 0; first < p->points; first += PC_GRID_BLOCK) {
         const int64_t n = pc_min(PC_GRID_BLOCK, p->points - first);
         STORED(grid_read)(job, image, first, n, table);
         NAME(grid_fill)(p, n, &ld, table);
-        for (int64_t i = 0; i < n; i++) {
-            const REAL given = STORED(get)(g + (first + i) * p->ld_out[2]);
-            for (int64_t r = 0; r < rows; r++) {
-                const REAL down = table->row_weight[r][i];
-                if (down == 0)
-                    continue;
-                for (int64_t k = 0; k < p->taps; k++) {
-                    const REAL across = table->weight[2][k][i];
-                    if (across != 0)
-                        map[table->row[r][i] + table->column[k][i]] += given * (down * across);
-                }
-            }
-        }
+        for (int64_t c = 0; c < side; c++)
+            for (int64_t i = 0; i < n; i++)
+                y[i * side + c] = c < channels ? STORED(get)(g + c * p->ld_out[1] + (first + i) * p->ld_out[2]) : 0;
+        NAME(grid_scatter)(p, table, n, side, y, map);
     }
     if (p->in_place)
         return;
+    const REAL *from = map;
     for (int64_t d = 0; d < p->in[0]; d++)
-        for (int64_t h = 0; h < p->in[1]; h++)
-            for (int64_t w = 0; w < p->in[2]; w++)
-                STORED(put)(x + d * p->ld_x.d + h * p->ld_x.h + w * p->ld_x.w, *map++);
+        for (int64_t h = 0; h < p->in[1]; h++, from += p->in[2] * side)
+            for (int64_t c = 0; c < channels; c++) {
+                STORAGE *const row = x + c * p->ld_x.c + d * p->ld_x.d + h * p->ld_x.h;
+                for (int64_t w = 0; w < p->in[2]; w++)
+                    STORED(put)(row + w * p->ld_x.w, from[w * side + c]);
+            }
 }
 
 static void STORED(sample_grid_run)(const void *problem, void *const *arrays, char *scratch, int threads) {

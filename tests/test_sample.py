@@ -460,7 +460,7 @@ def test_bad_calls() -> None:
         (lambda: sample(x, grid[:1]), InvalidProblem, "the n of x, 2"),
         (lambda: sample(x, places), InvalidProblem, "grid must have axes"),
         (lambda: sample(volume, grid), InvalidProblem, "d_out, h_out, w_out, 3"),
-        (lambda: sample(x, grid, "cubic"), InvalidProblem, "mode must be one of bilinear"),
+        (lambda: sample(x, grid, "cubic"), InvalidProblem, "mode must be one of nearest"),
         (lambda: sample(x, grid, padding_mode="wrap"), InvalidProblem, "padding_mode must be one of zeros"),
         (lambda: sample(x, grid, align_corners=1), TypeError, "True or False"),
         (lambda: sample(volume, places, "bicubic"), InvalidProblem, "is for 2 spatial axes"),

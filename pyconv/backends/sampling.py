@@ -304,13 +304,16 @@ def grid(call: Call, lanes: int) -> Cut | None:
         map_bytes = vectors * each
         in_place = in_place and not gradient
     elif gradient:
-        in_place = narrow and merged(problem.spatial, x[2:]) == 1
-        chunk, blocks = max(1, points), problem.c
-        map_bytes = 0 if in_place else pixels * real
+        # some channels side by side, if a map of four fits
+        quads = problem.c > 1 and 4 * pixels * real <= room - fixed
+        vectors = 4 if quads else 1
+        in_place = not quads and narrow and merged(problem.spatial, x[2:]) == 1
+        chunk, blocks = max(1, points), -(-problem.c // vectors)
+        map_bytes = 0 if in_place else vectors * pixels * real
         if map_bytes > room - fixed:
             return None
     else:
-        in_place = False
+        in_place = problem.argument == "grid" and in_place and out[1] == 1
         chunk = min(_POINTS, _round_up(max(1, -(-points * problem.n // 16)), _BLOCK))
         map_bytes = 0
     n_chunks = max(1, -(-points // chunk)) if not gradient else 1
