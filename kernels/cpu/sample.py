@@ -46,11 +46,7 @@ def resample_axis(x: Any, begin: Any, index: Any, weight: Any, first: int, last:
 
 @kernel
 def grid_forward(x: Any, index: Any, weight: Any, taps: Any, first: int, last: int, out: Any) -> int:
-<<<<<<< HEAD
-    """Fill out[p, c] for points first .. last from x[d, h, w, c]; tables are [axis, tap, p], taps an axis' count."""
-=======
     """Fill out[p, c] for points first .. last from x[d, h, w, c]; tables are [axis, tap, p], taps their counts."""
->>>>>>> sample
     channels = out.shape[1]
     for p in range(first, last):
         to = out[p]
