@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -51,6 +52,32 @@ def test_much_larger_memory_is_left_alone() -> None:
     at = address(first)
     del first
     assert address(new()) != at
+
+
+@pytest.mark.parametrize(
+    "view_of",
+    [
+        np.asarray,
+        np.ascontiguousarray,
+        lambda a: np.require(a, requirements=["C", "A"]),
+        lambda a: a.reshape(2, -1)[1],
+        lambda a: a.view(np.uint8),
+        lambda a: memoryview(a),
+        lambda a: np.frombuffer(a, np.float32),
+        lambda a: np.asarray(np.asarray(a)[5:])[::2],
+    ],
+)
+def test_views_of_any_make_hold_it(view_of: Callable[[np.ndarray], object]) -> None:
+    """Of a chain of views numpy keeps the last array only; it must not be the memory itself."""
+    first = new()
+    view = view_of(first)
+    del first
+    assert len(memory._used._lent) == 1
+    assert not memory._used._back
+    second = new()
+    second[...] = 1
+    del view
+    assert len(memory._used._back) == 1
 
 
 def test_views_hold_it() -> None:

@@ -26,8 +26,15 @@ _MOST_SPARE = 1.5
 _LINE_BYTES = 64
 
 
-class _Lent(np.ndarray[Any, Any]):
-    """An array on lent memory: a type of its own, so that numpy lets views hold it and not the memory behind it."""
+class _Lease:
+    """What an array on lent memory has as its base, and with it every view of the array, however it was made.
+
+    It is no array itself: of a chain of arrays numpy keeps only the last one.
+    """
+
+    def __init__(self, buffer: Array, start: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        address = buffer.__array_interface__["data"][0] + start
+        self.__array_interface__ = {"version": 3, "shape": shape, "typestr": dtype.str, "data": (address, False)}
 
 
 class _Used:
@@ -38,7 +45,7 @@ class _Used:
         self._free: list[Array] = []  # what came back first is first
         # an array may end at any moment, also where the lock is held: that only notes it
         self._back: deque[Array] = deque()
-        self._lent: dict[int, tuple[weakref.ref[Array], Array]] = {}
+        self._lent: dict[int, tuple[weakref.ref[_Lease], Array]] = {}
 
     def take(self, n_bytes: int) -> Array:
         """Return a buffer of at least so many bytes, contents arbitrary."""
@@ -52,12 +59,12 @@ class _Used:
                 kept -= self._free.pop(0).size
         return np.empty(n_bytes, np.uint8) if found is None else found
 
-    def lend(self, buffer: Array, array: Array) -> None:
-        """Take the buffer back when the array ends."""
-        ref = weakref.ref(array, self._return)
+    def lend(self, buffer: Array, lease: _Lease) -> None:
+        """Take the buffer back when the lease ends."""
+        ref = weakref.ref(lease, self._return)
         self._lent[id(ref)] = ref, buffer
 
-    def _return(self, ref: weakref.ref[Array]) -> None:
+    def _return(self, ref: weakref.ref[_Lease]) -> None:
         _, buffer = self._lent.pop(id(ref))
         self._back.append(buffer)
 
@@ -70,11 +77,13 @@ def aligned(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
     Its memory is used again as soon as the array, its views and cffi's pointers to it have ended.
     """
-    n_bytes = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
+    shape = (shape,) if isinstance(shape, int) else shape
+    n_bytes = math.prod(shape) * dtype.itemsize
     recycled = n_bytes >= _LEAST_BYTES
     buffer = _used.take(n_bytes + _LINE_BYTES) if recycled else np.empty(n_bytes + _LINE_BYTES, np.uint8)
     start = -buffer.__array_interface__["data"][0] % _LINE_BYTES
-    array: Array = _Lent(shape, dtype, buffer.data, start)
-    if recycled:
-        _used.lend(buffer, array)
-    return array
+    if not recycled:
+        return buffer[start : start + n_bytes].view(dtype).reshape(shape)
+    lease = _Lease(buffer, start, shape, dtype)
+    _used.lend(buffer, lease)
+    return np.asarray(lease)
