@@ -83,7 +83,7 @@ def aligned(shape: int | tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     buffer = _used.take(n_bytes + _LINE_BYTES) if recycled else np.empty(n_bytes + _LINE_BYTES, np.uint8)
     start = -buffer.__array_interface__["data"][0] % _LINE_BYTES
     if not recycled:
-        return buffer[start : start + n_bytes].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, buffer, start)
     lease = _Lease(buffer, start, shape, dtype)
     _used.lend(buffer, lease)
     return np.asarray(lease)
