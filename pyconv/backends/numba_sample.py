@@ -96,8 +96,8 @@ class NumbaSample:
         name, done = self.kernel_name, self.done
 
         def share(n: int, work: Callable[[int, int], int]) -> None:
-            if n:
-                run_tasks(name, n, min(threads, n), work, done)
+            # nothing to do is done as well
+            run_tasks(name, n, max(1, min(threads, n)), work, done)
 
         if isinstance(problem, ResizeProblem):
             return _resize(problem, _NUMPY[self.dtype], share)
