@@ -478,6 +478,7 @@ def test_the_backends_have_the_same_bits(problem: Any) -> None:
     able = [a for a in supporting(problem) if a.preferred]
     families = {a.family for a in able if a.backend == "numba"}
     assert families
+    families.discard("separable")  # resizing by tables has its order of sums, and each backend its fused products
     if isinstance(problem, LinearProblem) and problem.c_in % 16:
         families.discard("dot")  # products that fill no vector: gcc may take them apart from their sum
     for family in families:
