@@ -67,6 +67,7 @@ MAY_IMPORT = {
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},
     "backends.c_grad": {"_ffi", "algorithm", "backends", "cost", "kernels", "problem"},
     "backends.borrowed": set(),
+    "backends.plain": {"algorithm"},
     "backends.gradients": {"algorithm", "cost", "kernels", "problem"},
     "backends.numba_grad": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.transposed": {"algorithm", "backends", "cost", "problem", "reference"},

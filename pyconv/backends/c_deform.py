@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import cost
 from .._ffi import ffi, lib
-from ..algorithm import Array, Call, Packed, Runner, Support
+from ..algorithm import Array, Call, Packed, Runner
 from ..cost import Machine
 from ..problem import ITEM_BYTES, DeformProblem
 from . import c
 from .memory import aligned
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
@@ -30,8 +31,10 @@ _ARGUMENTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class CDeform:
+class CDeform(OnC):
     """A kernel of deformable convolution, for one operation, on one instruction set."""
+
+    unit: ClassVar[str] = "deform"
 
     op: str
     family: str
@@ -42,28 +45,6 @@ class CDeform:
     kernel: Any
     lanes: int
     backend: str = "c"
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"deform_{self.family}_{self.dtype}__{self.isa}"
-
-    def supports(self, problem: DeformProblem) -> Support:
-        """Whether the kernel can do it."""
-        return Support() if self.runs_here else Support(f"this processor does not have {self.isa}")
-
-    def accuracy(self, problem: DeformProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: DeformProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: DeformProblem) -> float:
         """One rounding for each product of the longest sum, those of a sample, and that of the result."""
@@ -87,8 +68,10 @@ class CDeform:
         p.offset_groups, p.has_mask = problem.offset_groups, problem.mask
         return p
 
-    def prepare(self, problem: DeformProblem, w: Array, bias: Array | None = None) -> Packed:
+    def prepare(self, problem: DeformProblem, *weights: Array | None) -> Packed:
         """Return pointers to reordered weights and bias in the sums' type (they keep their arrays alive)."""
+        w, bias = (*weights, None)[:2]
+        assert w is not None
         w, p = c.as_summed(w), self._sized(problem)
         p.conv.threads = c.packing_threads(w)
         packed = aligned(lib.pc_deform_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import cost
 from .._ffi import ffi, lib
@@ -13,6 +13,7 @@ from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import AXES, ITEM_BYTES, ConvBiasProblem, ConvWeightProblem
 from . import c, gradients
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
@@ -22,8 +23,10 @@ _BYTES_PER_THREAD = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class _CGradient:
+class _CGradient(OnC):
     """A kernel of the gradients, for one operation, on one instruction set."""
+
+    unit: ClassVar[str] = "grad"
 
     op: str
     family: str
@@ -35,36 +38,6 @@ class _CGradient:
     lanes: int
     variant: Variant | None = None
     backend: str = "c"
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"grad_{self.family.replace('-', '_')}_{self.dtype}__{self.isa}"
-
-    def supports(self, problem: Any) -> Support:
-        """Whether the kernel can do it."""
-        return Support() if self.runs_here else Support(f"this processor does not have {self.isa}")
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
-    def packing(self, problem: Any) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _planned(self, p: Any, call: Call) -> Any:
         """Return the C description with its cut, or None where the scratch limit is too small."""

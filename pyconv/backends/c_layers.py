@@ -12,6 +12,7 @@ from .._ffi import ffi, lib
 from ..algorithm import Array, Call, Packed, Runner, Support
 from ..problem import ITEM_BYTES, NormProblem
 from . import c, layers, linear
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
@@ -25,8 +26,10 @@ _WHAT = {
 
 
 @dataclass(frozen=True, slots=True)
-class CLayer(layers.Layer):
+class CLayer(OnC, layers.Layer):
     """A kernel of the small layers, for one operation, on one instruction set."""
+
+    unit: ClassVar[str] = "layers"
 
     isa: str
     preferred: bool
@@ -37,16 +40,6 @@ class CLayer(layers.Layer):
     #: waking another thread costs microseconds
     bytes_per_thread: ClassVar[int] = 256 << 10
     flops_per_thread: ClassVar[int] = 400_000
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"layers_{self.family}_{self.dtype}__{self.isa}"
 
     def supports(self, problem: Any) -> Support:
         """Whether the kernel runs here."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .._ffi import ffi, lib
-from ..algorithm import Array, Call, Packed, Runner, Support
-from ..problem import ITEM_BYTES, LoweringProblem
+from ..algorithm import Array, Call, Packed, Runner
+from ..problem import ITEM_BYTES
 from . import c, lowering, pooling
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
 
 @dataclass(frozen=True, slots=True)
-class CLowering(lowering.Lowering):
+class CLowering(OnC, lowering.Lowering):
     """A kernel of csrc/lowering.inc.c, on one instruction set."""
+
+    unit: ClassVar[str] = "lowering"
 
     isa: str
     preferred: bool
@@ -24,20 +27,6 @@ class CLowering(lowering.Lowering):
     kernel: Any
     lanes: int
     backend: str = "c"
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"lowering_{self.family}_{self.dtype}__{self.isa}"
-
-    def supports(self, problem: LoweringProblem) -> Support:
-        """Whether the kernel runs here."""
-        return Support("" if self.runs_here else f"this processor does not have {self.isa}")
 
     def _cut(self, call: Call) -> lowering.Cut | None:
         return lowering.cut(call, self.lanes, call.max_workspace // c.WORKERS_IN_LIMIT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import cost
 from .._ffi import ffi, lib
@@ -12,6 +12,7 @@ from ..algorithm import Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import FLOATS, ITEM_BYTES, AffineGridProblem, GridSampleProblem, ResizeProblem
 from . import c, sampling
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
@@ -25,8 +26,10 @@ _MAX_WIDTH = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
-class CSample:
+class CSample(OnC):
     """What the sampling kernels answer alike."""
+
+    unit: ClassVar[str] = "sample"
 
     op: str
     family: str
@@ -37,32 +40,6 @@ class CSample:
     kernel: Any
     lanes: int
     backend: str = "c"
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"sample_{self.family}_{self.dtype}__{self.isa}"
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
-    def packing(self, problem: Any) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def error_bound(self, problem: Any) -> float:
         """Return that of sums in one order."""

@@ -20,6 +20,8 @@ from ..cost import Machine
 from ..errors import InvalidProblem
 from ..problem import ConvProblem, ConvWeightProblem
 from . import fft
+from .borrowed import Borrowed
+from .plain import Plain
 
 __all__ = ["FFTWeightGradient", "algorithms"]
 
@@ -64,51 +66,8 @@ def _exchanged(problem: ConvWeightProblem) -> ConvProblem | Support:
 
 
 @dataclass(frozen=True, slots=True)
-class FFTWeightGradient:
-    """An FFT kernel at work on a gradient of weights."""
-
-    op: str
-    kernel: Any  # an FFT algorithm of ordinary convolution, of the same rank
-
-    @property
-    def id(self) -> str:
-        """Return the kernel's id with another operation."""
-        return f"{self.op}.{self.kernel.id.partition('.')[2]}"
-
-    @property
-    def family(self) -> str:
-        """Return "fft"."""
-        return str(self.kernel.family)
-
-    @property
-    def dtype(self) -> str:
-        """Return the element type."""
-        return str(self.kernel.dtype)
-
-    @property
-    def backend(self) -> str:
-        """Return the kernel's backend."""
-        return str(self.kernel.backend)
-
-    @property
-    def preferred(self) -> bool:
-        """Whether "auto" may take it."""
-        return bool(self.kernel.preferred)
-
-    @property
-    def runs_here(self) -> bool:
-        """Whether this processor has its instruction set."""
-        return bool(getattr(self.kernel, "runs_here", True))
-
-    @property
-    def isa(self) -> str:
-        """Return the instruction set."""
-        return str(self.kernel.isa)
-
-    @property
-    def kernel_name(self) -> str:
-        """Return the kernel's own name."""
-        return str(self.kernel.kernel_name)
+class FFTWeightGradient(Borrowed, Plain):
+    """An FFT kernel of ordinary convolution, of the same rank, at work on a gradient of weights."""
 
     def _conv(self, problem: ConvWeightProblem) -> ConvProblem:
         conv = _exchanged(problem)
@@ -167,14 +126,6 @@ class FFTWeightGradient:
     def error_reach(self, problem: ConvWeightProblem) -> int:
         """Return the kernel's: everywhere."""
         return int(self.kernel.error_reach(self._conv(problem)))
-
-    def packing(self, problem: ConvWeightProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: ConvWeightProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def compile(self, call: Call) -> Runner:
         """Return the loop over groups."""

@@ -30,6 +30,7 @@ from ..problem import (
     standard_strides,
 )
 from ..reference import nearest_index
+from .plain import Plain
 
 __all__ = [
     "EPSILON",
@@ -496,7 +497,7 @@ def elsewhere(packed: Any, *arrays: Array | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Plain):
     """A kernel of the small layers, for one operation: what the backends' have in common."""
 
     op: str
@@ -507,14 +508,6 @@ class Layer:
     #: Bytes moved, and operations, below which a call stays on the caller's thread: waking another costs time.
     bytes_per_thread: ClassVar[int]
     flops_per_thread: ClassVar[int]
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: Any) -> float:
         """Return the bound of sums in blocks; nothing for what only moves."""
@@ -531,10 +524,6 @@ class Layer:
         if isinstance(problem, ResizeProblem) and not problem.is_nearest:
             return f"is for nearest neighbours, not for mode {problem.mode!r}"
         return ""
-
-    def packing(self, problem: Any) -> str:
-        """Return "plain": weights are read as they are."""
-        return "plain"
 
     def cut(self, call: Call) -> Cut | None:
         """Return how the kernel cuts a call; None where its arrays' strides do not suit it."""

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import cost
-from ..algorithm import Array, Call, Packed
+from ..algorithm import Call
 from ..cost import Machine
 from ..problem import ITEM_BYTES, ConvProblem, LoweringProblem
 from . import layers
+from .plain import Plain
 
 __all__ = ["BYTES_PER_THREAD", "FAMILIES", "TURNED", "Cut", "Lowering", "cut", "is_empty", "takes"]
 
@@ -33,7 +34,7 @@ _FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Lowering:
+class Lowering(Plain):
     """What the kernels of all backends answer alike."""
 
     op: str
@@ -44,14 +45,6 @@ class Lowering:
         """Return "im2col" or "col2im"."""
         return FAMILIES[self.op]
 
-    def accuracy(self, problem: LoweringProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: LoweringProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: LoweringProblem) -> float:
         """Return the bound of sums of as many terms as a pixel has; nothing for what only moves."""
         return layers.error_bound(problem)
@@ -59,14 +52,6 @@ class Lowering:
     def estimate(self, problem: LoweringProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return cost.pool_seconds(problem, machine)
-
-    def packing(self, problem: LoweringProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: LoweringProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
 
 class Cut(NamedTuple):

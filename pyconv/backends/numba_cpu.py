@@ -365,16 +365,12 @@ class NumbaConv:
             scratch = address(memory)
             arrays = x_at, weights_at, bias_at, residual_at, out_at
             for words, n_tasks, shares in stages:
-                done = [0] * shares
                 more = (*words, scratch) if words else ()
 
-                def work(share: int, n: int = n_tasks, of: int = shares, more: Any = more, done: Any = done) -> None:
-                    first, last = n * share // of, n * (share + 1) // of
-                    done[share] = function(params, first, last, *arrays, scratch + share * size, slope, *more)
+                def work(share: int, first: int, last: int, more: Any = more) -> Any:
+                    return function(params, first, last, *arrays, scratch + share * size, slope, *more)
 
-                threads.run_shares(work, shares)
-                if sum(done) != n_tasks:
-                    raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+                threads.run_tasks(name, n_tasks, shares, work)
             _local.kernel = name
             return True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..cost import Machine
 from ..kernels.cpu import deform, interleave
 from ..problem import DTYPES, ITEM_BYTES, DeformProblem, ShuffleProblem
 from .numba_roi import run_tasks
+from .plain import OnNumba
 
 __all__ = ["algorithms"]
 
@@ -31,8 +32,10 @@ _FAMILIES = {"": "sampled", "x": "scatter", "offset": "slopes", "w": "outer", "m
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaDeform:
+class NumbaDeform(OnNumba):
     """The kernels of kernels/cpu/deform.py, for one operation."""
+
+    unit: ClassVar[str] = "deform"
 
     op: str
     family: str
@@ -41,16 +44,6 @@ class NumbaDeform:
     backend: str = "numba"
     preferred: bool = True
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"deform_{self.family}_{self.dtype}__numba"
-
     def supports(self, problem: DeformProblem) -> Support:
         """Return yes, but for what has nothing to sum, or is too wide for its places."""
         if 0 in problem.conv.x_shape:
@@ -58,14 +51,6 @@ class NumbaDeform:
         if max(*problem.conv.spatial, *problem.conv.out_spatial) > 1 << 28:
             return Support("needs an image of less than 2^28 rows and columns")
         return Support()
-
-    def accuracy(self, problem: DeformProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: DeformProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: DeformProblem) -> float:
         """One rounding for each product of the longest sum, and those of a sample."""
@@ -79,8 +64,10 @@ class NumbaDeform:
         """Name the order of weights; gradients have output channels inside."""
         return f"deform-{'turned' if problem.argument else 'panels'}"
 
-    def prepare(self, problem: DeformProblem, w: Array, bias: Array | None = None) -> Packed:
+    def prepare(self, problem: DeformProblem, *weights: Array | None) -> Packed:
         """Return packed weights of each group, (tap, channel) x output channel or the other way round, and the bias."""
+        w, bias = (*weights, None)[:2]
+        assert w is not None
         conv = problem.conv
         by_group = w.reshape(conv.groups, conv.c_out // conv.groups, -1, problem.taps).swapaxes(2, 3)
         matrix = by_group.reshape(conv.groups, conv.c_out // conv.groups, -1)
@@ -298,8 +285,10 @@ class _Strips:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaInterleave:
+class NumbaInterleave(OnNumba):
     """The kernel of kernels/cpu/interleave.py, for one operation."""
+
+    unit: ClassVar[str] = "layers"
 
     op: str
     dtype: str
@@ -308,28 +297,6 @@ class NumbaInterleave:
     backend: str = "numba"
     preferred: bool = True
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"layers_{self.family}_{self.dtype}__numba"
-
-    def supports(self, problem: ShuffleProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
-
-    def accuracy(self, problem: ShuffleProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: ShuffleProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: ShuffleProblem) -> float:
         """Return 0: elements are moved."""
         return 0.0
@@ -337,14 +304,6 @@ class NumbaInterleave:
     def estimate(self, problem: ShuffleProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return 3 * cost.pool_seconds(problem, machine)
-
-    def packing(self, problem: ShuffleProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: ShuffleProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def workspace(self, call: Call) -> int | None:
         """Return 0: none is needed."""

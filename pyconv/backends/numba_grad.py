@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import cost
 from ..algorithm import Array, Call, Packed, Runner, Support
@@ -26,6 +26,7 @@ from ..kernels.cpu import (
 from ..kernels.winograd_matrices import Variant
 from ..problem import AXES, ITEM_BYTES, ConvBiasProblem, ConvWeightProblem
 from . import gradients, numba_cpu
+from .plain import OnNumba
 
 __all__ = ["algorithms"]
 
@@ -97,8 +98,10 @@ def _cut(call: Call, family: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _NumbaGradient:
+class _NumbaGradient(OnNumba):
     """A kernel of the gradients of kernels/cpu/."""
+
+    unit: ClassVar[str] = "grad"
 
     op: str
     family: str
@@ -107,27 +110,9 @@ class _NumbaGradient:
     preferred: bool = True
 
     @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"grad_{self.family.replace('-', '_')}_{self.dtype}__numba"
-
-    @property
     def lanes(self) -> int:
         """Return the elements of a vector."""
         return simd.VECTOR_BYTES // ITEM_BYTES[self.dtype]
-
-    def packing(self, problem: Any) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _threads(self, call: Call, p: Any) -> int:
         by_memory = (call.max_workspace - int(p["shared_bytes"])) // max(1, int(p["scratch_bytes"]))
@@ -174,15 +159,11 @@ class _NumbaGradient:
             shared = numba_cpu.address(memory)
             own = shared + shared_bytes
             for (stage,), n_tasks, shares in phases:
-                done = [0] * shares
 
-                def work(share: int, n: int = n_tasks, of: int = shares, stage: int = stage, done: Any = done) -> None:
-                    first, last = n * share // of, n * (share + 1) // of
-                    done[share] = function(params, first, last, x, y, out, own + share * size, shared, like, stage)
+                def work(share: int, first: int, last: int, stage: int = stage) -> Any:
+                    return function(params, first, last, x, y, out, own + share * size, shared, like, stage)
 
-                threads.run_shares(work, shares)
-                if sum(done) != n_tasks:
-                    raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+                threads.run_tasks(name, n_tasks, shares, work)
             numba_cpu.note_kernel(name)
             return True
 
@@ -229,18 +210,6 @@ class NumbaWeightGradient(_NumbaGradient):
 @dataclass(frozen=True, slots=True)
 class NumbaBiasGradient(_NumbaGradient):
     """The kernel of the gradient of a bias."""
-
-    def supports(self, problem: ConvBiasProblem) -> Support:
-        """Return yes."""
-        return Support()
-
-    def accuracy(self, problem: ConvBiasProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: ConvBiasProblem) -> int:
-        """Return 0."""
-        return 0
 
     def estimate(self, problem: ConvBiasProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
 
-from ..algorithm import Array, Call, Packed, Runner, Support
+from ..algorithm import Array, Call, Packed, Runner
 from ..kernels.cpu import blocking, simd, threads, tile
 from ..kernels.cpu import lowering as kernels
-from ..problem import AXES, ITEM_BYTES, LoweringProblem
+from ..problem import AXES, ITEM_BYTES
 from . import lowering, numba_cpu, pooling
+from .plain import OnNumba
 
 __all__ = ["algorithms"]
 
@@ -70,25 +71,13 @@ def _record(call: Call) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaLowering(lowering.Lowering):
+class NumbaLowering(OnNumba, lowering.Lowering):
     """A kernel of kernels/cpu/lowering.py."""
+
+    unit: ClassVar[str] = "lowering"
 
     backend: str = "numba"
     preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"lowering_{self.family}_{self.dtype}__numba"
-
-    def supports(self, problem: LoweringProblem) -> Support:
-        """Return yes."""
-        return Support()
 
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
@@ -123,15 +112,12 @@ class NumbaLowering(lowering.Lowering):
             if (x_at | out_at) % item:
                 return False
             memory = numba_cpu.scratch(size * shares)
-            scratch, done = numba_cpu.address(memory), [0] * shares
+            scratch = numba_cpu.address(memory)
 
-            def work(share: int) -> None:
-                first, last = n_tasks * share // shares, n_tasks * (share + 1) // shares
-                done[share] = kernel(params, first, last, x_at, out_at, scratch + share * size, like)
+            def work(share: int, first: int, last: int) -> Any:
+                return kernel(params, first, last, x_at, out_at, scratch + share * size, like)
 
-            threads.run_shares(work, shares)
-            if sum(done) != n_tasks:
-                raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+            threads.run_tasks(name, n_tasks, shares, work)
             numba_cpu.note_kernel(name)
             return True
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import cost
-from ..algorithm import Array, Call, Packed, Runner, Support
+from ..algorithm import Array, Call, Packed, Runner
 from ..cost import Machine
 from ..kernels.cpu import roi, threads
 from ..problem import ITEM_BYTES, NmsProblem, RoiProblem
+from .plain import OnNumba
 
 __all__ = ["algorithms", "run_tasks"]
 
@@ -28,21 +29,16 @@ _CHANNELS = 16
 
 
 def run_tasks(name: str, n: int, shares: int, work: Callable[[int, int], int], done: Callable[[str], None]) -> None:
-    """Share n tasks out; the kernel's own count says that all were done."""
-    counts = [0] * shares
-
-    def share(number: int) -> None:
-        counts[number] = work(n * number // shares, n * (number + 1) // shares)
-
-    threads.run_shares(share, shares)
-    if sum(counts) != n:
-        raise RuntimeError(f"{name} did {sum(counts)} of {n} tasks")
+    """Share n tasks out, and say which kernel did them."""
+    threads.run_tasks(name, n, shares, lambda _, first, last: work(first, last))
     done(name)
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaRoi:
+class NumbaRoi(OnNumba):
     """A kernel of kernels/cpu/roi.py, for one operation."""
+
+    unit: ClassVar[str] = "roi"
 
     op: str
     family: str
@@ -50,28 +46,6 @@ class NumbaRoi:
     done: Callable[[str], None]
     backend: str = "numba"
     preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"roi_{self.family}_{self.dtype}__numba"
-
-    def supports(self, problem: RoiProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
-
-    def accuracy(self, problem: RoiProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: RoiProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: RoiProblem) -> float:
         """Return one rounding for each product and sum: bins add pixel by pixel, pixels box by box."""
@@ -85,14 +59,6 @@ class NumbaRoi:
     def estimate(self, problem: RoiProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return 3 * cost.roi_seconds(problem, machine)
-
-    def packing(self, problem: RoiProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: RoiProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _chunk(self, call: Call) -> int:
         """Return how many boxes have their bins in scratch at a time."""
@@ -175,8 +141,10 @@ class NumbaRoi:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaNms:
+class NumbaNms(OnNumba):
     """Non-maximum suppression."""
+
+    unit: ClassVar[str] = "nms"
 
     done: Callable[[str], None]
     op: str = "nms"
@@ -185,28 +153,6 @@ class NumbaNms:
     backend: str = "numba"
     preferred: bool = True
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"nms_{self.family}_{self.dtype}__numba"
-
-    def supports(self, problem: NmsProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
-
-    def accuracy(self, problem: NmsProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: NmsProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: NmsProblem) -> float:
         """Return 0: a box stays or goes."""
         return 0.0
@@ -214,14 +160,6 @@ class NumbaNms:
     def estimate(self, problem: NmsProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return 3 * cost.nms_seconds(problem, machine)
-
-    def packing(self, problem: NmsProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: NmsProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def workspace(self, call: Call) -> int | None:
         """Return 0: none is needed."""

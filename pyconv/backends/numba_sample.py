@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..problem import ITEM_BYTES, AffineGridProblem, GridSampleProblem, ResizePr
 from ..reference import grid_taps
 from . import layers, sampling
 from .numba_roi import run_tasks
+from .plain import OnNumba
 
 __all__ = ["algorithms"]
 
@@ -28,8 +29,10 @@ _POINTS, _CHANNELS = 1 << 16, 16
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaSample:
+class NumbaSample(OnNumba):
     """A kernel of kernels/cpu/sample.py, for one operation."""
+
+    unit: ClassVar[str] = "sample"
 
     op: str
     family: str
@@ -38,29 +41,11 @@ class NumbaSample:
     backend: str = "numba"
     preferred: bool = True
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"sample_{self.family}_{self.dtype}__numba"
-
     def supports(self, problem: Any) -> Support:
         """Whether the kernel can do it."""
         if isinstance(problem, ResizeProblem) and problem.is_nearest:
             return Support(f"is for sums of neighbours, not for mode {problem.mode!r}")
         return Support()
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: Any) -> float:
         """Return that of sums in one order; each tap is a term."""
@@ -72,14 +57,6 @@ class NumbaSample:
     def estimate(self, problem: Any, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return 3 * cost.resample_seconds(problem, machine)
-
-    def packing(self, problem: Any) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def workspace(self, call: Call) -> int | None:
         """Return copies with channels last, or what is between two axes."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference
-from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
+from ..algorithm import Algorithm, Array, Call, Packed, Runner
 from ..cost import Machine
 from ..errors import InvalidProblem
 from ..problem import (
@@ -37,6 +37,7 @@ from ..problem import (
     UnpoolProblem,
 )
 from . import layers, sampling
+from .plain import Plain
 
 __all__ = ["algorithms"]
 
@@ -44,7 +45,7 @@ EPSILON = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}
 
 
 @dataclass(frozen=True, slots=True)
-class _Reference:
+class _Reference(Plain):
     """What all definitions answer alike."""
 
     op: str
@@ -57,26 +58,6 @@ class _Reference:
     def id(self) -> str:
         """Return op.family.dtype@backend."""
         return f"{self.op}.reference.{self.dtype}@numpy"
-
-    def supports(self, problem: Any) -> Support:
-        """Return yes: it does everything."""
-        return Support()
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
-    def packing(self, problem: Any) -> str:
-        """Return the name of the order that weights come in, where there are any."""
-        return "plain"
-
-    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return nothing, as for an operation without weights."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)
