@@ -449,15 +449,18 @@ static void STORED(grid_channels_task)(void *ctx, int64_t task, int worker) {
 }
 
 /* Elements of a plane for n points: the taps of a row and point are neighbours, or lie point by point. From there they are
- * loaded in whole vectors; an element moved to its lane in registers would cost several operations. */
-INLINE void STORED(grid_stage)(NAME(grid_table) *t, int64_t n, const STORAGE *x, const int64_t rows, const int64_t taps,
-                               const int neighbours) {
+ * loaded in whole vectors; an element moved to its lane in registers would cost several operations. Planes lie too far
+ * apart for the processor to see what comes next: the lines of the one `ahead` are fetched. */
+INLINE void STORED(grid_stage)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t ahead, const int64_t rows,
+                               const int64_t taps, const int neighbours) {
     STORAGE *const to = (STORAGE *)t->stage;
     for (int64_t r = 0; r < rows; r++) {
         if (neighbours)
-            for (int64_t i = 0; i < n; i++)
-                memcpy(to + (r * PC_GRID_BLOCK + i) * taps, x + t->row[r][i] + t->column[0][i],
-                       (size_t)taps * sizeof(STORAGE));
+            for (int64_t i = 0; i < n; i++) {
+                const STORAGE *const from = x + t->row[r][i];
+                __builtin_prefetch(from + ahead);
+                memcpy(to + (r * PC_GRID_BLOCK + i) * taps, from, (size_t)taps * sizeof(STORAGE));
+            }
         else
             for (int64_t k = 0; k < taps; k++)
                 for (int64_t i = 0; i < n; i++)
@@ -490,9 +493,10 @@ INLINE void STORED(grid_staged)(const NAME(grid_table) *t, int64_t r, int64_t i,
 }
 
 /* n points of a channel by points. */
-INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, const int64_t rows,
-                                      const int64_t taps, const int neighbours, STORAGE *out, int64_t step) {
-    STORED(grid_stage)(t, n, x, rows, taps, neighbours);
+INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t ahead,
+                                      const int64_t rows, const int64_t taps, const int neighbours, STORAGE *out,
+                                      int64_t step) {
+    STORED(grid_stage)(t, n, x, ahead, rows, taps, neighbours);
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = {0};
         for (int64_t r = 0; r < rows; r++) {
@@ -516,11 +520,11 @@ INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STOR
 }
 
 /* A channel's part of the gradient of n points: along each axis, sums of the map times derivatives of weights. */
-INLINE void STORED(grid_slopes_of_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t rank,
-                                         const int64_t taps, const int neighbours, const STORAGE *g, int64_t step,
+INLINE void STORED(grid_slopes_of_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t ahead,
+                                         int64_t rank, const int64_t taps, const int neighbours, const STORAGE *g, int64_t step,
                                          REAL *sums) {
     const int64_t planes = rank == 3 ? taps : 1;
-    STORED(grid_stage)(t, n, x, planes * taps, taps, neighbours);
+    STORED(grid_stage)(t, n, x, ahead, planes * taps, taps, neighbours);
     for (int64_t i = 0; i < n; i += LANES) {
         VEC given = {0};
         if (step == 1 && i + LANES <= n)
@@ -553,27 +557,32 @@ INLINE void STORED(grid_slopes_of_plane)(NAME(grid_table) *t, int64_t n, const S
     }
 }
 
+/* Whether the taps of a point in a row are neighbours in memory. */
+INLINE int STORED(grid_neighbours)(const pc_grid *p) {
+    return p->taps == 1 || (p->ld_x.w == 1 && p->in[2] >= p->taps);
+}
+
 static __attribute__((noinline)) void STORED(grid_plane)(const pc_grid *p, NAME(grid_table) *t, int64_t n,
-                                                         const STORAGE *x, STORAGE *out, REAL *sums) {
+                                                         const STORAGE *x, int64_t ahead, STORAGE *out, REAL *sums) {
     const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps, step = p->ld_out[2];
-    const int neighbours = p->ld_x.w == 1 && p->in[2] >= p->taps;
+    const int neighbours = STORED(grid_neighbours)(p);
     if (p->what == PC_GRID_GRAD_GRID) {
         if (neighbours && p->taps == 2)
-            STORED(grid_slopes_of_plane)(t, n, x, p->rank, 2, 1, out, step, sums);
+            STORED(grid_slopes_of_plane)(t, n, x, ahead, p->rank, 2, 1, out, step, sums);
         else if (neighbours && p->taps == 4)
-            STORED(grid_slopes_of_plane)(t, n, x, 2, 4, 1, out, step, sums);
-        else
-            STORED(grid_slopes_of_plane)(t, n, x, p->rank, p->taps, 0, out, step, sums);
+            STORED(grid_slopes_of_plane)(t, n, x, ahead, 2, 4, 1, out, step, sums);
+        else if (p->taps > 1)
+            STORED(grid_slopes_of_plane)(t, n, x, ahead, p->rank, p->taps, 0, out, step, sums);
     } else if (neighbours && p->taps == 2 && rows == 2) {
-        STORED(grid_sample_plane)(t, n, x, 2, 2, 1, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, 2, 2, 1, out, step);
     } else if (neighbours && p->taps == 2) {
-        STORED(grid_sample_plane)(t, n, x, rows, 2, 1, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, rows, 2, 1, out, step);
     } else if (neighbours && p->taps == 4) {
-        STORED(grid_sample_plane)(t, n, x, 4, 4, 1, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, 4, 4, 1, out, step);
     } else if (p->taps == 1) {
-        STORED(grid_sample_plane)(t, n, x, 1, 1, 0, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, 1, 1, 1, out, step);
     } else {
-        STORED(grid_sample_plane)(t, n, x, rows, p->taps, 0, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, rows, p->taps, 0, out, step);
     }
 }
 
@@ -595,8 +604,13 @@ static void STORED(grid_points_task)(void *ctx, int64_t task, int worker) {
         } else {
             for (int64_t i = 0; i < p->rank * PC_GRID_BLOCK; i += LANES)
                 *(VEC *)(y + i) = (VEC){0};
+            const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps;
+            for (int64_t r = 0; STORED(grid_neighbours)(p) && r < rows; r++)
+                for (int64_t i = 0; i < n; i++)
+                    table->row[r][i] += table->column[0][i];
             for (int64_t c = 0; c < p->c; c++)
-                STORED(grid_plane)(p, table, n, x + c * p->ld_x.c, out + c * p->ld_out[1], y);
+                STORED(grid_plane)(p, table, n, x + c * p->ld_x.c, c + 1 < p->c ? p->ld_x.c : 0, out + c * p->ld_out[1],
+                                   y);
         }
         if (p->what == PC_GRID_GRAD_GRID) {
             STORAGE *const to = job->grad_grid + (image * p->points + first) * p->rank;

@@ -111,7 +111,8 @@ class CResample(CSample):
     def compile(self, call: Call) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs."""
         cut = sampling.resample(call, self.lanes)
-        p, keep = ffi.new("pc_resample *"), []
+        p = ffi.new("pc_resample *")
+        keep: list[Any] = []
         for name, value in cut.fields.items():
             setattr(p, name, value)
         for i, axis in enumerate("dh"):
@@ -231,7 +232,8 @@ class CAffine(CSample):
         cut = sampling.affine(call)
         if cut is None:
             return _elsewhere
-        p, keep = ffi.new("pc_affine *"), []
+        p = ffi.new("pc_affine *")
+        keep: list[Any] = []
         for name, value in cut.fields.items():
             setattr(p, name, value)
         for i, axis in enumerate("dhw"):

@@ -172,7 +172,7 @@ def _grid(problem: GridSampleProblem, dtype: np.dtype[Any], share: Share) -> Run
             wide = arrays["grad_output"] if problem.argument else out
             values = np.ascontiguousarray(wide[n].reshape(c, points).T) if problem.argument else None
             found = np.empty((points, c), dtype) if not problem.argument else None
-            for first in range(0, points, _POINTS):
+            for first in range(0, max(1, points), _POINTS):
                 some = slice(first, min(points, first + _POINTS))
                 index, weight, slope = tables(grid[n, some])
                 g = None if values is None else values[some]

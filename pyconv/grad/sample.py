@@ -45,7 +45,7 @@ def grid_sample(
     >>> x, grid = np.array([[[[1.0, 5.0]]]]), np.zeros((1, 1, 1, 2))
     >>> gx, ggrid = pyconv.grad.grid_sample(np.ones((1, 1, 1, 1)), x, grid)
     >>> gx, ggrid
-    (array([[[[0.5, 0.5]]]]), array([[[[4., 0.]]]]))
+    (array([[[[0.5, 0.5]]]]), array([[[[ 4. , -1.5]]]]))
     """
     requests = sample.grid_sample_gradient(grad_output, x, grid, mode, padding_mode, align_corners)
     return gradients("grad.grid_sample", requests, output_mask, out, algorithm)  # type: ignore[return-value]
