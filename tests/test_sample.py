@@ -42,7 +42,7 @@ def _grids() -> list[GridSampleProblem]:
     for i, ((size, out), mode, padding) in enumerate(cases):
         if mode == "bicubic" and len(size) == 3:
             continue
-        for j, dtype in enumerate(((*EPSILON, *EPSILON)[i % 3 : i % 3 + 2])):
+        for j, dtype in enumerate((*EPSILON, *EPSILON)[i % 3 : i % 3 + 2]):
             c, last = (3, 20, 40, 1)[(i + j) % 4], (i + j) % 3 == 0
             last = last and c > 1 and math.prod(size) > 1
             found.append(GridSampleProblem(2, c, size, out, mode, padding, (i // 2 + j) % 2 == 0, "", dtype, last))
