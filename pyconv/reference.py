@@ -775,7 +775,8 @@ def grid_sample_grad_x(problem: GridSampleProblem, grad_output: Array, grid: Arr
             for index, weight in _grid_terms(problem, grid[n]):
                 weight = np.abs(weight) if absolute else weight
                 values = np.where(weight != 0, weight * grad_output[n].astype(np.float64), 0.0)
-                np.add.at(out[n], (slice(None), *index), values)
+                where: Any = (slice(None), *index)
+                np.add.at(out[n], where, values)
     return out
 
 
@@ -814,14 +815,14 @@ def _affine_base(problem: AffineGridProblem) -> Array:
 def affine_grid(problem: AffineGridProblem, theta: Array) -> Array:
     """Return each place of the identity, transformed, in float64."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.einsum("...k,njk->n...j", _affine_base(problem), theta.astype(np.float64))
+        return np.asarray(np.einsum("...k,njk->n...j", _affine_base(problem), theta.astype(np.float64)))
 
 
 def affine_grid_grad(problem: AffineGridProblem, grad_output: Array) -> Array:
     """Return the gradient with respect to the transforms, in float64."""
     axes = "dhw"[-problem.rank :]
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.einsum(f"n{axes}j,{axes}k->njk", grad_output.astype(np.float64), _affine_base(problem))
+        return np.asarray(np.einsum(f"n{axes}j,{axes}k->njk", grad_output.astype(np.float64), _affine_base(problem)))
 
 
 def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:

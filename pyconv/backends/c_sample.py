@@ -251,14 +251,14 @@ class CAffine(CSample):
 
 
 #: The operations of each family, and what runs them.
-_FAMILIES: dict[str, tuple[type[CSample], tuple[str, ...]]] = {
+_FAMILIES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "separable": (CResample, ("interpolate", "interpolate-grad-x")),
     "grid": (CGrid, ("grid_sample", "grid_sample-grad-x", "grid_sample-grad-grid")),
     "affine": (CAffine, ("affine_grid", "affine_grid-grad-theta")),
 }
 
 
-def algorithms(isas: dict[str, int], best: str) -> Iterator[CSample]:
+def algorithms(isas: dict[str, int], best: str) -> Iterator[Any]:
     """Every kernel of the family in the build, for each operation that it serves."""
     for isa, number in isas.items():
         runs_here = bool(lib.pc_isa_runs_here(number))

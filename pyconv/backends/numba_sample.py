@@ -16,6 +16,7 @@ from ..kernels.cpu import sample
 from ..problem import ITEM_BYTES, AffineGridProblem, GridSampleProblem, ResizeProblem
 from ..reference import grid_taps
 from . import sampling
+from .layers import EPSILON
 from .numba_roi import run_tasks
 
 __all__ = ["algorithms"]
@@ -67,7 +68,7 @@ class NumbaSample:
         terms = sampling.terms(problem)
         if isinstance(problem, GridSampleProblem):
             terms = max(terms, problem.taps**problem.rank + problem.c)
-        return (terms + 16) * sampling.EPSILON[self.dtype]
+        return (terms + 16) * EPSILON[self.dtype]
 
     def estimate(self, problem: Any, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
@@ -114,7 +115,7 @@ def _resize(problem: ResizeProblem, dtype: np.dtype[Any], share: Share) -> Runne
     for axis in range(len(problem.spatial)):
         taps = sampling.taps_of(problem, axis)
         if not taps.same:
-            tables.append((axis, taps.begin, taps.index, taps.weight.astype(dtype)))
+            tables.append((axis, taps.begin, taps.element, taps.weight.astype(dtype)))
 
     def run(packed: Packed, x: Array, out: Array) -> bool:
         # channels innermost where they are in memory

@@ -35,7 +35,7 @@ class Taps(NamedTuple):
     """For each output of an axis the elements that it is a sum of, ascending, and their weights; none is zero."""
 
     begin: Array
-    index: Array
+    element: Array
     weight: Array
 
     @property
@@ -47,7 +47,7 @@ class Taps(NamedTuple):
     def same(self) -> bool:
         """Whether outputs are the elements themselves."""
         n = self.begin.size - 1
-        return self.index.size == n and bool((self.index == np.arange(n)).all() and (self.weight == 1).all())
+        return self.element.size == n and bool((self.element == np.arange(n)).all() and (self.weight == 1).all())
 
     @property
     def span(self) -> int:
@@ -55,7 +55,7 @@ class Taps(NamedTuple):
         some = self.counts > 0
         if not some.any():
             return 1
-        return int((self.index[self.begin[1:][some] - 1] - self.index[self.begin[:-1][some]]).max()) + 1
+        return int((self.element[self.begin[1:][some] - 1] - self.element[self.begin[:-1][some]]).max()) + 1
 
 
 def taps_of(problem: ResizeProblem, axis: int) -> Taps:
@@ -83,9 +83,9 @@ def _even(taps: Taps, size: int) -> tuple[Array, Array]:
     counts, most = taps.counts, max(1, int(taps.counts.max(initial=0)))
     slot = np.arange(most)
     there = slot < counts[:, None]
-    at = np.minimum(taps.begin[:-1, None] + slot, max(0, taps.index.size - 1))
-    index = np.where(there, taps.index[at] if taps.index.size else 0, 0)
-    weight = np.where(there, taps.weight[at] if taps.index.size else 0.0, 0.0)
+    at = np.minimum(taps.begin[:-1, None] + slot, max(0, taps.element.size - 1))
+    index = np.where(there, taps.element[at] if taps.element.size else 0, 0)
+    weight = np.where(there, taps.weight[at] if taps.element.size else 0.0, 0.0)
     # an output without taps reads where its neighbours do
     none = counts == 0
     index[none] = np.minimum(np.flatnonzero(none) * size // max(1, counts.size), size - 1)[:, None]
@@ -105,7 +105,7 @@ class Cut(NamedTuple):
     """A kernel's numbers, arrays that it points to by name, its tasks, and scratch bytes of a worker."""
 
     fields: dict[str, Any]
-    tables: dict[str, Array | tuple[Array, Array] | None]
+    tables: dict[str, Array | None]
     n_tasks: int
     scratch_bytes: int
 
@@ -180,7 +180,7 @@ def resample(call: Call, lanes: int) -> Cut:
     n_taps, vectors, blocks = 0, 0, 0
     counts = columns.counts
     if pixels:
-        tables |= {"column_begin": columns.begin, "column_place": columns.index}
+        tables |= {"column_begin": columns.begin, "column_place": columns.element}
         tables["column_weight"] = columns.weight.astype(_REAL[problem.dtype])
         work = float(counts.sum()) * inner / lanes
     else:
@@ -192,14 +192,14 @@ def resample(call: Call, lanes: int) -> Cut:
         # operations of a tap of LANES outputs: a permutation and an FMA, or an element at a time
         work = float(blocks * n_taps) * ({2: 2, 4: 5}.get(vectors, lanes + 1))
     for name, axis in (("d", across), ("h", rows)):
-        tables[f"{name}_begin"], tables[f"{name}_index"] = axis.begin, axis.index
+        tables[f"{name}_begin"], tables[f"{name}_index"] = axis.begin, axis.element
         tables[f"{name}_weight"] = axis.weight.astype(_REAL[problem.dtype])
     tables["empty"] = np.flatnonzero(counts == 0).astype(np.int64)
     in_width, out_width = sizes[-1] * inner, out_sizes[-1] * inner
     h, h_out = (sizes[-2], out_sizes[-2]) if rank > 1 else (1, 1)
     # rows of x that are read at all, once each; and rows of outputs
-    read = np.unique(rows.index).size
-    combining = float(rows.index.size) / lanes
+    read = np.unique(rows.element).size
+    combining = float(rows.element.size) / lanes
     columns_first = (
         not same and not rows.same and (read * work + combining * out_width < combining * in_width + h_out * work)
     )
