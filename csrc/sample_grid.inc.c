@@ -279,21 +279,24 @@ static __attribute__((noinline)) void NAME(grid_add_map)(const pc_grid *p, const
         }
 }
 
-/* y[point][channel] of `side` channels, 1 or 4, times weights added to map[pixel][channel]. */
+/* y[point][channel] of `side` channels, 1 or 4, times weights added to map[pixel][channel], where rows of the map from
+ * element `begin` up to `end` are wanted; the map begins with them. */
 static __attribute__((noinline)) void NAME(grid_scatter)(const pc_grid *p, const NAME(grid_table) *t, int64_t n,
-                                                         int64_t side, const REAL *y, REAL *map) {
+                                                         int64_t side, const REAL *y, int64_t begin, int64_t end,
+                                                         REAL *map) {
     typedef REAL quad __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
     const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps;
     for (int64_t i = 0; i < n; i++)
         for (int64_t r = 0; r < rows; r++) {
             const REAL down = t->row_weight[r][i];
-            if (down == 0)
+            const int64_t row = t->row[r][i];
+            if (down == 0 || row < begin || row >= end)
                 continue;
             for (int64_t k = 0; k < p->taps; k++) {
                 const REAL across = t->weight[2][k][i];
                 if (across == 0)
                     continue;
-                REAL *const to = map + t->row[r][i] + t->column[k][i];
+                REAL *const to = map + (row - begin) + t->column[k][i];
                 if (side == 4)
                     *(quad *)to += *(const quad *)(y + i * 4) * (down * across);
                 else
@@ -496,6 +499,15 @@ INLINE void STORED(grid_staged)(const NAME(grid_table) *t, int64_t r, int64_t i,
 INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t ahead,
                                       const int64_t rows, const int64_t taps, const int neighbours, STORAGE *out,
                                       int64_t step) {
+    if (taps == 1 && rows == 1 && step == 1) { /* nothing is added: whole elements, or zeros */
+        for (int64_t i = 0; i < n; i++) {
+            const STORAGE *const from = x + t->row[0][i];
+            __builtin_prefetch(from + ahead);
+            const int counts = t->weight[2][0][i] != 0 && t->row_weight[0][i] != 0;
+            out[i] = counts ? *from : (STORAGE){0};
+        }
+        return;
+    }
     STORED(grid_stage)(t, n, x, ahead, rows, taps, neighbours);
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = {0};
@@ -621,22 +633,23 @@ static void STORED(grid_points_task)(void *ctx, int64_t task, int worker) {
     }
 }
 
-/* Gradient of x by points: up to four channels of an image side by side in a map in scratch, or one, added up in its
- * place or, where that is of another type, in scratch. */
+/* Gradient of x by points: up to four channels of a band of rows of an image side by side in a map in scratch, or one,
+ * added up in its place or, where that is of another type, in scratch. Every band looks at all points. */
 static void STORED(grid_scatter_task)(void *ctx, int64_t task, int worker) {
     const STORED(grid_job) *job = ctx;
     const pc_grid *p = job->p;
     REAL *y, *map;
     NAME(grid_table) *const table = STORED(grid_scratch)(job, worker, &y, &map);
-    const int64_t image = task / p->n_blocks, c0 = task % p->n_blocks * p->vectors;
-    const int64_t channels = pc_min(p->vectors, p->c - c0), pixels = p->in[0] * p->in[1] * p->in[2];
+    const int64_t band = task % p->n_bands, block = task / p->n_bands, image = block / p->n_blocks;
     const int64_t side = p->vectors; /* channels side by side: 4 or 1 */
+    const int64_t c0 = block % p->n_blocks * side, channels = pc_min(side, p->c - c0);
+    const int64_t h0 = band * p->band, h1 = pc_min(p->in[0] * p->in[1], h0 + p->band), row = p->in[2] * side;
     STORAGE *const x = job->x + image * p->ld_x.n + c0 * p->ld_x.c;
     const STORAGE *const g = job->out + image * p->ld_out[0] + c0 * p->ld_out[1];
-    pc_ld ld = {.d = p->in[1] * p->in[2] * side, .h = p->in[2] * side, .w = side};
+    const pc_ld ld = {.d = p->in[1] * row, .h = row, .w = side};
     if (p->in_place)
-        map = (REAL *)x;
-    for (int64_t i = 0; i < pixels * side; i++)
+        map = (REAL *)x + h0 * row;
+    for (int64_t i = 0; i < (h1 - h0) * row; i++)
         map[i] = 0;
     for (int64_t first = 0; first < p->points; first += PC_GRID_BLOCK) {
         const int64_t n = pc_min(PC_GRID_BLOCK, p->points - first);
@@ -645,18 +658,16 @@ static void STORED(grid_scatter_task)(void *ctx, int64_t task, int worker) {
         for (int64_t c = 0; c < side; c++)
             for (int64_t i = 0; i < n; i++)
                 y[i * side + c] = c < channels ? STORED(get)(g + c * p->ld_out[1] + (first + i) * p->ld_out[2]) : 0;
-        NAME(grid_scatter)(p, table, n, side, y, map);
+        NAME(grid_scatter)(p, table, n, side, y, h0 * row, h1 * row, map);
     }
     if (p->in_place)
         return;
-    const REAL *from = map;
-    for (int64_t d = 0; d < p->in[0]; d++)
-        for (int64_t h = 0; h < p->in[1]; h++, from += p->in[2] * side)
-            for (int64_t c = 0; c < channels; c++) {
-                STORAGE *const row = x + c * p->ld_x.c + d * p->ld_x.d + h * p->ld_x.h;
-                for (int64_t w = 0; w < p->in[2]; w++)
-                    STORED(put)(row + w * p->ld_x.w, from[w * side + c]);
-            }
+    for (int64_t h = h0; h < h1; h++, map += row)
+        for (int64_t c = 0; c < channels; c++) {
+            STORAGE *const to = x + c * p->ld_x.c + h / p->in[1] * p->ld_x.d + h % p->in[1] * p->ld_x.h;
+            for (int64_t w = 0; w < p->in[2]; w++)
+                STORED(put)(to + w * p->ld_x.w, map[w * side + c]);
+        }
 }
 
 static void STORED(sample_grid_run)(const void *problem, void *const *arrays, char *scratch, int threads) {
