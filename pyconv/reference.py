@@ -726,7 +726,7 @@ def grid_taps(problem: GridSampleProblem, axis: int, coordinate: Array) -> list[
                 if inside:
                     element = _grid_bounded(problem, axis, element)[0]
                 found.append((element, weight, scale * change))
-        taps = []
+        taps: list[tuple[Array, Array, Array]] = []
         for element, weight, change in found:
             there = (element >= 0) & (element <= size - 1)
             index = np.where(there, element, 0).astype(np.int64)
