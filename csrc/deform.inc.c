@@ -206,28 +206,46 @@ static void NAME(deform_product)(NAME(implicit_args) t, int64_t rows, int64_t pi
         NAME(deform_tiles)[vectors - 1](&t);
 }
 
+typedef struct NAME(deform_weights) {
+    const pc_deform *p;
+    const REAL *w;
+    REAL *packed;
+} NAME(deform_weights);
+
+static void NAME(deform_pack_panel)(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const NAME(deform_weights) *job = ctx;
+    const pc_conv *c = &job->p->conv;
+    const int64_t taps = pc_deform_taps(job->p), k_all = c->c_in * taps, vectors = pc_ceil_div(c->c_out, LANES);
+    const int64_t each = c->groups * c->c_in / job->p->offset_groups;
+    const pc_panels panels = pc_panels_of(vectors, PC_VECTORS);
+    const int64_t g = task / panels.n, q = task % panels.n, first = pc_panel_start(panels, q), wide = pc_panel_rows(panels, q);
+    const REAL *const from = job->w + (g * c->c_out + first * LANES) * k_all;
+    REAL *to = job->packed + (g * vectors + first) * LANES * k_all;
+    for (int64_t c0 = 0, depth; c0 < c->c_in; c0 += depth, to += depth * taps * wide * LANES) {
+        depth = pc_min(pc_min(LANES, c->c_in - c0), each - (g * c->c_in + c0) % each);
+        for (int64_t v = 0; v < wide; v++)
+            for (int64_t e = 0; e < depth * taps; e += LANES) {
+                VEC turned[LANES];
+                const int64_t n = pc_min(LANES, depth * taps - e);
+                STORED(load_run)(from + v * LANES * k_all + c0 * taps + e, k_all, 1,
+                                 pc_min(LANES, c->c_out - (first + v) * LANES), n, (REAL *)turned);
+                for (int64_t i = 0; i < n; i++)
+                    *(VEC *)(to + (((e + i) % taps * depth + (e + i) / taps) * wide + v) * LANES) = turned[i];
+            }
+    }
+}
+
 /* Weights (groups * c_out, c_in, taps) -> [group][panel][chunk][tap][channel of the chunk][output channel]; lanes beyond
  * c_out hold zeros. */
 static int64_t NAME(deform_pack)(const pc_deform *p, const void *w, void *packed) {
     const pc_conv *c = &p->conv;
-    const int64_t taps = pc_deform_taps(p), k_all = c->c_in * taps, vectors = pc_ceil_div(c->c_out, LANES);
-    const int64_t each = c->groups * c->c_in / p->offset_groups;
-    const pc_panels panels = pc_panels_of(vectors, PC_VECTORS);
-    REAL *to = packed;
-    for (int64_t g = 0; packed && g < c->groups; g++)
-        for (int64_t q = 0; q < panels.n; q++) {
-            const int64_t m0 = pc_panel_start(panels, q) * LANES, lanes = pc_panel_rows(panels, q) * LANES;
-            const int64_t rows = pc_min(lanes, c->c_out - m0);
-            const REAL *const from = (const REAL *)w + (g * c->c_out + m0) * k_all;
-            for (int64_t c0 = 0, depth; c0 < c->c_in; c0 += depth) {
-                depth = pc_min(pc_min(LANES, c->c_in - c0), each - (g * c->c_in + c0) % each);
-                for (int64_t tap = 0; tap < taps; tap++)
-                    for (int64_t k = c0; k < c0 + depth; k++, to += lanes)
-                        for (int64_t i = 0; i < lanes; i++)
-                            to[i] = i < rows ? from[i * k_all + k * taps + tap] : 0;
-            }
-        }
-    return c->groups * vectors * LANES * k_all;
+    const int64_t vectors = pc_ceil_div(c->c_out, LANES);
+    if (packed) {
+        NAME(deform_weights) job = {p, w, packed};
+        pc_parallel(NAME(deform_pack_panel), &job, c->groups * pc_panels_of(vectors, PC_VECTORS).n, (int)c->threads);
+    }
+    return c->groups * vectors * LANES * c->c_in * pc_deform_taps(p);
 }
 
 #endif

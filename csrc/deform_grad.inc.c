@@ -32,25 +32,36 @@ static int64_t NAME(deform_pack_nothing)(const pc_deform *p, const void *w, void
     return 0;
 }
 
+static void NAME(deform_pack_chunk)(void *ctx, int64_t task, int worker) {
+    (void)worker;
+    const NAME(deform_weights) *job = ctx;
+    const pc_conv *c = &job->p->conv;
+    const int64_t taps = pc_deform_taps(job->p), k_all = c->c_in * taps, c_out = pc_round_up(c->c_out, LANES);
+    const int64_t all = c->groups * c->c_in, each = all / job->p->offset_groups;
+    int64_t c0 = 0, depth = 0;
+    for (int64_t i = 0; i <= task; i++) {
+        c0 += depth;
+        depth = pc_min(pc_min(LANES, c->c_in - c0 % c->c_in), each - c0 % each);
+    }
+    const REAL *const from = job->w + c0 / c->c_in * c->c_out * k_all + c0 % c->c_in * taps;
+    REAL *to = job->packed + task * taps * c_out * LANES;
+    const pc_panels panels = pc_panels_of(taps, PC_VECTORS);
+    for (int64_t q = 0; q < panels.n; q++)
+        for (int64_t o = 0; o < c_out; o++)
+            for (int64_t v = 0; v < pc_panel_rows(panels, q); v++, to += LANES)
+                for (int64_t i = 0; i < LANES; i++)
+                    to[i] = o < c->c_out && i < depth ? from[o * k_all + i * taps + pc_panel_start(panels, q) + v] : 0;
+}
+
 /* Weights (groups * c_out, c_in, taps) -> [chunk][panel of taps][output channel][tap][channel of the chunk]; output channels
  * up to whole vectors, and channels beyond the chunk, are zero. */
 static int64_t NAME(deform_pack_turned)(const pc_deform *p, const void *w, void *packed) {
-    const pc_conv *c = &p->conv;
-    const int64_t taps = pc_deform_taps(p), k_all = c->c_in * taps, c_out = pc_round_up(c->c_out, LANES);
-    const int64_t all = c->groups * c->c_in, each = all / p->offset_groups;
-    const pc_panels panels = pc_panels_of(taps, PC_VECTORS);
-    REAL *to = packed;
-    int64_t n = 0;
-    for (int64_t c0 = 0, depth; c0 < all; c0 += depth, n++) {
-        depth = pc_min(pc_min(LANES, c->c_in - c0 % c->c_in), each - c0 % each);
-        const REAL *const from = (const REAL *)w + c0 / c->c_in * c->c_out * k_all + c0 % c->c_in * taps;
-        for (int64_t q = 0; packed && q < panels.n; q++)
-            for (int64_t o = 0; o < c_out; o++)
-                for (int64_t v = 0; v < pc_panel_rows(panels, q); v++, to += LANES)
-                    for (int64_t i = 0; i < LANES; i++)
-                        to[i] = o < c->c_out && i < depth ? from[o * k_all + i * taps + pc_panel_start(panels, q) + v] : 0;
+    const int64_t n = pc_deform_cut(p, LANES, NULL);
+    if (packed) {
+        NAME(deform_weights) job = {p, w, packed};
+        pc_parallel(NAME(deform_pack_chunk), &job, n, (int)p->conv.threads);
     }
-    return n * taps * c_out * LANES;
+    return n * pc_deform_taps(p) * pc_round_up(p->conv.c_out, LANES) * LANES;
 }
 
 /* sums[i] = the lanes of v[i] added up, for a whole number of LANES vectors. */

@@ -59,6 +59,7 @@ MAY_IMPORT = {
     "backends.fft": {"algorithm", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.numba_deform": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.numba_roi": {"algorithm", "cost", "kernels", "problem"},
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against

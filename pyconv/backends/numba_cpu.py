@@ -338,13 +338,14 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    from . import numba_pool, numba_roi  # which import this module
+    from . import numba_deform, numba_pool, numba_roi  # which import this module
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
     yield from numba_pool.algorithms()
     yield from numba_roi.algorithms(note_kernel)
+    yield from numba_deform.algorithms(note_kernel)
 
 
 def _kernels() -> Iterator[NumbaConv]:

@@ -15,7 +15,7 @@ from ..cost import Machine
 from ..kernels.cpu import roi, threads
 from ..problem import ITEM_BYTES, NmsProblem, RoiProblem
 
-__all__ = ["algorithms"]
+__all__ = ["algorithms", "run_tasks"]
 
 _RULES = {"roi_align": roi.ALIGN, "ps_roi_align": roi.PS_ALIGN, "roi_pool": roi.POOL, "ps_roi_pool": roi.PS_POOL}
 _JOINS = {"mean": roi.MEAN, "max pixel": roi.MAX_PIXEL, "max sample": roi.MAX_SAMPLE}
@@ -27,7 +27,7 @@ _FLOPS_PER_THREAD = 12_000_000
 _CHANNELS = 16
 
 
-def _run_tasks(name: str, n: int, shares: int, work: Callable[[int, int], int], done: Callable[[str], None]) -> None:
+def run_tasks(name: str, n: int, shares: int, work: Callable[[int, int], int], done: Callable[[str], None]) -> None:
     """Share n tasks out; the kernel's own count says that all were done."""
     counts = [0] * shares
 
@@ -136,7 +136,7 @@ class NumbaRoi:
                 def work(a: int, b: int, some: Array = some, found: Array = found) -> int:
                     return int(roi.roi_forward(maps, some, rank, words, scale, bins, most, a, b, found))
 
-                _run_tasks(name, len(some), min(n_threads, len(some)), work, done)
+                run_tasks(name, len(some), min(n_threads, len(some)), work, done)
                 mine = some[:, 0] >= 0
                 values = found.transpose(0, 2, 1).reshape(len(some), *problem.out_shape[1:])
                 if mine.all():
@@ -159,7 +159,7 @@ class NumbaRoi:
                     roi.roi_backward(maps, some, rank, words, scale, bins, most, *channels, g, grad)
                     return b - a
 
-                _run_tasks(name, blocks, min(n_threads, blocks), work, done)
+                run_tasks(name, blocks, min(n_threads, blocks), work, done)
             out[...] = grad.transpose(1, 5, 0, 2, 3, 4).reshape(problem.x_shape)
             return True
 
@@ -237,7 +237,7 @@ class NumbaNms:
             def work(a: int, b: int) -> int:
                 return int(roi.nms(boxes, runs, problem.threshold, a, b, out))
 
-            _run_tasks(name, problem.runs, shares, work, done)
+            run_tasks(name, problem.runs, shares, work, done)
             return True
 
         return run

@@ -199,7 +199,7 @@ def deform_conv2d(
     >>> w = np.ones((1, 1, 1, 1), np.float32)
     >>> half = np.full((1, 2, 4, 4), 0.5, np.float32)
     >>> pyconv.deform_conv2d(x, half, w)[0, 0, 0]
-    array([2.5 , 3.5 , 4.5 , 2.25], dtype=float32)
+    array([2.5, 3.5, 4.5, 2.5], dtype=float32)
     >>> mask = np.zeros((1, 9, 2, 2), np.float32)
     >>> pyconv.deform_conv2d(x, np.zeros((1, 18, 2, 2), np.float32), np.ones((3, 1, 3, 3), np.float32), mask=mask).shape
     (1, 3, 2, 2)
