@@ -31,8 +31,8 @@ _FAMILIES = {"": "sampled", "x": "scatter", "offset": "slopes", "w": "outer", "m
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaDeform:
-    """The kernels of kernels/cpu/deform.py, for one operation."""
+class _Kernel:
+    """What both families answer alike."""
 
     op: str
     family: str
@@ -46,6 +46,19 @@ class NumbaDeform:
         """Return op.family.dtype@numba."""
         return f"{self.op}.{self.family}.{self.dtype}@numba"
 
+    def accuracy(self, problem: Any) -> str:
+        """Return "strict"."""
+        return "strict"
+
+    def error_reach(self, problem: Any) -> int:
+        """Return 0."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class NumbaDeform(_Kernel):
+    """The kernels of kernels/cpu/deform.py, for one operation."""
+
     @property
     def kernel_name(self) -> str:
         """Return what ``last_kernel`` says after this algorithm has run."""
@@ -58,14 +71,6 @@ class NumbaDeform:
         if max(*problem.conv.spatial, *problem.conv.out_spatial) > 1 << 28:
             return Support("needs an image of less than 2^28 rows and columns")
         return Support()
-
-    def accuracy(self, problem: DeformProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: DeformProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: DeformProblem) -> float:
         """One rounding for each product of the longest sum, and those of a sample."""
@@ -298,20 +303,8 @@ class _Strips:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaInterleave:
+class NumbaInterleave(_Kernel):
     """The kernel of kernels/cpu/interleave.py, for one operation."""
-
-    op: str
-    dtype: str
-    done: Callable[[str], None]
-    family: str = "interleave"
-    backend: str = "numba"
-    preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
 
     @property
     def kernel_name(self) -> str:
@@ -321,14 +314,6 @@ class NumbaInterleave:
     def supports(self, problem: ShuffleProblem) -> Support:
         """Return yes: it does everything."""
         return Support()
-
-    def accuracy(self, problem: ShuffleProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: ShuffleProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: ShuffleProblem) -> float:
         """Return 0: elements are moved."""
@@ -385,4 +370,4 @@ def algorithms(done: Callable[[str], None]) -> Iterator[Any]:
             yield NumbaDeform(op, family, dtype, done)
     for op in ("pixel_shuffle", "pixel_unshuffle"):
         for dtype in DTYPES.values():
-            yield NumbaInterleave(op, dtype, done)
+            yield NumbaInterleave(op, "interleave", dtype, done)
