@@ -272,13 +272,13 @@ def test_pyconv_does_not_import_numba():
     run_python("import sys; assert 'numba' not in sys.modules")
 
 
-@pytest.mark.parametrize(
-    ("environment", "vector_bytes"),
-    [
-        ({"NUMBA_ENABLE_AVX": "0"}, 16),
-        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"}, 32),
-    ],
-)
+NARROWER = [
+    ({"NUMBA_ENABLE_AVX": "0"}, 16),
+    ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"}, 32),
+]
+
+
+@pytest.mark.parametrize(("environment", "vector_bytes"), NARROWER)
 def test_narrower_vectors(environment, vector_bytes):
     if vector_bytes > simd.VECTOR_BYTES:
         pytest.skip(f"this processor has no vectors of {vector_bytes} bytes")
@@ -290,6 +290,39 @@ from pyconv.kernels.cpu import simd
 print(simd.VECTOR_BYTES)
 for family, problem in {problems!r}.items():
     check(problem, algorithm=family)
+""",
+        **environment,
+    )
+    assert int(said) == vector_bytes
+
+
+@pytest.mark.parametrize(("environment", "vector_bytes"), NARROWER)
+def test_gradients_and_phases_of_narrower_vectors(environment, vector_bytes):
+    if vector_bytes > simd.VECTOR_BYTES:
+        pytest.skip(f"this processor has no vectors of {vector_bytes} bytes")
+    said = run_python(
+        """
+from pyconv.kernels.cpu import simd
+print(simd.VECTOR_BYTES)
+rng = np.random.default_rng(0)
+def draw(*shape):
+    return rng.integers(-4, 5, shape).astype(np.float32)
+with pyconv.options(backend="numba", threads=2):
+    for groups, families in ((1, ("direct",)), (15, ("planar", "depthwise-channels"))):
+        y, x, w, bias = draw(2, 15, 9, 21), draw(2, 15, 18, 41), draw(15, 15 // groups, 3, 3), draw(15)
+        for family in families:
+            more = {"stride": 2, "padding": 1, "groups": groups}
+            found = pyconv.grad.conv2d(y, x, w, bias, algorithm=("direct", family, "pairwise"), **more)
+            expected = pyconv.grad.conv2d(y, x, w, bias, algorithm="reference", **more)
+            assert all(map(np.array_equal, found, expected)), family
+            last = [np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in (y, x)]
+            found = pyconv.grad.conv2d(*last, w, bias, algorithm=("implicit-gemm", "direct", "pairwise"), **more)
+            assert all(map(np.array_equal, found, expected)), family
+    x, w = draw(2, 9, 7, 23), draw(9, 5, 4, 4)
+    more = {"stride": 2, "padding": 1}
+    for family in ("direct", "implicit-gemm"):
+        found, expected = (pyconv.conv_transpose2d(x, w, algorithm=a, **more) for a in (family, "reference"))
+        assert np.array_equal(found, expected), family
 """,
         **environment,
     )
