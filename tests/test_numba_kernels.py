@@ -31,6 +31,7 @@ from pyconv.kernels.cpu import (
     grad_direct,
     grad_pairwise,
     grad_planar,
+    grad_winograd,
     grouped_channels,
     implicit_gemm,
     jit,
@@ -404,10 +405,11 @@ def test_the_sums_have_the_order_of_the_c_kernel(family, text):
 
 
 GRADIENTS = {
-    "direct": grad_direct,
-    "planar": grad_planar,
-    "depthwise-channels": grad_depthwise_channels,
-    "pairwise": grad_pairwise,
+    "direct": (grad_direct, "grad_direct"),
+    "winograd-f2x3": (grad_winograd, "grad_winograd"),
+    "planar": (grad_planar, "grad_planar"),
+    "depthwise-channels": (grad_depthwise_channels, "grad_depthwise_channels"),
+    "pairwise": (grad_pairwise, "grad_pairwise"),
 }
 
 
@@ -427,9 +429,8 @@ def test_a_gradient_that_does_less_than_all_of_it_is_noticed(family, monkeypatch
     (found,) = run(gradient_request(family, problem, x, y), (None,), f"{family}.f32@numba")
     (expected,) = run(gradient_request(family, problem, x, y), (None,), "reference")
     assert np.array_equal(found, expected)
-    name = f"grad_{family.replace('-', '_')}"
-    assert numba_cpu.last_kernel() == f"{name}_f32__numba"
-    monkeypatch.setattr(GRADIENTS[family], name, lambda *arguments: 0)
+    assert numba_cpu.last_kernel() == f"grad_{family.replace('-', '_')}_f32__numba"
+    monkeypatch.setattr(*GRADIENTS[family], lambda *arguments: 0)
     with pytest.raises(RuntimeError, match="did 0 of"):
         run(gradient_request(family, problem, x[:1], y[:1]), (None,), f"{family}.f32@numba")
 
@@ -444,6 +445,9 @@ def test_a_gradient_that_does_less_than_all_of_it_is_noticed(family, monkeypatch
         ("direct", "n5c64h20w20-o48k1s1p0-f32"),
         ("direct", "n2c5h60w400-o9k3x5s1p0d2-f64"),
         ("direct", "n2c48h14w14-o36k3s1p1g2-f32-circular-channels_last"),
+        ("winograd-f2x3", "n3c20h19w21-o37k3s1p1-f32"),
+        ("winograd-f4x3", "n8c70h14w15-o90k3s1p1-f32-reflect"),
+        ("winograd-f4x3", "n1c17d4h9w8-o9k3s1p1-f64"),
         ("planar", "n2c3h23w37-o17k7s2p3-f32"),
         ("planar", "n3c8h70w61-o16k5s1p4d2g8-f64-circular"),
         ("planar", "n2c3d5h9w9-o5k2x3x3s1p1-f32"),
