@@ -344,6 +344,8 @@ assert "_ffi" in pyconv.info().backends["c"]
 def test_the_small_layers_without_the_c_extension(environment):
     said = run_python(LAYERS, PYCONV_BACKEND="numba", **environment)
     assert int(said) == (16 if environment else simd.VECTOR_BYTES)
+
+
 @pytest.mark.parametrize(("environment", "vector_bytes"), NARROWER)
 def test_gradients_and_phases_of_narrower_vectors(environment, vector_bytes):
     if vector_bytes > simd.VECTOR_BYTES:

@@ -74,7 +74,6 @@ __all__ = [
     "pointer",
     "points_of",
     "points_of_outputs",
-    "power_of_two",
     "prefetch",
     "relu",
     "repeat",
