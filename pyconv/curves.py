@@ -21,8 +21,8 @@ __all__ = ["FEATURES", "FILE", "LIMIT", "Curve", "Curves", "factor", "features",
 
 FILE = Path(__file__).with_name("curves.json")
 #: What a polynomial's terms are made of, in this order: logarithms to base 2 and yes or no.
-LOGARITHMS = ("c_in", "c_out", "groups", "images", "pixels", "width", "taps", "flops")
-FLAGS = ("strided", "dilated", "rank 1", "rank 3")
+LOGARITHMS = ("c_in", "c_out", "groups", "images", "pixels", "width", "taps", "flops", "strides")
+FLAGS = ("strided", "dilated", "rank 1", "rank 3", "gradient")
 #: Pairs of logarithms whose products are terms as well, beside all squares.
 PAIRS = (("c_in", "c_out"), ("c_in", "pixels"), ("c_out", "pixels"), ("taps", "pixels"), ("taps", "width"))
 #: Where a kernel begins to meet its fixed costs or to leave lanes empty, the slope changes: terms max(0, bend - value).
@@ -87,11 +87,12 @@ def features(problem: ConvProblem | TransposedProblem | ConvWeightProblem) -> tu
     pixels, rank = math.prod(conv.out_spatial), len(conv.spatial)
     sizes = (
         conv.c_in // conv.groups, conv.c_out // conv.groups, conv.groups, conv.n, pixels, conv.out_spatial[-1],
-        math.prod(conv.kernel), conv.flops,
+        math.prod(conv.kernel), conv.flops, math.prod(conv.stride),
     )  # fmt: skip
     ranges = shipped().ranges
     logs = tuple(max(low, min(high, math.log2(max(1, size)))) for size, (low, high) in zip(sizes, ranges, strict=True))
-    flags = (max(conv.stride) > 1, max(conv.dilation) > 1, rank == 1, rank == 3)
+    gradient = isinstance(problem, TransposedProblem) and problem.gradient  # which packs its weights in every call
+    flags = (max(conv.stride) > 1, max(conv.dilation) > 1, rank == 1, rank == 3, gradient)
     return (
         *logs,
         *map(float, flags),
