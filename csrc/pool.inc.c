@@ -10,7 +10,7 @@
  *
  * Columns: up to PC_POOL_TAPS taps are joined in registers; more by doubling, windows of 2, 4, 8 ... columns from two of
  * half the width (a maximum may use two that overlap, a sum takes those of k's binary digits). With stride 2 two vectors
- * are drawn apart. Rows: with 7 taps and more, close together, by van Herk's and by Gil and Werman's method (1992, 1993):
+ * are drawn apart; windows further apart, and adaptive ones, are a vector each, LANES of which fold into one. Rows: with 7 taps and more, close together, by van Herk's and by Gil and Werman's method (1992, 1993):
  * the joins from each row of a block of k rows to its end, and from its begin; a window is one of the first kind and
  * one of the second, whatever k is. Nothing is ever subtracted, so a sum has its usual error, and a NaN or an infinity
  * stays in its own windows.
@@ -46,6 +46,25 @@ static inline pc_pool_taps pc_pool_taps_of(const pc_axis *a, int64_t pad_after, 
     const int64_t skip = start < 0 ? pc_ceil_div(-start, a->dilation) : 0;
     const int64_t end = pc_min(a->k, start < a->in ? (a->in - 1 - start) / a->dilation + 1 : 0);
     return (pc_pool_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
+}
+
+/* The taps of n outputs from o on: those of an adaptive axis by steps, without a division for each. */
+static inline void pc_pool_taps_from(const pc_axis *a, int64_t pad_after, int64_t adaptive, int64_t o, int64_t n,
+                                     pc_pool_taps *taps) {
+    if (!adaptive || n == 0) {
+        for (int64_t i = 0; i < n; i++)
+            taps[i] = pc_pool_taps_of(a, pad_after, 0, o + i);
+        return;
+    }
+    const int64_t whole = a->in / a->out, rest = a->in % a->out;
+    int64_t first = o * whole + o * rest / a->out, over = o * rest % a->out;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t carry = over + rest >= a->out, next = first + whole + carry;
+        over += rest - carry * a->out;
+        const int64_t length = next + (over > 0) - first;
+        taps[i] = (pc_pool_taps){first, length, 1, length};
+        first = next;
+    }
 }
 
 /* The lowest digit of a number whose base there is n; most bases are 1, and a division takes as long as a short row. */
@@ -709,6 +728,79 @@ INLINE void STORED(pool_finish)(const pc_pool *p, const REAL *v, int64_t from, i
 #endif
 }
 
+#if !PC_INTEGERS
+/* Windows of at most LANES neighbouring columns, anywhere: a vector each, LANES of which fold into one of results. v:
+ * `rows` rows, of windows h. */
+INLINE void STORED(pool_windows_of)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0, int64_t n,
+                                    const pc_pool_taps *h, int64_t rows, pc_pool_taps d, STORAGE *out, const int total) {
+    enum { MOST = 64 };
+    pc_pool_taps w[MOST];
+    int64_t at[MOST], taps[MOST];
+    REAL across[MOST], down[PC_POOL_BATCH], count[LANES];
+    INTEGER ones[2 * LANES]; /* LANES - n elements from its begin: n ones, and then zeros */
+    for (int l = 0; l < 2 * LANES; l++)
+        ones[l] = l < LANES ? -1 : 0;
+    for (int64_t r = 0; r < rows; r++)
+        down[r] = (REAL)(p->include_pad ? d.all * h[r].all : d.n * h[r].n);
+    const VEC identity = NAME(pool_identity)(total);
+    for (int64_t o0 = 0; o0 < n; o0 += MOST) {
+        const int64_t columns = pc_min(MOST, n - o0);
+        pc_pool_taps_from(&p->w, p->pad_after_w, p->adaptive, w0 + o0, columns, w);
+        for (int64_t o = 0; o < columns; o++) {
+            at[o] = p->adaptive ? w[o].first - from : (o0 + o) * p->w.stride;
+            taps[o] = p->adaptive ? w[o].n : p->w.k;
+            across[o] = (REAL)(p->include_pad ? w[o].all : w[o].n);
+        }
+        int64_t r = 0, o = 0;
+        for (int64_t left = rows * columns; left > 0; left -= LANES) {
+            VEC line[LANES], seen = {0};
+            const int64_t these = pc_min(LANES, left);
+            STORAGE *to[LANES];
+            for (int64_t l = 0; l < LANES; l++) { /* the last one again, where there are no more */
+                MASK inside;
+                memcpy(&inside, ones + LANES - taps[o], sizeof inside);
+                const VEC x = (VEC)((MASK)NAME(load)(v + r * p->v_elems + at[o]) & inside);
+                if (!total)
+                    seen += x;
+                line[l] = total ? x : (VEC)((MASK)x | ((MASK)identity & ~inside));
+                count[l] = down[r] * across[o] != 0 ? down[r] * across[o] : 1;
+                to[l] = out + r * p->ld_out.h + o0 + o;
+                if (l < these - 1 || these == LANES) {
+                    o = o + 1 == columns ? 0 : o + 1;
+                    r += o == 0;
+                }
+            }
+            VEC y = {0};
+            if (!total && NAME(pool_across)(seen, 1) != NAME(pool_across)(seen, 1)) {
+                for (int64_t l = 0; l < LANES; l++)
+                    y[l] = NAME(pool_across)(line[l], 0);
+            } else {
+                y = NAME(pool_across_each)(line, total);
+            }
+            if (total)
+                y /= p->divisor != 0 ? NAME(splat)((REAL)p->divisor) : NAME(load)(count);
+            if (these == LANES && to[LANES - 1] == to[0] + LANES - 1)
+                STORED(write)(to[0], (const REAL *)&y, LANES);
+            else
+                for (int64_t l = 0; l < these; l++)
+                    STORED(put)(to[l], y[l]);
+        }
+    }
+}
+
+static __attribute__((noinline)) void STORED(pool_windows_max)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0,
+                                                               int64_t n, const pc_pool_taps *h, int64_t rows,
+                                                               pc_pool_taps d, STORAGE *out) {
+    STORED(pool_windows_of)(p, v, from, w0, n, h, rows, d, out, 0);
+}
+
+static __attribute__((noinline)) void STORED(pool_windows_sum)(const pc_pool *p, const REAL *v, int64_t from, int64_t w0,
+                                                               int64_t n, const pc_pool_taps *h, int64_t rows,
+                                                               pc_pool_taps d, STORAGE *out) {
+    STORED(pool_windows_of)(p, v, from, w0, n, h, rows, d, out, 1);
+}
+#endif
+
 /* A plane of short rows, strides 1 or 2: with the border between the rows (that behind one is that before the next) it is
  * one long row, in which the taps of a window's rows are a row apart. Every window of stride 1 is made; of stride 2 every
  * second one is taken. */
@@ -948,13 +1040,19 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, pc
          * written in other pieces */
         for (int64_t first_row = h0; first_row < h1; first_row += p->batch) {
             const int64_t rows = pc_min(p->batch, h1 - first_row);
+            pc_pool_taps h[PC_POOL_BATCH];
+            pc_pool_taps_from(&p->h, p->pad_after_h, p->adaptive, first_row, rows, h);
             for (int64_t b = 0; b < rows; b++)
-                STORED(pool_window_rows)(&p->ld_x, x, d,
-                                         pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), length, end,
-                                         middle + b * p->v_elems, total, p->power);
+                STORED(pool_window_rows)(&p->ld_x, x, d, h[b], length, end, middle + b * p->v_elems, total, p->power);
+#if !PC_INTEGERS
+            if (p->narrow) {
+                (total ? STORED(pool_windows_sum) : STORED(pool_windows_max))(p, v, columns.first, w0, n, h, rows, d, out);
+                out += rows * p->ld_out.h;
+                continue;
+            }
+#endif
             for (int64_t b = 0; b < rows; b++, out += p->ld_out.h)
-                STORED(pool_finish)(p, v + b * p->v_elems, columns.first, w0, n, d,
-                                    pc_pool_taps_of(&p->h, p->pad_after_h, p->adaptive, first_row + b), level, y, out,
+                STORED(pool_finish)(p, v + b * p->v_elems, columns.first, w0, n, d, h[b], level, y, out,
                                     one_run ? (h1 - 1 - first_row - b) * p->ld_out.h : 0, total);
         }
         return;

@@ -142,7 +142,7 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
     const int doubling = !p->adaptive && p->w.k > DIRECT_TAPS && (spread || p->w.stride == 1);
     p->herk = 0;
     p->batch = 1;
-    p->plane_pitch = p->lines = p->fused = p->planes_follow = 0;
+    p->plane_pitch = p->lines = p->fused = p->planes_follow = p->narrow = 0;
     p->level_elems = p->n_levels = p->herk_elems = p->q_elems = 0;
     int64_t elems;
     if (scatter || kernel->role == PC_POOL_INDEXED) {
@@ -183,7 +183,12 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
         }
         p->lines = p->w.out == 1 && p->inner == 1 && p->h.k == 1 && p->d.k == 1 && !p->adaptive && p->w.dilation == 1 &&
                    p->w.pad == 0 && p->w.k <= p->w.in && p->power == 0;
-        p->batch = p->signs ? 1 : pc_max(1, pc_min(8, ROW_BYTES / 2 / (real * row)));
+        p->batch = p->signs ? 1 : pc_max(1, pc_min(PC_POOL_BATCH, ROW_BYTES / 2 / (real * row)));
+        const int64_t widest_window = p->adaptive ? p->w.in / p->w.out + (p->w.in % p->w.out ? 2 : 0) : p->w.k;
+        /* (a few elements are added faster one by one) */
+        const int apart = p->w.stride > 2 && (p->kind == PC_POOL_MAX || p->w.k > 4);
+        p->narrow = (p->adaptive || apart) && p->inner == 1 && p->w.dilation == 1 && p->norm == 0 &&
+                    p->power == 0 && widest_window <= lanes;
         elems = p->batch * p->v_elems + (1 + p->signs) * p->y_elems + p->n_levels * p->level_elems;
         const int64_t block = (p->h.k + 1) * row;
         if (!p->adaptive && !p->signs && p->h.k >= HERK_TAPS && p->h.dilation == 1 && p->d.k == 1 &&
