@@ -49,6 +49,8 @@ MIN_FLOPS, MAX_FLOPS, TINY_FLOPS = 1e6, 1e10, 1e3
 #: Largest array of a problem, in elements.
 MAX_ELEMENTS = 1 << 25
 MAX_KERNEL = {1: 127, 2: 127, 3: 15}
+#: Largest stride of a layer that enlarges, whose kernel is one, two or four strides long.
+MAX_ENLARGEMENT = {1: 256, 2: 32, 3: 4}
 MAX_CHANNELS = 512
 #: The budget is at least so many times what all candidates together are estimated to take.
 ENOUGH = 5.0
@@ -92,8 +94,8 @@ def _log_uniform(source: random.Random, low: float, high: float) -> float:
     return math.exp(source.uniform(math.log(low), math.log(high)))
 
 
-def _conv(source: random.Random, rank: int, low: float, high: float) -> ConvProblem | None:
-    """Return a random convolution, None where the sizes do not come out."""
+def _conv(source: random.Random, rank: int, low: float, high: float, enlarging: bool) -> ConvProblem | None:
+    """Return a random convolution, None where the sizes do not come out; `enlarging`: with a stride of such a layer."""
     taps = round(_log_uniform(source, 1, MAX_KERNEL[rank] + 0.49))
     # small kernels are what most layers have
     taps = source.choice((1, 3, 3, 5, 7)) if source.random() < 0.6 else taps
@@ -105,6 +107,11 @@ def _conv(source: random.Random, rank: int, low: float, high: float) -> ConvProb
         c_in, c_out = (max(1, channels // groups) * groups for channels in (c_in, c_out))
     stride = source.choices((1, 2), (0.75, 0.25))[0]
     dilation = source.choices((1, 2), (0.9, 0.1))[0]
+    padding = (taps - 1) * dilation // 2
+    if enlarging:
+        stride = round(_log_uniform(source, 2, MAX_ENLARGEMENT[rank]))
+        taps, dilation = stride * source.choice((1, 2, 2, 4)), 1
+        padding = (taps - stride) // 2
     n = source.choice((1, 1, 1, 2, 4, 8))
     flops = _log_uniform(source, low, high)
     pixels = flops / (2 * n * c_out * c_in / groups * taps**rank)
@@ -112,7 +119,7 @@ def _conv(source: random.Random, rank: int, low: float, high: float) -> ConvProb
     if side < 1:
         return None
     problem = ConvProblem(
-        n, c_in, c_out, (side,) * rank, (taps,) * rank, (stride,) * rank, (((taps - 1) * dilation // 2,) * 2,) * rank,
+        n, c_in, c_out, (side,) * rank, (taps,) * rank, (stride,) * rank, ((padding,) * 2,) * rank,
         (dilation,) * rank, groups,
     )  # fmt: skip
     sizes = [math.prod(shape) for shape in (problem.x_shape, problem.w_shape, problem.out_shape)]
@@ -128,7 +135,7 @@ def draw(family: str, count: int, seed: int, tiny: bool = False) -> Iterator[Pro
     found = 0
     while found < count:
         try:
-            conv = _conv(source, rank, low, high)
+            conv = _conv(source, rank, low, high, "transpose" in family and found % 2 == 1)
         except pyconv.InvalidProblem:
             continue
         if conv is None:
