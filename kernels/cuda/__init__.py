@@ -1,0 +1,1 @@
+"""Kernels for NVIDIA GPUs. Undecorated functions made by factories, so that an emulator can run the same ones."""
