@@ -10,6 +10,7 @@ are Python's, and ``int32(...)`` in a kernel checks what a GPU would cut off.
 
 from __future__ import annotations
 
+import contextvars
 import math
 import operator
 import sys
@@ -230,6 +231,7 @@ class _Block:
         places = [_Index(x, y, z) for z in range(depth) for y in range(height) for x in range(width)]
         self.threads = [_Thread(i, place, greenlet.greenlet(function)) for i, place in enumerate(places)]
         for thread in self.threads:
+            thread.glet.gr_context = contextvars.copy_context()  # which has NumPy's way with errors
             self._resume(thread, *args)
         while any(not thread.glet.dead for thread in self.threads):
             answers = self._warps() or self._barrier()

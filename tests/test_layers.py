@@ -47,7 +47,8 @@ MAY_IMPORT = {
     "tune": {"algorithm", "errors", "ops", "options", "plan", "prepare", "problem", "wisdom"},
     "grad": {"algorithm", "ops"},
     "info": {"__init__", "backends", "machine", "options", "registry"},
-    "ops.arguments": {"algorithm", "errors", "problem"},
+    "ops.arguments": {"algorithm", "errors", "ops", "problem"},
+    "ops.device": {"problem"},
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "ops.pool": {"algorithm", "errors", "ops", "problem"},
     "ops.activation": {"algorithm", "errors", "ops", "problem"},
@@ -76,6 +77,7 @@ MAY_IMPORT = {
     "backends.fft": {"algorithm", "problem"},
     "backends.numpy": {"algorithm", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.numba_cuda": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.numba_roi": {"algorithm", "cost", "kernels", "problem"},
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against
@@ -161,7 +163,13 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
     """op_algo_dtype__isa, and the algorithm's id says the same."""
     for id in pyconv.algorithms():
         algorithm = importlib.import_module("pyconv.registry").find(id)
-        assert re.fullmatch(r"[a-z0-9_]+(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@(c-[a-z0-9]+|numba|numpy)", id)
+        where = r"(c-[a-z0-9]+|numba|numpy|cuda)"
+        assert re.fullmatch(rf"[a-z0-9_]+(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@{where}", id)
+        if algorithm.backend == "cuda":
+            what = algorithm.kernel_name.partition("_")[0]
+            file = "pool" if what == "pool" else algorithm.family.replace("-", "_")
+            assert (root / "kernels" / "cuda" / f"{file}.py").exists()
+            assert algorithm.kernel_name == f"{what}_{algorithm.family.replace('-', '_')}_{algorithm.dtype}__cuda"
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = algorithm.kernel_name.partition("_")[0]

@@ -15,10 +15,11 @@ import numpy as np
 
 from ..algorithm import Algorithm, Array, Call, Packed, Runner
 from ..errors import InvalidProblem, Unsupported
-from ..options import Options, current
+from ..options import Options, current, on_gpu
 from ..plan import Explanation, explain_call, make_plan
 from ..problem import AXES, DTYPES, Operand, Problem, standard_strides
-from .arguments import dtype_of, is_plain, numbers, plain
+from .arguments import as_array_anywhere, dtype_of, is_plain, numbers, plain
+from .device import DeviceArray, check_one_place
 
 __all__ = [
     "REQUESTS",
@@ -38,6 +39,7 @@ __all__ = [
     "perform",
     "plan_for",
     "run",
+    "run_on_gpu",
     "spatial_axes",
 ]
 
@@ -412,8 +414,11 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
         check_word("algorithm", algorithm)
     options = current()
     operation, inputs, weights, settings = request
+    first: Any = inputs[0]
+    if first.__class__ is DeviceArray:
+        return run_on_gpu(request, outs, algorithm)
     given = () if weights is None else weights.arrays
-    lifted = operation.unbatched and inputs[0].ndim == operation.rank + 1  # type: ignore[union-attr]
+    lifted = operation.unbatched and first.ndim == operation.rank + 1
     if not lifted and all(
         out is None or is_plain_target(out, *inputs, *given, *outs[:i]) for i, out in enumerate(outs)
     ):
@@ -427,6 +432,61 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     for name, out in zip(operation.outputs, outs, strict=True):
         as_out(out, name)
     return perform(request, outs, algorithm, options)
+
+
+def run_on_gpu(request: Request, outs: tuple[Any, ...], algorithm: str) -> tuple[Any, ...]:
+    """Run a request on arrays in GPU memory: nothing is copied, results are arrays of the first input's kind."""
+    operation, inputs, weights, settings = request
+    given = () if weights is None else weights.arrays
+    targets: tuple[Any, ...] = tuple(
+        None if out is None else as_array_anywhere(name, out) for name, out in zip(operation.outputs, outs, strict=True)
+    )
+    names = (*operation.inputs, *operation.weights, *operation.outputs)
+    check_one_place(dict(zip(names, (*inputs, *given, *targets), strict=True)))
+    first: Any = inputs[0]
+    lift = operation.unbatched and first.ndim == operation.rank + 1
+    if lift:
+        inputs = tuple(None if a is None else a[None] for a in inputs)
+        targets = tuple(None if a is None else a[None] for a in targets)
+    keys = () if weights is None else weights.keys()
+    options = on_gpu(current())
+    plan = plan_for(
+        operation, tuple(map(key_of, inputs)), keys, tuple(map(key_of, targets)), settings, algorithm, options
+    )
+    if plan is None:
+        raise InvalidProblem(
+            f"{operation.name}: arrays in GPU memory must have native byte order and strides of whole elements"
+        )
+    results: list[Any] = []
+    for index, (name, target, fresh) in enumerate(zip(operation.outputs, targets, plan.fresh_all, strict=True)):
+        if target is not None:
+            _check_gpu_out(operation, name, target, (*inputs, *given, *targets[:index]))
+        elif fresh is not None:
+            target = DeviceArray(name, first.kind.empty(fresh.shape, fresh.dtype.name, fresh.axes, first.base))
+        results.append(target)
+    if not plan.is_empty:
+        packed = None if weights is None else plan.algorithm.prepare(plan.problem, *given)
+        plan.run(packed, *inputs, *results)
+    return tuple(
+        out if out is not None or result is None else result.base[0] if lift else result.base
+        for out, result in zip(outs, results, strict=True)
+    )
+
+
+def _check_gpu_out(operation: Operation, name: str, out: DeviceArray, others: tuple[Any, ...]) -> None:
+    """Refuse an output that cannot be written into, or that would be written while others are read."""
+    if out.readonly:
+        raise InvalidProblem(f"{operation.name}: {name} is read-only; pass a writeable array")
+    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
+        raise InvalidProblem(
+            f"{operation.name}: {name} has elements that share memory (a stride of 0); pass a plain array"
+        )
+    for position, other in enumerate(others):
+        if other is None or not out.overlaps(other):
+            continue
+        in_place = position < len(operation.inputs) and operation.inputs[position] in operation.in_place
+        if not (in_place and (out.pointer, out.strides) == (other.pointer, other.strides)):
+            raise InvalidProblem(f"{operation.name}: {name} overlaps another array; in GPU memory it must not")
 
 
 def check_word(name: str, value: Any) -> None:
@@ -535,7 +595,7 @@ def explain(
         () if found.weights is None else found.weights.keys(),
         (*keys[1], *(None,) * (len(operation.outputs) - 1)),
     )
-    options = current()
+    options = on_gpu(current()) if isinstance(found.inputs[0], DeviceArray) else current()
     try:
         problem = operation.describe(arrays_by_name, found.settings)
         return answer(Call.typical(problem, options.threads, options.max_workspace), algorithm, options)
