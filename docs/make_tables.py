@@ -34,6 +34,8 @@ def table() -> str:
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for name in pyconv.algorithms():
         what, _, where = name.partition("@")
+        if where == "cuda":  # docs/cuda.md; listed only where numba-cuda is installed
+            continue
         op, family, dtype = what.split(".")
         found.setdefault((op, family), {}).setdefault(where.split("-")[0], set()).add(dtype)
     rows: dict[tuple[str, tuple[str, ...]], list[str]] = {}

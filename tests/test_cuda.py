@@ -490,3 +490,12 @@ def test_algorithms_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "max_pool3d-grad-x.gather.f16@cuda" in listed
     assert len(listed) == 3 * (3 + 3 + 2) + 3 * 3 * 4
     assert "numba_cuda" not in sys.modules or "numba.cuda" in sys.modules
+
+
+def test_long_activations_take_tiles_that_keep_their_sums_in_registers() -> None:
+    for activation, largest in ((None, 128), ("relu", 128), ("silu", 64), ("tanh", 64)):
+        problem = ConvProblem(
+            n=32, c_in=64, c_out=256, spatial=(56, 56), kernel=(3, 3), stride=(1, 1), padding=((1, 1), (1, 1)),
+            dilation=(1, 1), activation=activation,
+        )  # fmt: skip
+        assert numba_cuda._tile_of(problem).bm == largest

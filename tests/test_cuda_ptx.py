@@ -88,6 +88,14 @@ def budgets() -> dict[str, Budgeted]:
                 ),
                 13, 18, conv, tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
             )  # fmt: skip
+        # the longest epilogue that the tile is taken for
+        long = "silu" if tile.tm * tile.tn <= implicit_gemm.MOST_SUMS else "hardswish"
+        found[f"implicit GEMM {name} 3x3 residual {long} f32"] = Budgeted(
+            lambda tile=tile, long=long: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, (1, 3, 3), one, one, tile, long, True, True
+            ),
+            13, 18, conv, tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
+        )  # fmt: skip
         found[f"implicit GEMM {name} 3x3 f64"] = Budgeted(
             lambda tile=tile: implicit_gemm.conv_implicit_gemm(float64, (1, 3, 3), one, one, tile, None, True, False),  # type: ignore[misc]
             13, 18, conv, tile.threads, 1, 255, dtype="f64", wide=True,
@@ -100,12 +108,12 @@ def budgets() -> dict[str, Budgeted]:
             lambda: pool.grad_max_anywhere(float32, False), 20, 18, "xix", 128, 1, 64
         ),
         "check of indices": Budgeted(lambda: pool.check_indices(False), 20, 6, "if", 128, 1, 64),
-        "avg_pool f32": Budgeted(lambda: pool.avg_pool(float32, True, False, False), 20, 12, "sxx", 128, 1, 64),
+        "avg_pool f32": Budgeted(lambda: pool.avg_pool(float32, True, False, False), 20, 12, "sxx", 128, 1, 80),
         "avg_pool f16": Budgeted(
-            lambda: pool.avg_pool(float32, True, False, True), 20, 12, "sxx", 128, 1, 64, dtype="f16"
+            lambda: pool.avg_pool(float32, True, False, True), 20, 12, "sxx", 128, 1, 80, dtype="f16"
         ),
         "avg_pool gradient f32": Budgeted(
-            lambda: pool.grad_avg(float32, True, False, False), 20, 12, "sxx", 128, 1, 64
+            lambda: pool.grad_avg(float32, True, False, False), 20, 12, "sxx", 128, 1, 80
         ),
     }
     return found
@@ -204,7 +212,8 @@ def test_kernels_keep_their_budgets(name: str, cc: tuple[int, int]) -> None:
     assert found.registers <= budget.registers
     assert found.blocks >= budget.blocks
     if budget.wide:
-        assert found.share >= 0.5, "products are at least half of the main loop"
+        if budget.dtype == "f32":  # in float64 the products' own rate decides
+            assert found.share >= 0.5, "products are at least half of the main loop"
         assert found.wide_loads > 0, "shared memory is read in 128 bits"
 
 

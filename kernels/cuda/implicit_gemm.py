@@ -28,7 +28,16 @@ from numba import cuda, int32
 from .activation import activation
 from .memory import commit_copies, copy4_async, copy_async, load, load4, quotient, store, wait_copies, wait_older_copies
 
-__all__ = ["TILES", "Tile", "blocks_implicit_gemm", "conv_implicit_gemm", "pack_weights", "packed_rows"]
+__all__ = [
+    "LONG_ACTIVATIONS",
+    "MOST_SUMS",
+    "TILES",
+    "Tile",
+    "blocks_implicit_gemm",
+    "conv_implicit_gemm",
+    "pack_weights",
+    "packed_rows",
+]
 
 
 class Tile(NamedTuple):
@@ -53,6 +62,8 @@ class Tile(NamedTuple):
 
 #: By name, the largest first; both keep every thread busy with whole copies.
 TILES = {"128x128": Tile(128, 128, 8, 8, 8), "64x64": Tile(64, 64, 8, 8, 4), "32x128": Tile(32, 128, 8, 8, 4)}
+#: Activations whose code is long: a thread with more sums than this does not unroll it, and keeps its sums in memory.
+LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu"), 32
 PACK_THREADS = 128
 
 
@@ -207,24 +218,28 @@ def conv_implicit_gemm(
             for i in range(tm):
                 o = int32(first_row + (i // 4) * m_apart + t_m * 4 + i % 4)
                 a[i] = load(bias, int32(group * c_out + o)) if o < c_out else real(0)
+        # places first, then stores: a body that is short enough to unroll keeps the sums in registers
+        to = cuda.local.array(tn, int32)
+        of_residual = cuda.local.array(tn, int32)
         for j in range(tn):
             pixel = int32(first_pixel + (j // 4) * n_apart + t_n * 4 + j % 4)
-            if pixel < pixels:
-                row = quotient(pixel, w_out)
-                plane = quotient(row, h_out)
-                image = quotient(plane, d_out)
-                p_w, p_h, p_d = int32(pixel - row * w_out), int32(row - plane * h_out), int32(plane - image * d_out)
-                to = int32(y0 + image * y_n + p_d * y_d + p_h * y_h + p_w * y_w)
-                of_residual = int32(r0 + image * r_n + p_d * r_d + p_h * r_h + p_w * r_w)
-                for i in range(tm):
-                    o = int32(first_row + (i // 4) * m_apart + t_m * 4 + i % 4)
-                    if o < c_out:
-                        channel = int32(group * c_out + o)
-                        total = acc[i * tn + j]
-                        if has_bias:
-                            total += a[i]
-                        if has_residual:
-                            total += load(residual, int32(of_residual + channel * r_c))
-                        store(out, int32(to + channel * y_c), activate(total, slope))
+            row = quotient(pixel, w_out)
+            plane = quotient(row, h_out)
+            image = quotient(plane, d_out)
+            p_w, p_h, p_d = int32(pixel - row * w_out), int32(row - plane * h_out), int32(plane - image * d_out)
+            to[j] = int32(y0 + image * y_n + p_d * y_d + p_h * y_h + p_w * y_w) if pixel < pixels else int32(-1)
+            if has_residual:
+                of_residual[j] = int32(r0 + image * r_n + p_d * r_d + p_h * r_h + p_w * r_w) if pixel < pixels else 0
+        for i in range(tm):
+            o = int32(first_row + (i // 4) * m_apart + t_m * 4 + i % 4)
+            channel = int32(group * c_out + o)
+            for j in range(tn):
+                if o < c_out and to[j] != -1:
+                    total = acc[i * tn + j]
+                    if has_bias:
+                        total += a[i]
+                    if has_residual:
+                        total += load(residual, int32(of_residual[j] + channel * r_c))
+                    store(out, int32(to[j] + channel * y_c), activate(total, slope))
 
     return kernel_

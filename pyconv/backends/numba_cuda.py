@@ -400,7 +400,10 @@ def _tile_of(problem: ConvProblem) -> Any:
     from ..kernels.cuda import implicit_gemm
 
     c_out, pixels = problem.c_out // problem.groups, problem.n * math.prod(problem.out_spatial)
+    long = problem.activation in implicit_gemm.LONG_ACTIVATIONS
     for tile in implicit_gemm.TILES.values():
+        if long and tile.tm * tile.tn > implicit_gemm.MOST_SUMS:
+            continue
         grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, problem.groups)
         if 2 * c_out > tile.bm and grid >= 2 * _PROCESSORS:
             return tile

@@ -46,6 +46,8 @@ def as_array(name: str, value: Any) -> Array:
 
 def as_array_anywhere(name: str, value: Any) -> Any:
     """Return :func:`as_array` of it, or a :class:`DeviceArray` over GPU memory."""
+    if isinstance(value, np.ndarray):
+        return as_array(name, value)
     if isinstance(value, DeviceArray):
         return value
     if hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array_interface__"):

@@ -79,6 +79,9 @@ class DeviceArray:
 
     def __init__(self, name: str, base: Any) -> None:
         interface = base.__cuda_array_interface__
+        lacking = [key for key in ("shape", "typestr", "data") if key not in interface]
+        if lacking:
+            raise TypeError(f"{name} lives on a GPU, but its __cuda_array_interface__ lacks {', '.join(lacking)}")
         if interface.get("mask") is not None:
             raise TypeError(f"{name} is a masked array; masks are not taken")
         self.base = base
