@@ -499,3 +499,4 @@ def test_long_activations_take_tiles_that_keep_their_sums_in_registers() -> None
             dilation=(1, 1), activation=activation,
         )  # fmt: skip
         assert numba_cuda._tile_of(problem).bm == largest
+        assert numba_cuda._tile_of(replace(problem, residual=True)).bm == 64

@@ -89,10 +89,11 @@ def budgets() -> dict[str, Budgeted]:
                 13, 18, conv, tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
             )  # fmt: skip
         # the longest epilogue that the tile is taken for
-        long = "silu" if tile.tm * tile.tn <= implicit_gemm.MOST_SUMS else "hardswish"
-        found[f"implicit GEMM {name} 3x3 residual {long} f32"] = Budgeted(
-            lambda tile=tile, long=long: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
-                float32, (1, 3, 3), one, one, tile, long, True, True
+        any_epilogue = tile.tm * tile.tn <= implicit_gemm.MOST_SUMS
+        long = "silu" if any_epilogue else "relu6"
+        found[f"implicit GEMM {name} 3x3 {'residual ' if any_epilogue else ''}{long} f32"] = Budgeted(
+            lambda tile=tile, long=long, residual=any_epilogue: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, (1, 3, 3), one, one, tile, long, True, residual
             ),
             13, 18, conv, tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
         )  # fmt: skip

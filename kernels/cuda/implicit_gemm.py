@@ -62,8 +62,8 @@ class Tile(NamedTuple):
 
 #: By name, the largest first; both keep every thread busy with whole copies.
 TILES = {"128x128": Tile(128, 128, 8, 8, 8), "64x64": Tile(64, 64, 8, 8, 4), "32x128": Tile(32, 128, 8, 8, 4)}
-#: Activations whose code is long: a thread with more sums than this does not unroll it, and keeps its sums in memory.
-LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu"), 32
+#: Activations whose code is long: with one, or a residual, a thread with more sums than this keeps them in memory.
+LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu", "hardswish"), 32
 PACK_THREADS = 128
 
 

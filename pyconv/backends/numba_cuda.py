@@ -400,7 +400,7 @@ def _tile_of(problem: ConvProblem) -> Any:
     from ..kernels.cuda import implicit_gemm
 
     c_out, pixels = problem.c_out // problem.groups, problem.n * math.prod(problem.out_spatial)
-    long = problem.activation in implicit_gemm.LONG_ACTIVATIONS
+    long = problem.residual or problem.activation in implicit_gemm.LONG_ACTIVATIONS
     for tile in implicit_gemm.TILES.values():
         if long and tile.tm * tile.tn > implicit_gemm.MOST_SUMS:
             continue
