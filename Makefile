@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find csrc kernels pyconv -type f \( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' \)) \
+SOURCES := $(shell find csrc kernels pyconv -type f \( -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' -o -name '*.json' \)) \
            setup.py pyproject.toml MANIFEST.in README.md LICENSE
 # *.inc.c are parts of the others.
 C_FILES := $(filter-out %.inc.c,$(wildcard csrc/*.c))

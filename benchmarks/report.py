@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from benchmarks.peers import OURS, RIVALS
+from benchmarks.peers import OURS, RIVALS, YARDSTICKS
 
 __all__ = ["progress", "show"]
 
@@ -24,6 +24,7 @@ SHORT = {
     "opencv": "cv",
     "scipy": "scipy",
     "torchvision": "tv",
+    "copy": "copy",
 }
 #: A table is printed at least this wide, also into a pipe or a file: rows that wrap cannot be compared.
 MIN_WIDTH = 190
@@ -74,6 +75,8 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     peak = document["fma_gflops"]
     header += ["algorithm", "ms", "GF/s", "of peak"] if ours else []
     header += [f"{SHORT[peer]} ms" for peer in rivals] + ["best rival", "its GF/s"]
+    copied = any(entry["of_copy"] for entry in entries)
+    header += ["copy ms", "of copy"] if copied else []
     header += ["ratio"] if ours else []
     rows = []
     for entry in entries:
@@ -83,7 +86,7 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             mine = peers.get(OURS)
             row += (
                 [
-                    mine["form"].split("@")[0],
+                    " + ".join(form.split("@")[0] for form in mine["form"].split(" + ")),
                     milliseconds(mine),
                     f"{mine['gflops']:.0f}",
                     f"{mine['gflops'] / peak:.0%}" if peak else "-",
@@ -97,6 +100,9 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             else:
                 row.append("WRONG" if entry["absent"].get(peer, "").startswith("wrong") else "-")
         row += [SHORT[best], f"{peers[best]['gflops']:.0f}"] if best else ["-", "-"]
+        if copied:
+            share = entry["of_copy"]
+            row += [milliseconds(peers["copy"]), f"{share:.0%}"] if share else ["-", "-"]
         if ours:
             row.append("-" if entry["ratio"] is None else f"{entry['ratio']:.2f}")
         rows.append(row)
@@ -133,6 +139,7 @@ def _notes(document: dict[str, Any]) -> list[str]:
 
 
 def _classes(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: one row a class, against the best of all rivals."""
     header = ["class", "layers", "faster on", "geometric mean", "worst", "worst layer"]
     return header, [
         [
@@ -144,7 +151,21 @@ def _classes(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             entry["worst_layer"],
         ]
         for name, entry in document["classes"].items()
+        if entry["count"]
     ]
+
+
+def _alone(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: one row a class, one column a rival, over the layers that it can do."""
+    classes = document["classes"]
+    found = [peer for peer in (*RIVALS, *YARDSTICKS) if any(peer in entry["against"] for entry in classes.values())]
+    rows = []
+    for name, entry in classes.items():
+        cells = [entry["against"].get(peer) for peer in found]
+        rows.append(
+            [name, *(f"{c['geometric_mean']:.2f} / {c['worst']:.2f} ({c['count']})" if c else "-" for c in cells)]
+        )
+    return ["class", *(SHORT[peer] for peer in found)], rows
 
 
 def _plain(header: list[str], rows: list[list[str]]) -> None:
@@ -183,9 +204,12 @@ def show(document: dict[str, Any]) -> None:
     _table(*_rows(document))
     for note in _notes(document):
         print(note)
-    if document["classes"]:
+    if any(entry["count"] for entry in document["classes"].values()):
         print("\nratio = best rival's time / ours")
         _table(*_classes(document))
+    if document["classes"]:
+        print("each alone: geometric mean / worst (layers) of its time / ours; a copy's: our share of its speed")
+        _table(*_alone(document))
     where, settings = document["machine"], document["settings"]
     versions = ", ".join(f"{peer} {version}" for peer, version in document["versions"].items())
     peak = f", FMA peak {document['fma_gflops']:.0f} GFLOP/s" if document["fma_gflops"] else ""

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, peak, report, shapes
-from benchmarks.peers import OURS, PEERS
+from benchmarks.peers import OURS, PEERS, RIVALS, YARDSTICKS
 from benchmarks.remote import Lost, Remote
 from benchmarks.shapes import FILTERS, Layer
-from benchmarks.worker import layer_to_json
 
 __all__ = ["Measured", "Result", "main"]
 
@@ -61,6 +60,8 @@ class Measured:
         Whether other processes took part of the time, one entry a round.
     crowded : int
         Rounds in which its threads waited for each other's processor while another had nothing to do.
+    problem : str
+        The layer as pyconv writes it; of ourselves only.
     """
 
     form: str
@@ -70,6 +71,7 @@ class Measured:
     always_idle: bool = True
     disturbed: list[bool] = field(default_factory=list)
     crowded: int = 0
+    problem: str = ""
 
     @property
     def median_s(self) -> float:
@@ -94,15 +96,19 @@ class Result:
     @property
     def best_rival(self) -> str | None:
         """The rival with the lowest median."""
-        rivals = [peer for peer in self.measured if peer != OURS]
+        rivals = [peer for peer in self.measured if peer in RIVALS]
         return min(rivals, key=lambda peer: self.measured[peer].median_s, default=None)
+
+    def ratio_to(self, peer: str | None) -> float | None:
+        """Return a peer's time over ours, None where either is missing: above 1 we are faster."""
+        if peer not in self.measured or OURS not in self.measured:
+            return None
+        return self.measured[peer].median_s / self.measured[OURS].median_s
 
     @property
     def ratio(self) -> float | None:
-        """Best rival's time over ours: above 1 we are faster."""
-        if self.best_rival is None or OURS not in self.measured:
-            return None
-        return self.measured[self.best_rival].median_s / self.measured[OURS].median_s
+        """Best rival's time over ours."""
+        return self.ratio_to(self.best_rival)
 
     def gflops(self, peer: str) -> float:
         """GFLOP/s by the definition's count: an algorithm with less arithmetic shows more than the processor's peak."""
@@ -111,9 +117,9 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Return the entry of the JSON file."""
         return {
-            "layer": layer_to_json(self.layer),
+            "layer": asdict(self.layer),
             "class": self.layer.bench_class,
-            "problem": self.layer.problem(),
+            "problem": self.measured[OURS].problem if OURS in self.measured else "",
             "flops": self.layer.flops,
             "peers": {
                 peer: {
@@ -134,6 +140,7 @@ class Result:
             "absent": self.absent,
             "best_rival": self.best_rival,
             "ratio": self.ratio,
+            "of_copy": self.ratio_to("copy"),
         }
 
 
@@ -217,7 +224,7 @@ def measure(contest: Field, layer: Layer, settings: Settings) -> Result:
     patience = settings.patience_s
     request = {
         "do": "prepare",
-        "layer": layer_to_json(layer),
+        "layer": layer.name,
         "dtype": settings.dtype,
         # A filter has no bias, and filter2D and SciPy would pay a pass for it.
         "bias": settings.bias and layer.bench_class not in FILTERS,
@@ -228,7 +235,9 @@ def measure(contest: Field, layer: Layer, settings: Settings) -> Result:
     for peer in contest.peers:
         answer = contest.ask(peer, request, PREPARE_LIMIT_S)
         if "form" in answer:
-            result.measured[peer] = Measured(answer["form"], answer["error"], always_idle=answer["idle"])
+            result.measured[peer] = Measured(
+                answer["form"], answer["error"], always_idle=answer["idle"], problem=answer["problem"]
+            )
         else:
             word = next(word for word in ("refused", "wrong", "lost") if word in answer)
             result.absent[peer] = f"{word}: {answer[word]}"
@@ -253,30 +262,44 @@ def measure(contest: Field, layer: Layer, settings: Settings) -> Result:
             measured.disturbed.append(_waited(answer) == "others")
             measured.crowded += _waited(answer) == "own"
         if number == 0 and running:
-            fastest = min(result.measured[peer].median_s for peer in running)
-            running = [peer for peer in running if result.measured[peer].median_s <= HOPELESS * fastest]
+            fastest = min((result.measured[p].median_s for p in running if p not in YARDSTICKS), default=0.0)
+            running = [p for p in running if p in YARDSTICKS or result.measured[p].median_s <= HOPELESS * fastest]
     for peer in contest.peers:
         contest.ask(peer, {"do": "forget"}, ROUND_LIMIT_S)
     return result
 
 
+def _gathered(ratios: Sequence[tuple[float, str]]) -> dict[str, Any]:
+    """Return count, wins, geometric mean and worst of (ratio, layer's name)."""
+    worst, layer = min(ratios)
+    return {
+        "count": len(ratios),
+        "faster_on": sum(ratio > 1 for ratio, _ in ratios),
+        "geometric_mean": math.exp(statistics.fmean(math.log(ratio) for ratio, _ in ratios)),
+        "worst": worst,
+        "worst_layer": layer,
+    }
+
+
 def summarise(results: Iterable[Result]) -> dict[str, dict[str, Any]]:
-    """Return per class: count, wins, geometric mean of the ratios and the worst layer."""
+    """Return per class: count, wins, geometric mean of the ratios and the worst layer.
+
+    The same stands under ``"against"`` for each rival alone, over the layers that it can do, and for a plain copy:
+    there the ratio is the share of the copy's speed.
+    """
     classes: dict[str, list[Result]] = {}
     for result in results:
-        if result.ratio is not None:
-            classes.setdefault(result.layer.bench_class, []).append(result)
-    summary = {}
+        classes.setdefault(result.layer.bench_class, []).append(result)
+    summary: dict[str, dict[str, Any]] = {}
     for name, members in classes.items():
-        ratios = [(result.ratio or 0.0, result.layer.name) for result in members]
-        worst, layer = min(ratios)
-        summary[name] = {
-            "count": len(ratios),
-            "faster_on": sum(ratio > 1 for ratio, _ in ratios),
-            "geometric_mean": math.exp(statistics.fmean(math.log(ratio) for ratio, _ in ratios)),
-            "worst": worst,
-            "worst_layer": layer,
-        }
+        against: dict[str, dict[str, Any]] = {}
+        for peer in (*RIVALS, *YARDSTICKS):
+            found = [(ratio, member.layer.name) for member in members if (ratio := member.ratio_to(peer)) is not None]
+            if found:
+                against[peer] = _gathered(found)
+        best = [(member.ratio, member.layer.name) for member in members if member.ratio is not None]
+        if against:
+            summary[name] = {**(_gathered(best) if best else {"count": 0}), "against": against}
     return summary
 
 
@@ -418,7 +441,7 @@ def _command() -> None:
         if arguments.pop("list"):
             picked = {key: arguments[key] for key in ("classes", "names", "quick", "full")}
             for layer in shapes.select(**picked):
-                print(f"{layer.bench_class:<12} {layer.name:<32} {layer.x_shape} -> {layer.out_shape}")
+                print(f"{layer.bench_class:<15} {layer.name:<36} {dict(layer.shapes)} -> {layer.out_shapes}")
             return
         main(**arguments)
     except ValueError as error:

@@ -13,7 +13,7 @@ import pytest
 
 import pyconv
 from benchmarks import data
-from benchmarks.shapes import FILTERS, Layer, select
+from benchmarks.shapes import FILTERS, Convolution, select
 
 pytest.importorskip("pytest_benchmark")
 
@@ -21,20 +21,20 @@ pytest.importorskip("pytest_benchmark")
 CASES = [
     pytest.param(layer, algorithm, id=f"{layer.name}-{algorithm}")
     for layer in select()
-    if not layer.pooling
-    for algorithm in pyconv.algorithms(f"conv{layer.rank}d")
+    if isinstance(layer, Convolution) and layer.operation == "conv"
+    for algorithm in pyconv.algorithms(layer.function)
     if ".f32@" in algorithm and not algorithm.endswith("@numpy")
 ]
 
 
 @pytest.mark.parametrize(("layer", "algorithm"), CASES)
-def test_speed(benchmark: Any, layer: Layer, algorithm: str) -> None:
+def test_speed(benchmark: Any, layer: Convolution, algorithm: str) -> None:
     """Time one layer with one algorithm, weights packed beforehand, after comparing its output with float64."""
     arrays = data.make_arrays(layer, "float32", bias=layer.bench_class not in FILTERS)
     convolve = pyconv.prepare(
-        getattr(pyconv, f"conv{layer.rank}d"),
-        arrays.w,
-        arrays.bias,
+        getattr(pyconv, layer.function),
+        arrays["w"],
+        arrays.get("bias"),
         stride=layer.stride,
         padding=layer.padding,
         dilation=layer.dilation,
@@ -42,10 +42,10 @@ def test_speed(benchmark: Any, layer: Layer, algorithm: str) -> None:
         algorithm=algorithm,
     )
     try:
-        out = convolve(arrays.x)
+        out = convolve(arrays["x"])
     except pyconv.Unsupported as refusal:
         pytest.skip(str(refusal).splitlines()[0])
-    assert data.disagreement(layer, arrays, None, out) <= data.TOLERANCE["float32"]
+    assert layer.disagreement(arrays, (out,)) <= data.TOLERANCE["float32"]
     benchmark.group = layer.name
     benchmark.extra_info["gflop"] = layer.flops / 1e9
-    benchmark.pedantic(convolve, args=(arrays.x,), kwargs={"out": out}, rounds=15, warmup_rounds=2, iterations=1)
+    benchmark.pedantic(convolve, args=(arrays["x"],), kwargs={"out": out}, rounds=15, warmup_rounds=2, iterations=1)

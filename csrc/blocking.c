@@ -462,15 +462,20 @@ static cut try_winograd(const pc_conv *p, const pc_winograd *s, pc_tile_shape ti
     b->part_elems = s->n_xi * b->ld_m;
     const int64_t row_bytes = in_columns * s->m_h * tile.lanes * tile.item_bytes;
     b->rows = pc_max(1, pc_min(h_tile, WINOGRAD_STRIP_BYTES / row_bytes));
+    const int64_t blocks = pc_winograd_blocks(p, s, b);
+    const int whole_blocks = pc_winograd_whole_blocks(blocks, p->threads);
+    if (!whole_blocks) { /* strips enough that every thread has its share of both transforms */
+        const int64_t vectors = pc_min(s->c_lanes, s->m_lanes) / tile.lanes;
+        b->rows = pc_min(b->rows, pc_ceil_div(h_tile, pc_ceil_div(2 * p->threads, slices * vectors)));
+    }
     const int64_t in_rows = (b->rows - 1) * s->m_h + s->a_h + (s->a_h > 1 ? s->a_h : 0);
     b->tile_elems = pc_max(in_rows * in_columns, b->rows * s->m_h * w_tile * s->m_w * s->step_w) * tile.lanes;
     c.scratch_bytes = pc_round_up((b->panel_elems + b->part_elems + b->tile_elems) * tile.item_bytes, 64);
     if (c.scratch_bytes > max_scratch_bytes)
         return c;
-    const int64_t blocks = pc_winograd_blocks(p, s, b);
-    /* blocks shared stage by stage go through L3 */
-    const int whole_blocks = pc_winograd_whole_blocks(blocks, p->threads);
-    c.cycles = winograd_cycles(p, s, tile, b) * (double)blocks * (whole_blocks ? 1 : 1.06);
+    c.cycles = winograd_cycles(p, s, tile, b) * (double)blocks;
+    if (!whole_blocks) /* blocks shared stage by stage go through L3, and all threads wait for the last one three times */
+        c.cycles = c.cycles * 1.06 + (double)(blocks * p->threads * 3) * 3000;
     b->n_tasks = pc_max(blocks, s->n_xi);
     return c;
 }

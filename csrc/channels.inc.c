@@ -180,8 +180,9 @@ static __attribute__((noinline)) void STORED(store_box)(const pc_conv *p, const 
             for (int i = 0; i < LANES; i++)
                 v[i] = *(const VEC *)(y + pc_min(first + i, box.cols - 1) * LANES);
             NAME(transpose)(v);
+            /* lanes of several groups: then a task has all channels of each */
             STORED(store_phases)(p, (const REAL *)v, LANES, n_lanes, places, at.w + first,
-                                 pc_min(LANES, box.cols - first), out);
+                                 pc_min(LANES, box.cols - first), ld_m != 1, out);
         }
     }
 }

@@ -4,6 +4,7 @@
 #include "vec.h"
 #include "math.inc.c"
 #include "gemm.inc.c"
+#include "implicit_tile.inc.c"
 #endif
 #include "storage.h"
 #include "tile.inc.c"

@@ -475,7 +475,7 @@ static int64_t NAME(conv_depthwise_pack)(const pc_conv *p, const void *w, void *
     const int64_t elems = p->groups * p->c_out * p->d.k * p->h.k * p->w.k;
     if (packed) {
         memcpy(packed, w, (size_t)elems * sizeof(REAL));
-        NAME(mark_finite)(w, elems, (REAL *)packed + elems);
+        NAME(mark_finite)(w, elems, (REAL *)packed + elems, p->threads);
     }
     return elems + LANES;
 }

@@ -264,7 +264,7 @@ static int64_t NAME(pack_lanes)(const REAL *w, int64_t count, int64_t all, REAL 
     const int64_t elems = pc_round_up(count, LANES) * all;
     if (!packed)
         return elems + LANES;
-    NAME(mark_finite)(w, count * all, packed + elems);
+    NAME(mark_finite)(w, count * all, packed + elems, 1);
     for (int64_t first = 0; first < count; first += LANES)
         for (int64_t r = 0; r < all; r++)
             for (int64_t i = 0; i < LANES; i++)

@@ -13,6 +13,8 @@ typedef struct pc_isa {
     const pc_grad_table *grad;
     const pc_layer_table *layers;
     const pc_roi_table *roi;
+    const pc_layer_table *sample;
+    const pc_deform_table *deform;
 } pc_isa;
 
 /* Every family of kernels on every instruction set, best first. */
@@ -26,8 +28,12 @@ typedef struct pc_isa {
     extern const pc_pool_table pc_pool_##isa;                                                                          \
     extern const pc_grad_table pc_grad_##isa;                                                                          \
     extern const pc_layer_table pc_layers_##isa;                                                                       \
-    extern const pc_roi_table pc_roi_##isa;
-#define PC_ENTRY(isa) {#isa, &pc_conv_##isa, &pc_pool_##isa, &pc_grad_##isa, &pc_layers_##isa, &pc_roi_##isa},
+    extern const pc_roi_table pc_roi_##isa;                                                                            \
+    extern const pc_layer_table pc_sample_##isa;                                                                       \
+    extern const pc_deform_table pc_deform_##isa;
+#define PC_ENTRY(isa)                                                                                                  \
+    {#isa,             &pc_conv_##isa, &pc_pool_##isa,   &pc_grad_##isa,                                               \
+     &pc_layers_##isa, &pc_roi_##isa,  &pc_sample_##isa, &pc_deform_##isa},
 PC_FOR_ISAS(PC_DECLARE)
 static const pc_isa isas[] = {PC_FOR_ISAS(PC_ENTRY)};
 
@@ -82,9 +88,16 @@ int pc_n_layer_kernels(int isa) { return isas[isa].layers->n; }
 const pc_layer_kernel *pc_layer_kernel_at(int isa, int index) { return &isas[isa].layers->kernels[index]; }
 const char *pc_layer_kernel_name(const pc_layer_kernel *kernel) { return kernel->name; }
 int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel) { return kernel->lanes; }
+int pc_n_sample_kernels(int isa) { return isas[isa].sample->n; }
+const pc_layer_kernel *pc_sample_kernel_at(int isa, int index) { return &isas[isa].sample->kernels[index]; }
 int pc_n_roi_kernels(int isa) { return isas[isa].roi->n; }
 const pc_roi_kernel *pc_roi_kernel_at(int isa, int index) { return &isas[isa].roi->kernels[index]; }
 const char *pc_roi_kernel_name(const pc_roi_kernel *kernel) { return kernel->name; }
+int pc_n_deform_kernels(int isa) { return isas[isa].deform->n; }
+const pc_deform_kernel *pc_deform_kernel_at(int isa, int index) { return &isas[isa].deform->kernels[index]; }
+const char *pc_deform_kernel_name(const pc_deform_kernel *kernel) { return kernel->name; }
+int pc_deform_kernel_role(const pc_deform_kernel *kernel) { return kernel->role; }
+int64_t pc_deform_kernel_lanes(const pc_deform_kernel *kernel) { return kernel->lanes; }
 const char *pc_nms_name(int isa) { return isas[isa].roi->nms_name; }
 
 static _Thread_local const char *last_kernel = "";
@@ -102,7 +115,7 @@ int pc_conv_run(const pc_kernel *kernel, const pc_conv *p, const void *x, const 
     return PC_OK;
 }
 
-int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, int64_t *indices,
+int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, void *indices,
                 const void *forward, void *scratch, int threads) {
     const uintptr_t addresses = (uintptr_t)x | (uintptr_t)out | (uintptr_t)forward;
     if (addresses % (uintptr_t)kernel->item_bytes != 0 || (uintptr_t)indices % sizeof(int64_t) != 0)
@@ -144,6 +157,22 @@ int pc_roi_run(const pc_roi_kernel *kernel, const pc_roi *p, void *x, void *out,
     if (addresses % (uintptr_t)kernel->item_bytes != 0 || (uintptr_t)boxes % sizeof(double) != 0)
         return PC_MISALIGNED;
     const pc_roi_arrays arrays = {x, out, boxes, forward, scratch};
+    kernel->run(p, &arrays, threads);
+    return PC_OK;
+}
+
+int64_t pc_deform_pack(const pc_deform_kernel *kernel, const pc_deform *p, const void *w, void *packed) {
+    return kernel->pack(p, w, packed);
+}
+
+int pc_deform_run(const pc_deform_kernel *kernel, const pc_deform *p, void *x, void *y, const void *packed,
+                  const void *bias, const void *offset, const void *mask, void *first, void *second, void *scratch,
+                  int threads) {
+    const uintptr_t addresses = (uintptr_t)x | (uintptr_t)y | (uintptr_t)packed | (uintptr_t)bias | (uintptr_t)offset |
+                                (uintptr_t)mask | (uintptr_t)first | (uintptr_t)second;
+    if (addresses % (uintptr_t)kernel->item_bytes != 0)
+        return PC_MISALIGNED;
+    const pc_deform_arrays arrays = {x, y, packed, bias, offset, mask, first, second, scratch};
     kernel->run(p, &arrays, threads);
     return PC_OK;
 }

@@ -11,8 +11,11 @@ HERE = Path(__file__).resolve().parent
 #: Longest first: they are compiled side by side.
 SOURCES = ["conv_avx512.c", "conv_avx2.c", "conv_baseline.c", "pool_avx512.c", "pool_avx2.c", "pool_baseline.c"]
 SOURCES += ["roi_avx512.c", "roi_avx2.c", "roi_baseline.c"]
+SOURCES += ["sample_avx512.c", "sample_avx2.c", "sample_baseline.c"]
+SOURCES += ["deform_avx512.c", "deform_avx2.c", "deform_baseline.c"]
 SOURCES += ["grad_avx512.c", "grad_avx2.c", "grad_baseline.c", "layers_avx512.c", "layers_avx2.c", "layers_baseline.c"]
-SOURCES += ["blocking.c", "phases.c", "pool_plan.c", "grad_plan.c", "roi_plan.c", "dispatch.c", "threadpool.c"]
+SOURCES += ["blocking.c", "phases.c", "pool_plan.c", "grad_plan.c", "roi_plan.c", "deform_plan.c"]
+SOURCES += ["finite.c", "dispatch.c", "threadpool.c"]
 # -std=gnu11 and not c11: c11 silently turns FMA contraction off. Never -ffast-math (NaN, Inf and signed zeros
 # matter) and never -march=native (the instruction set is chosen when the program runs).
 FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-g0"]

@@ -650,18 +650,23 @@ static __attribute__((noinline, cold)) int64_t NAME(fft_frequency)(const pc_fft_
     return frequency;
 }
 
-/* Where a part of the kernel has a tap of one axis, -1 if it has not. */
-INLINE int64_t NAME(fft_place)(const pc_fft_axis *s, int64_t part, int64_t tap) {
-    const int64_t from = part % s->segments * s->part;
-    if (tap % s->period != part / s->segments)
-        return -1;
-    const int64_t place = tap * s->dilation / s->stride - from;
-    return place >= 0 && place < s->part ? place : -1;
+/* The taps of one axis that a part of the kernel has: n of them from `first` on, `step` apart, at places of the tile that
+ * are place_step apart. */
+typedef struct NAME(fft_taps) {
+    int64_t first, n, step, place, place_step;
+} NAME(fft_taps);
+
+static NAME(fft_taps) NAME(fft_taps_of)(const pc_fft_axis *s, int64_t k, int64_t part) {
+    const int64_t residue = part / s->segments, from = part % s->segments * s->part;
+    const int64_t place = residue * s->dilation / s->stride - from, step = s->period * s->dilation / s->stride;
+    const int64_t begin = place < 0 ? pc_ceil_div(-place, step) : 0;
+    const int64_t end = pc_min(pc_ceil_div(k - residue, s->period), pc_ceil_div(pc_max(0, s->part - place), step));
+    return (NAME(fft_taps)){residue + begin * s->period, pc_max(0, end - begin), s->period, place + begin * step, step};
 }
 
 /* One depth of a part of the kernel as a tile, turned round, so that a product of spectra correlates; nothing for the
  * second tile of a pair. Along an axis that is not transformed every place has the tap. */
-static __attribute__((cold)) const REAL *NAME(fft_fetch_weights)(const pc_conv *p, const pc_fft *s, const void *w, int64_t k, int64_t tile,
+static const REAL *NAME(fft_fetch_weights)(const pc_conv *p, const pc_fft *s, const void *w, int64_t k, int64_t tile,
                                            int64_t g, int64_t d, REAL *pad, int64_t *ld) {
     memset(pad, 0, (size_t)(s->n_h * s->n_w) * sizeof(REAL));
     *ld = s->n_w;
@@ -672,28 +677,22 @@ static __attribute__((cold)) const REAL *NAME(fft_fetch_weights)(const pc_conv *
     const REAL *kernel = (const REAL *)w + ((g * p->c_out + tile / 2) * p->c_in + c) * p->d.k * p->h.k * p->w.k;
     const REAL scale = (REAL)(1.0L / (long double)((s->transform_d ? s->n_d : 1) * (s->transform_h ? s->n_h : 1) *
                                                    (s->transform_w ? s->n_w : 1)));
-    for (int64_t a = 0; a < p->d.k; a++) {
-        const int64_t at_d = NAME(fft_place)(&s->d, id, a);
-        if (at_d < 0 || (s->n_d - at_d) % s->n_d != d)
+    const NAME(fft_taps) of_d = NAME(fft_taps_of)(&s->d, p->d.k, id), of_h = NAME(fft_taps_of)(&s->h, p->h.k, ih),
+                         of_w = NAME(fft_taps_of)(&s->w, p->w.k, iw);
+    for (int64_t a = 0; a < of_d.n; a++) {
+        if ((s->n_d - of_d.place - a * of_d.place_step) % s->n_d != d)
             continue;
-        for (int64_t i = 0; i < p->h.k; i++) {
-            const int64_t at_h = NAME(fft_place)(&s->h, ih, i);
-            if (at_h < 0)
-                continue;
-            for (int64_t j = 0; j < p->w.k; j++) {
-                const int64_t at_w = NAME(fft_place)(&s->w, iw, j);
-                if (at_w < 0)
-                    continue;
-                const REAL tap = kernel[(a * p->h.k + i) * p->w.k + j] * scale;
-                if (s->line) {
-                    pad[(s->w.n - at_w) % s->w.n] = tap;
-                    continue;
-                }
-                const int64_t h = (s->n_h - at_h) % s->n_h, x = (s->n_w - at_w) % s->n_w;
-                for (int64_t r = s->transform_h ? h : 0; r < (s->transform_h ? h + 1 : s->n_h); r++)
-                    for (int64_t e = s->transform_w ? x : 0; e < (s->transform_w ? x + 1 : s->n_w); e++)
-                        pad[r * s->n_w + e] = tap;
-            }
+        for (int64_t i = 0; i < of_h.n; i++) {
+            const REAL *from = kernel + ((of_d.first + a * of_d.step) * p->h.k + of_h.first + i * of_h.step) * p->w.k;
+            const int64_t h = s->transform_h && !s->line ? (s->n_h - of_h.place - i * of_h.place_step) % s->n_h : 0;
+            REAL *const row = pad + h * s->n_w;
+            from += of_w.first;
+            for (int64_t j = 0, place = of_w.place; j < of_w.n; j++, place += of_w.place_step)
+                row[place == 0 ? 0 : s->w.n - place] = from[j * of_w.step] * scale;
+            for (int64_t e = 1; e < s->n_w && !s->transform_w; e++)
+                row[e] = row[0];
+            for (int64_t r = 1; r < s->n_h && !s->transform_h; r++)
+                NAME(copy)(row + r * s->n_w, row, s->n_w);
         }
     }
     return pad;

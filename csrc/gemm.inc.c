@@ -97,17 +97,9 @@ static const NAME(tile_function) NAME(tiles)[8][6] = {
 #undef PC_TILE_NAMES
 
 /* One vector of zeros if n weights are finite, of NaN if not. */
-static void NAME(mark_finite)(const REAL *w, int64_t n, REAL *mark) {
-    VEC sum = {0};
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        sum += NAME(load)(w + i) * 0;
-    for (; i < n; i++)
-        sum[0] += w[i] * 0;
-    REAL zero = 0;
-    for (int j = 0; j < LANES; j++)
-        zero += sum[j];
-    NAME(store)(mark, NAME(splat)(zero));
+static void NAME(mark_finite)(const REAL *w, int64_t n, REAL *mark, int64_t threads) {
+    const int finite = pc_all_finite(w, n, sizeof(REAL), (int)threads);
+    NAME(store)(mark, NAME(splat)(finite ? 0 : (REAL)NAN));
 }
 
 /* Whether taps that meet nothing but zeros may be left out: no weight times zero is NaN. */

@@ -10,3 +10,5 @@
 #include "response.inc.c"
 #include "nearest.inc.c"
 #include "dot.inc.c"
+#include "tile.inc.c"
+#include "lowering.inc.c"

@@ -48,6 +48,15 @@ static inline pc_pool_taps pc_pool_taps_of(const pc_axis *a, int64_t pad_after, 
     return (pc_pool_taps){start + skip * a->dilation, pc_max(0, end - skip), a->dilation, a->k};
 }
 
+/* The lowest digit of a number whose base there is n; most bases are 1, and a division takes as long as a short row. */
+static inline int64_t pc_pool_digit(int64_t *number, int64_t n) {
+    if (n == 1)
+        return 0;
+    const int64_t digit = *number % n;
+    *number /= n;
+    return digit;
+}
+
 /* A task: rows h0 .. h1 and n columns from w0 on of the outputs of one plane. */
 typedef struct pc_pool_box {
     int64_t image, c, d, h0, h1, w0, n;
@@ -56,17 +65,22 @@ typedef struct pc_pool_box {
 static inline pc_pool_box pc_pool_box_of(const pc_pool *p, int64_t task) {
     pc_pool_box box;
     int64_t rest = task;
-    box.w0 = rest % p->n_w_tiles * p->w_tile;
-    rest /= p->n_w_tiles;
-    box.h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    box.d = rest % p->d.out;
-    rest /= p->d.out;
-    box.c = rest % p->c;
-    box.image = rest / p->c;
+    box.w0 = pc_pool_digit(&rest, p->n_w_tiles) * p->w_tile;
+    box.h0 = pc_pool_digit(&rest, p->n_h_tiles) * p->h_tile;
+    box.d = pc_pool_digit(&rest, p->d.out);
+    box.c = pc_pool_digit(&rest, p->c);
+    box.image = rest;
     box.h1 = pc_min(p->h.out, box.h0 + p->h_tile);
     box.n = pc_min(p->w_tile, p->w.out - box.w0);
     return box;
+}
+
+/* Elements from a box's first output on that are its task's, and each written later than any before it; 0 where outputs
+ * do not follow each other. */
+static inline int64_t pc_pool_own(const pc_pool *p, pc_pool_box box, int64_t later, int64_t ld_h) {
+    if (ld_h != box.n)
+        return 0;
+    return (box.h1 - box.h0) * ld_h + (p->planes_follow ? later * p->h.out * p->w.out : 0);
 }
 
 /* Columns of x that the outputs [w0, w0 + n) of a row read, from `first` on, which may lie before x. */
@@ -105,12 +119,10 @@ typedef struct pc_spread_box {
 static inline pc_spread_box pc_spread_box_of(const pc_pool *p, int64_t task) {
     pc_spread_box box;
     int64_t rest = task;
-    box.h0 = rest % p->n_h_tiles * p->h_tile;
-    rest /= p->n_h_tiles;
-    box.d = rest % p->d.in;
-    rest /= p->d.in;
-    box.c = rest % p->c;
-    box.image = rest / p->c;
+    box.h0 = pc_pool_digit(&rest, p->n_h_tiles) * p->h_tile;
+    box.d = pc_pool_digit(&rest, p->d.in);
+    box.c = pc_pool_digit(&rest, p->c);
+    box.image = rest;
     box.h1 = pc_min(p->h.in, box.h0 + p->h_tile);
     return box;
 }
@@ -131,38 +143,90 @@ INLINE VEC NAME(pool_identity)(const int total) {
     return NAME(splat)(least);
 }
 
-/* The sum, or the larger one, a NaN before any number. */
-INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
-#if !PC_INTEGERS
-    return total ? a + b : NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
+/* The larger one, a where they are equal; where one is a NaN any of the two. */
+INLINE VEC NAME(pool_larger)(VEC a, VEC b) {
+#if PC_F16C && PC_VEC_BYTES == 64 && !PC_INTEGERS
+    return sizeof(REAL) == 4 ? (VEC)_mm512_max_ps((__m512)b, (__m512)a) : (VEC)_mm512_max_pd((__m512d)b, (__m512d)a);
+#elif PC_F16C && !PC_INTEGERS
+    return sizeof(REAL) == 4 ? (VEC)_mm256_max_ps((__m256)b, (__m256)a) : (VEC)_mm256_max_pd((__m256d)b, (__m256d)a);
 #else
-    (void)total;
     return NAME(select)((MASK)(a >= b), a, b);
 #endif
 }
 
-/* The same for a few taps one after the other: lane by lane gcc makes a maximum of the processor's own, which is b where
- * one of the two is NaN, and a blend. Elsewhere, above all in loops that carry vectors round, it leaves scalars. */
-INLINE VEC NAME(pool_join_taps)(VEC a, VEC b, const int total) {
-#if !PC_INTEGERS
-    if (!total) {
-        VEC larger = a, r = a; /* all lanes are written below, which gcc 12 does not always see */
-        for (int l = 0; l < LANES; l++)
-            larger[l] = a[l] > b[l] ? a[l] : b[l];
-        for (int l = 0; l < LANES; l++)
-            r[l] = a[l] != a[l] ? a[l] : larger[l];
-        return r;
-    }
+/* The sum, or the larger one, a NaN before any number: the processor's maximum is b where one of the two is a NaN. */
+INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
+    if (total)
+        return a + b;
+#if PC_INTEGERS
+    return NAME(select)((MASK)(a >= b), a, b);
+#elif PC_F16C && PC_VEC_BYTES == 64
+    if (sizeof(REAL) == 4)
+        return (VEC)_mm512_mask_max_ps((__m512)a, _mm512_cmp_ps_mask((__m512)a, (__m512)a, _CMP_ORD_Q), (__m512)a,
+                                       (__m512)b);
+    return (VEC)_mm512_mask_max_pd((__m512d)a, _mm512_cmp_pd_mask((__m512d)a, (__m512d)a, _CMP_ORD_Q), (__m512d)a,
+                                   (__m512d)b);
+#elif PC_F16C
+    return NAME(select)((MASK)(a != a), a, NAME(pool_larger)(b, a));
+#else
+    return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
 #endif
-    return NAME(pool_join)(a, b, total);
 }
 
-/* All lanes of v joined; lane 0 with lane LANES / 2 and so on. */
+/* All lanes of v joined; lane 0 with lane LANES / 2 and so on. Not a loop, in which gcc makes the patterns of the shuffles
+ * anew each time. */
 INLINE REAL NAME(pool_across)(VEC v, const int total) {
+    if (LANES > 32)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 32), total);
+    if (LANES > 16)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 16), total);
+    if (LANES > 8)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 8), total);
+    if (LANES > 4)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 4), total);
+    if (LANES > 2)
+        v = NAME(pool_join)(v, NAME(shifted)(v, v, 2), total);
+    return NAME(pool_join)(v, NAME(shifted)(v, v, 1), total)[0];
+}
+
+/* The sum, or the larger one: the processor's own maximum, which loses a NaN. */
+INLINE VEC NAME(pool_quick)(VEC a, VEC b, const int total) {
+    return total ? a + b : NAME(pool_larger)(a, b);
+}
+
+/* Vectors of groups of 2 half lanes, n of each: v[i]'s halves of groups joined, and v[i + n / 2]'s beside them. */
+INLINE void NAME(pool_fold)(VEC *v, const int n, const int half, const int total) {
+    MASK low, high;
+    for (int l = 0; l < LANES; l++) {
+        low[l] = l / half % 2 * LANES + l / half / 2 * 2 * half + l % half;
+        high[l] = low[l] + half;
+    }
 #pragma GCC unroll 8
-    for (int half = LANES / 2; half > 0; half /= 2)
-        v = NAME(pool_join)(v, NAME(shifted)(v, v, half), total);
+    for (int i = 0; i < n / 2; i++) {
+        VEC a, b;
+        PC_SHUFFLE(a, v[i], v[i + n / 2], low);
+        PC_SHUFFLE(b, v[i], v[i + n / 2], high);
+        v[i] = NAME(pool_quick)(a, b, total);
+    }
+}
+
+/* Lane i: all lanes of v[i] joined, in pool_across's order. */
+INLINE VEC NAME(pool_across_each)(VEC *v, const int total) {
+#if !PC_INTEGERS
+    if (LANES >= 16)
+        NAME(pool_fold)(v, 16, 8, total);
+    if (LANES >= 8)
+        NAME(pool_fold)(v, 8, 4, total);
+    if (LANES >= 4)
+        NAME(pool_fold)(v, 4, 2, total);
+    NAME(pool_fold)(v, 2, 1, total);
     return v[0];
+#else
+    VEC r = {0};
+    for (int i = 0; i < LANES; i++)
+        r[i] = NAME(pool_across)(v[i], total);
+    return r;
+#endif
 }
 
 /* The first n < LANES lanes of v, others `rest`. */
@@ -179,8 +243,7 @@ INLINE void NAME(pool_taps)(const REAL *v, int64_t n, const int64_t k, int64_t s
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = NAME(load)(v + i);
         for (int64_t a = 1; a < k; a++)
-            sum = __builtin_constant_p(k) && k > 2 ? NAME(pool_join_taps)(sum, NAME(load)(v + i + a * step), total)
-                                                   : NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
+            sum = NAME(pool_join)(sum, NAME(load)(v + i + a * step), total);
         if (i + LANES <= n + room)
             NAME(store)(y + i, sum);
         else
@@ -335,7 +398,7 @@ INLINE void NAME(pool_columns_of)(const pc_pool *p, const REAL *v, int64_t from,
         }
         const REAL *at = v + first * inner;
         if (inner == 1) {
-            if (step == 1 && taps >= LANES) {
+            if (step == 1 && (taps >= LANES || (!total && taps > 3))) { /* the order of maxima is of no account */
                 *y = NAME(pool_run)(at, taps, total);
             } else {
                 REAL sum = *at;
@@ -399,14 +462,30 @@ INLINE void NAME(pool_fill)(REAL *v, int64_t n, VEC with) {
 }
 
 #if !PC_INTEGERS
+/* 1 / x where that is exact, else 0. */
+INLINE REAL NAME(pool_exact_inverse)(REAL x) {
+    INTEGER bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits & (((INTEGER)1 << (sizeof(REAL) == 4 ? 23 : 52)) - 1)) == 0 ? 1 / x : 0;
+}
+/* Counts of the columns of outputs w0 .. w0 + n, and up to LANES - 1 ones behind them. */
+static __attribute__((noinline)) void NAME(pool_column_counts)(const pc_pool *p, int64_t w0, int64_t n, REAL *counts) {
+    NAME(pool_fill)(counts, n, NAME(splat)(p->divisor != 0 ? 1 : (REAL)p->w.k));
+    for (int64_t o = 0; o < n && p->divisor == 0; o++) {
+        if (w0 + o == p->whole_from)
+            o = pc_max(o, p->whole_to - w0);
+        if (o >= n)
+            break;
+        const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, w0 + o);
+        counts[o] = (REAL)pc_max(1, p->include_pad ? t.all : t.n);
+    }
+}
+
 /* y[i] /= divisor, i < n; by a power of two times its inverse, which is as exact. */
 INLINE void NAME(pool_divide)(REAL *y, int64_t n, REAL divisor) {
     int64_t i = 0;
-    const REAL inverse = 1 / divisor;
-    INTEGER bits;
-    memcpy(&bits, &divisor, sizeof bits);
-    const INTEGER mantissa = bits & (((INTEGER)1 << (sizeof(REAL) == 4 ? 23 : 52)) - 1);
-    if (mantissa == 0) {
+    const REAL inverse = NAME(pool_exact_inverse)(divisor);
+    if (inverse != 0) {
         for (; i + LANES <= n; i += LANES)
             NAME(store)(y + i, NAME(load)(y + i) * inverse);
         for (; i < n; i++)
@@ -480,12 +559,30 @@ typedef struct STORED(pool_job) {
 #define RAISED(x) NAME(pool_raised)(x, raise, power)
 #endif
 
-/* v[0..n) = join of n_rows rows of n elements each and, unless `fresh`, of what v holds. Up to LANES - 1 elements of v
- * beyond n are written, with the identity; `end` is where the array ends that the rows are of. Elements are squared with
+/* v[0..n) = join of n_rows rows of n elements each and, unless `fresh`, of what v holds. Elements of v behind n up to the
+ * next whole vector, and that vector, may be written, with the identity; `end` is where the array ends that the rows are of. Elements are squared with
  * `raise` 1, raised to `power` with 2. */
 INLINE void STORED(pool_rows_of)(const STORAGE *const *row, const int64_t n_rows, int64_t n, const int fresh,
                                  const STORAGE *end, REAL *v, const int total, const int raise, double power) {
     int64_t i = 0;
+    /* four at a time, and so nearly in the order of memory, as long as whole vectors may be read */
+    const int64_t readable = n_rows > 3 && fresh && !raise && !PC_INTEGERS ? pc_min(end - row[0], end - row[n_rows - 1]) : 0;
+    for (; i + 2 * LANES < n && i + 4 * LANES <= readable; i += 4 * LANES) {
+        VEC sum[4];
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; l++)
+            sum[l] = STORED(load)(row[0] + i + l * LANES);
+        for (int64_t r = 1; r < n_rows; r++)
+#pragma GCC unroll 4
+            for (int l = 0; l < 4; l++)
+                sum[l] = NAME(pool_join)(sum[l], STORED(load)(row[r] + i + l * LANES), total);
+#pragma GCC unroll 4
+        for (int l = 0; l < 4; l++) {
+            const int64_t left = n - i - l * LANES;
+            NAME(store)(v + i + l * LANES,
+                        left >= LANES ? sum[l] : NAME(pool_first)(sum[l], left, NAME(pool_identity)(total)));
+        }
+    }
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
         VEC a = RAISED(STORED(load)(row[0] + i)), b = RAISED(STORED(load)(row[0] + i + LANES));
         if (!fresh) {
@@ -641,17 +738,8 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
     NAME(pool_dense)(v, n, p->w.k, p->w.dilation, level, p->v_elems, padded, LANES, total);
 #if !PC_INTEGERS
     REAL *const counts = v; /* of each column */
-    if (total && p->norm == 0) {
-        NAME(pool_fill)(counts, p->w.out, NAME(splat)(p->divisor != 0 ? 1 : (REAL)p->w.k));
-        for (int64_t o = 0; o < p->w.out && p->divisor == 0; o++) {
-            if (o == p->whole_from)
-                o = pc_max(o, p->whole_to);
-            if (o >= p->w.out)
-                break;
-            const pc_pool_taps t = pc_pool_taps_of(&p->w, p->pad_after_w, 0, o);
-            counts[o] = (REAL)pc_max(1, p->include_pad ? t.all : t.n);
-        }
-    }
+    if (total && p->norm == 0)
+        NAME(pool_column_counts)(p, 0, p->w.out, counts);
 #endif
     for (int64_t h_out = 0; h_out < p->h.out; h_out++, out += p->ld_out.h) {
         REAL *row = padded + h_out * p->h.stride * pitch;
@@ -687,47 +775,19 @@ INLINE void STORED(pool_plane)(const pc_pool *p, const STORAGE *x, const STORAGE
     }
 }
 
-/* Windows of 2 x 2 side by side, all of them inside x: drawn apart as they are loaded. */
-INLINE void STORED(pool_squares)(const pc_pool *p, const STORAGE *x, pc_pool_box box, pc_pool_taps d, REAL *y,
-                                 STORAGE *out, const int total) {
-    for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h) {
-        const STORAGE *const upper = x + h_out * p->h.stride * p->ld_x.h, *const lower = upper + p->ld_x.h;
-#if PC_WIDENED
-        REAL *const to = y;
-#else
-        REAL *const to = out;
-        (void)y;
-#endif
-        for (int64_t i = 0; i < box.n; i += LANES) {
-            const int64_t at = pc_min(i, box.n - LANES); /* the last vector once more, from its end */
-            const STORAGE *const a = upper + 2 * at, *const b = lower + 2 * at;
-            const VEC left = NAME(pool_join)(STORED(load)(a), STORED(load)(b), total);
-            const VEC right = NAME(pool_join)(STORED(load)(a + LANES), STORED(load)(b + LANES), total);
-            NAME(store)(to + at, NAME(pool_join)(NAME(every_second)(left, right, 0),
-                                                       NAME(every_second)(left, right, 1), total));
-        }
-#if !PC_INTEGERS
-        const pc_pool_taps h = {h_out * p->h.stride, 2, 1, 2};
-        if (total && p->norm != 0)
-            NAME(pool_norms)(p, to, box.w0, box.n, d, h);
-        else if (total)
-            NAME(pool_average)(p, to, box.w0, box.n, d, h);
-#endif
-        (void)d;
-#if PC_WIDENED
-        STORED(write)(out, y, box.n);
-#endif
-    }
-}
-
-/* A window of n neighbours of one row. */
-INLINE REAL STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, const int total) {
+/* A window of n neighbours of one row, a vector of joins of every LANES-th of them; `quick`: a NaN may be lost, and what
+ * is loaded is added to `seen`. */
+INLINE VEC STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, const int total, const int quick,
+                             VEC *seen) {
     const VEC identity = NAME(pool_identity)(total);
     VEC a = identity, b = identity;
     int64_t i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        a = NAME(pool_join)(a, STORED(load)(x + i), total);
-        b = NAME(pool_join)(b, STORED(load)(x + i + LANES), total);
+        const VEC c = STORED(load)(x + i), d = STORED(load)(x + i + LANES);
+        if (quick)
+            *seen += c + d;
+        a = quick ? NAME(pool_larger)(a, c) : NAME(pool_join)(a, c, total);
+        b = quick ? NAME(pool_larger)(b, d) : NAME(pool_join)(b, d, total);
     }
     for (; i < n; i += LANES) {
         const int64_t left = n - i;
@@ -736,18 +796,40 @@ INLINE REAL STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, c
             last = STORED(load)(x + i);
         else
             STORED(read)((REAL *)&last, x + i, left);
-        a = NAME(pool_join)(a, left >= LANES ? last : NAME(pool_first)(last, left, identity), total);
+        if (quick)
+            *seen += left >= LANES ? last : NAME(pool_first)(last, left, (VEC){0});
+        last = left >= LANES ? last : NAME(pool_first)(last, left, identity);
+        a = quick ? NAME(pool_larger)(a, last) : NAME(pool_join)(a, last, total);
     }
-    return NAME(pool_across)(NAME(pool_join)(a, b, total), total);
+    return quick ? NAME(pool_larger)(a, b) : NAME(pool_join)(a, b, total);
+}
+
+/* LANES rows, `step` apart, of which each is one window, those behind `rows` the same as the last one. */
+INLINE VEC STORED(pool_some_lines)(const pc_pool *p, const STORAGE *x, int64_t step, int64_t rows, const STORAGE *end,
+                                   const int total) {
+    VEC line[LANES], seen = {0};
+    (void)seen;
+    for (int64_t i = 0; i < rows; i++)
+        line[i] = STORED(pool_line)(x + i * step, p->w.k, end, total, !PC_INTEGERS && !total, &seen);
+#if !PC_INTEGERS
+    if (!total && NAME(pool_across)(seen, 1) != NAME(pool_across)(seen, 1)) {
+        VEC y = {0};
+        for (int64_t i = 0; i < rows; i++)
+            y[i] = NAME(pool_across)(STORED(pool_line)(x + i * step, p->w.k, end, 0, 0, &seen), 0);
+        return y;
+    }
+#endif
+    for (int64_t i = rows; i < LANES; i++)
+        line[i] = line[rows - 1];
+    return NAME(pool_across_each)(line, total);
 }
 
 /* Rows of which each is one window, a vector of them at a time; v holds that. */
 static __attribute__((noinline)) void STORED(pool_lines)(const pc_pool *p, const STORAGE *x, const STORAGE *end,
                                                          int64_t n, REAL *v, STORAGE *out, const int total) {
     for (int64_t first = 0; first < n; first += LANES) {
-        const int64_t rows = pc_min(LANES, n - first);
-        for (int64_t i = 0; i < rows; i++)
-            v[i] = STORED(pool_line)(x + (first + i) * p->h.stride * p->ld_x.h, p->w.k, end, total);
+        const int64_t rows = pc_min(LANES, n - first), step = p->h.stride * p->ld_x.h;
+        NAME(store)(v, STORED(pool_some_lines)(p, x + first * step, step, rows, end, total));
 #if !PC_INTEGERS
         if (total && p->norm != 0)
             NAME(root)(v, rows, p->norm);
@@ -804,31 +886,45 @@ static __attribute__((noinline)) void STORED(pool_signed_rows)(const pc_pool *p,
 }
 #endif
 
-INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, int64_t task, int worker,
-                              const int total) {
-    const pc_pool_box box = pc_pool_box_of(p, task);
-    const int64_t image = box.image, c = box.c, d_out = box.d, h0 = box.h0, h1 = box.h1, w0 = box.w0, n = box.n;
+#if !PC_INTEGERS
+/* pool_fused.inc.c */
+static int STORED(pool_fused_max)(const pc_pool *p, const STORAGE *array, const STORAGE *x, pc_pool_box box, REAL *scratch,
+                                  STORAGE *out, const STORAGE *limit);
+static int STORED(pool_fused_sum)(const pc_pool *p, const STORAGE *array, const STORAGE *x, pc_pool_box box, REAL *scratch,
+                                  STORAGE *out, const STORAGE *limit);
+static void STORED(pool_fused_spread)(const pc_pool *p, const STORAGE *array, const STORAGE *g, pc_spread_box box,
+                                      REAL *scratch, STORAGE *x, const STORAGE *limit);
+#endif
 
+/* One box of outputs; the same task goes on with `later` boxes. */
+INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, pc_pool_box box, int64_t later, int worker,
+                              const int total) {
+    const int64_t image = box.image, c = box.c, d_out = box.d, h0 = box.h0, h1 = box.h1, w0 = box.w0, n = box.n;
+    const STORAGE *const base = arrays->x;
+    STORAGE *out = (STORAGE *)arrays->out + image * p->ld_out.n + c * p->ld_out.c + d_out * p->ld_out.d +
+                   h0 * p->ld_out.h + w0 * p->inner;
+    REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
+#if !PC_INTEGERS
+    if (p->fused) { /* one depth a window, in x */
+        const STORAGE *const plane = base + image * p->ld_x.n + c * p->ld_x.c + d_out * p->ld_x.d;
+        const int64_t own = pc_pool_own(p, box, later, p->ld_out.h);
+        const STORAGE *const limit = own ? out + own : NULL;
+        if ((total ? STORED(pool_fused_sum) : STORED(pool_fused_max))(p, base, plane, box, v + p->fused_at, out, limit))
+            return;
+    }
+#endif
+    (void)later;
     const pc_columns columns = pc_columns_of(p, w0, n);
     const int64_t left = pc_max(0, -columns.first), first = columns.first + left;
     const int64_t inside = pc_max(0, pc_min(p->w.in, columns.first + columns.n) - first);
-    const STORAGE *const base = arrays->x;
     const STORAGE *const end = base + p->x_end;
     const STORAGE *const x = base + image * p->ld_x.n + c * p->ld_x.c + first * p->inner;
-    STORAGE *out = (STORAGE *)arrays->out + image * p->ld_out.n + c * p->ld_out.c + d_out * p->ld_out.d +
-                   h0 * p->ld_out.h + w0 * p->inner;
-
-    REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
     REAL *const y = v + p->batch * p->v_elems, *const level = y + p->y_elems;
     REAL *const suffix = level + p->n_levels * p->level_elems;
     REAL *const prefix = suffix + p->h.k * p->herk_elems;
     const pc_pool_taps d = pc_pool_taps_of(&p->d, p->pad_after_d, p->adaptive, d_out);
     if (p->plane_pitch) {
         STORED(pool_plane)(p, x, end, d, v, out, total);
-        return;
-    }
-    if (p->squares) {
-        STORED(pool_squares)(p, x + d.first * p->ld_x.d, box, d, y, out, total);
         return;
     }
     if (p->lines) {
@@ -908,13 +1004,17 @@ INLINE void STORED(pool_tile)(const pc_pool *p, const pc_pool_arrays *arrays, in
 
 static void STORED(pool_max_task)(void *ctx, int64_t task, int worker) {
     const STORED(pool_job) *job = ctx;
-    STORED(pool_tile)(job->p, job->arrays, task, worker, 0);
+    const int64_t last = pc_min(job->p->n_boxes, (task + 1) * job->p->run);
+    for (int64_t i = task * job->p->run; i < last; i++)
+        STORED(pool_tile)(job->p, job->arrays, pc_pool_box_of(job->p, i), last - 1 - i, worker, 0);
 }
 
 #if !PC_INTEGERS
 static void STORED(pool_sum_task)(void *ctx, int64_t task, int worker) {
     const STORED(pool_job) *job = ctx;
-    STORED(pool_tile)(job->p, job->arrays, task, worker, 1);
+    const int64_t last = pc_min(job->p->n_boxes, (task + 1) * job->p->run);
+    for (int64_t i = task * job->p->run; i < last; i++)
+        STORED(pool_tile)(job->p, job->arrays, pc_pool_box_of(job->p, i), last - 1 - i, worker, 1);
 }
 #endif
 
@@ -972,17 +1072,19 @@ static void NAME(pool_spread_columns)(const pc_pool *p, const REAL *v, REAL *apa
 
 /* One tile of rows of grad_x: the rows of grad_output whose windows cover it, each over what its outputs divided by,
  * summed into v; v over what its columns divided by, apart by the stride; and windows of k columns of that. */
-static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
-    const STORED(pool_job) *job = ctx;
-    const pc_pool *p = job->p;
-    const pc_spread_box box = pc_spread_box_of(p, task);
+static void STORED(pool_spread_rows)(const pc_pool *p, const pc_pool_arrays *arrays, pc_spread_box box, int worker) {
     const int64_t image = box.image, c = box.c, d_in = box.d, h0 = box.h0, h1 = box.h1, inner = p->inner;
-    const STORAGE *const g = (const STORAGE *)job->arrays->out + image * p->ld_out.n + c * p->ld_out.c;
-    const STORAGE *const end = (const STORAGE *)job->arrays->out + p->out_end;
-    STORAGE *x = (STORAGE *)job->arrays->x + image * p->ld_x.n + c * p->ld_x.c + d_in * p->ld_x.d + h0 * p->ld_x.h;
+    const STORAGE *const g = (const STORAGE *)arrays->out + image * p->ld_out.n + c * p->ld_out.c;
+    const STORAGE *const end = (const STORAGE *)arrays->out + p->out_end;
+    STORAGE *x = (STORAGE *)arrays->x + image * p->ld_x.n + c * p->ld_x.c + d_in * p->ld_x.d + h0 * p->ld_x.h;
 
-    REAL *const v = (REAL *)(job->arrays->scratch + worker * p->scratch_bytes);
+    REAL *const v = (REAL *)(arrays->scratch + worker * p->scratch_bytes);
     REAL *const y = v + p->v_elems, *const level = y + p->y_elems, *const apart = level + p->n_levels * p->level_elems;
+    if (p->fused) {
+        STORED(pool_fused_spread)(p, arrays->out, g + pc_covering(&p->d, 0, d_in).first * p->ld_out.d, box,
+                                  v + p->fused_at, x, p->ld_x.h == p->w.in ? x + (h1 - h0) * p->w.in : NULL);
+        return;
+    }
     const int64_t length = p->w.out * inner;
     NAME(clear_over)(apart, p->herk_elems);
     const pc_columns d = pc_covering(&p->d, p->adaptive, d_in);
@@ -1042,6 +1144,13 @@ static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
         STORED(write)(x, y, p->w.in * inner);
 #endif
     }
+}
+
+static void STORED(pool_spread_task)(void *ctx, int64_t task, int worker) {
+    const STORED(pool_job) *job = ctx;
+    const int64_t last = pc_min(job->p->n_boxes, (task + 1) * job->p->run);
+    for (int64_t i = task * job->p->run; i < last; i++)
+        STORED(pool_spread_rows)(job->p, job->arrays, pc_spread_box_of(job->p, i), worker);
 }
 
 #endif

@@ -7,5 +7,6 @@
 #endif
 #include "storage.h"
 #include "pool.inc.c"
+#include "pool_fused.inc.c"
 #include "pool_indexed.inc.c"
 #include "pool_norm.inc.c"

@@ -111,6 +111,8 @@ typedef struct pc_part {
     int64_t k[3], n[3], rank[3], taps[3], first[3], step[3];
 } pc_part;
 void pc_part_weights(const pc_part *part, int64_t item_bytes, const void *w, void *to, int threads);
+/* Whether n elements of 4 or 8 bytes are finite. */
+int pc_all_finite(const void *w, int64_t n, int64_t item_bytes, int threads);
 
 enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG, PC_POOL_LP };
 /* What a kernel of the pooling family computes. */
@@ -140,7 +142,13 @@ typedef struct pc_pool {
     int64_t whole_from, whole_to;        /* outputs of a row whose windows count all of their columns */
     int64_t plane_pitch;                 /* not 0: whole planes at once, rows so far apart */
     int64_t lines;                       /* rows are one window each */
-    int64_t squares;                     /* windows are 2 x 2, side by side and inside x */
+    int64_t fused;                       /* not 0: windows of so many rows and columns, joined in registers */
+    double uniform;                      /* what every average divides by; 0: they differ */
+    int64_t n_boxes, run;                /* pieces of the work, and how many of them a task has */
+    int64_t planes_follow;               /* outputs of all planes are one run of memory */
+    int64_t x_begin;                     /* elements of x before its first one, with steps below 0 */
+    int64_t fused_at, count_elems;       /* where the scratch of `fused` begins, and its counts of columns */
+    int64_t chunk;                       /* elements of a plane whose sums the scratch holds at once */
     int64_t batch;                       /* rows of v that are joined one after the other */
     int64_t herk;                                              /* rows by blocks of a window's height */
     int64_t v_elems, y_elems, level_elems, n_levels, herk_elems, q_elems; /* what the scratch of one worker holds */
@@ -155,7 +163,7 @@ const char *pc_pool_kernel_name(const pc_pool_kernel *kernel);
 int pc_pool_kernel_role(const pc_pool_kernel *kernel);
 int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_bytes);
 /* indices and forward may be NULL where the role does without. */
-int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, int64_t *indices,
+int pc_pool_run(const pc_pool_kernel *kernel, const pc_pool *p, void *x, void *out, void *indices,
                 const void *forward, void *scratch, int threads);
 
 /* What a kernel of the gradients computes. */
@@ -254,12 +262,25 @@ typedef struct pc_nearest {
     int64_t scratch_bytes;
 } pc_nearest;
 
+/* large[n, c, h r + i, w r + j] = small[n, (c r + i) r + j, h, w], or with `gather` the other way round; arrays: what is
+ * read, what is written. */
+typedef struct pc_interleave {
+    int64_t n, c, h, w, factor;        /* channels of the large image, rows and columns of the small one, r */
+    int64_t gather;
+    int64_t channels;                  /* lines are rows of pixels of the small image, not rows of the large one */
+    int64_t ld_small[4], ld_large[4];  /* n, c, h, w */
+    int64_t rows, n_tasks;             /* lines of a task */
+} pc_interleave;
+
 /* out[m, n] = sum of x[m, k] w[n, k] + bias[n]; elements of a row of x and of w are neighbours. */
 typedef struct pc_dot {
     int64_t m, n, k, ld_x, ld_w, ld_out, out_step;
     int64_t columns, n_tasks; /* outputs of a row in a task */
 } pc_dot;
 
+/* Windows as columns of a matrix and back (lowering.inc.c) are described by a pc_conv; arrays: what is read, and what is
+ * written. ld_x is the images' and ld_out.n, ld_out.c the matrix's. Of its blocking, a task is c_block channels (n_m_blocks
+ * of them), h_tile rows and w_tile columns; in_place: x is its own tile, or the matrix has no gaps; rows: of pixels that are summed as one, 1 or all. */
 typedef struct pc_layer_kernel pc_layer_kernel;
 
 int pc_n_layer_kernels(int isa);
@@ -270,6 +291,67 @@ int64_t pc_layer_kernel_lanes(const pc_layer_kernel *kernel);
 /* problem: the family's struct from above; the arrays in its order, NULL for what it does without. */
 int pc_layer_run(const pc_layer_kernel *kernel, const void *problem, void *a0, void *a1, void *a2, void *a3, void *a4,
                  void *a5, void *a6, void *a7, void *a8, void *scratch, int threads);
+
+/* ---- sampling: kernels of their own, described and run as the small layers' are ---- */
+
+int pc_n_sample_kernels(int isa);
+const pc_layer_kernel *pc_sample_kernel_at(int isa, int index);
+
+/* Rows that a worker of sample_separable keeps at most, and combines at once. */
+enum { PC_RESAMPLE_KEPT = 16 };
+
+/* out = Wd Wh Ww x along three axes, as pyconv/backends/sampling.py has cut it; x is the array that is read. Taps
+ * begin[a][o] .. begin[a][o + 1] of axis a (d, h) belong to output o: element index[a][t] times weight[a][t], elements
+ * ascending, weights in the type of the arithmetic. Columns: block b is the outputs from start[b] on, as many as a vector
+ * has lanes; its taps are vectors of weights and of places (integers of the weights' size) from element base[b] on. With
+ * column_begin, columns are pixels of `inner` channels, and have taps as rows do. */
+typedef struct pc_resample {
+    int64_t n, c, inner;
+    int64_t in[3], out[3], ld_x[5], ld_out[5]; /* d, h, w; n, c, d, h, w */
+    const int64_t *begin[2], *index[2];
+    const void *weight[2];
+    int64_t blocks, taps, vectors; /* vectors that a block's elements lie in, 2 or 4; 0: more */
+    const int64_t *start, *base, *column_begin;
+    const void *column_place, *column_weight;
+    const int64_t *empty; /* columns without taps: stretches of empty_length elements */
+    int64_t n_empty, empty_length;
+    int64_t columns_same, columns_first; /* there is nothing to combine in a row; or it comes first */
+    int64_t in_place, out_in_place;      /* whole vectors may be read and written where the arrays are */
+    int64_t kept, kept_pitch, in_pitch, out_pitch;
+    int64_t rows, n_tasks; /* rows of a task */
+    int64_t scratch_bytes;
+} pc_resample;
+
+/* What sample_grid does with its points: samples x, adds to the gradient of x, or finds that of the points. */
+enum pc_grid_what { PC_GRID_FORWARD, PC_GRID_GRAD_X, PC_GRID_GRAD_GRID };
+enum pc_grid_padding { PC_GRID_ZEROS, PC_GRID_BORDER, PC_GRID_REFLECTION };
+
+/* Points that a table is made for at once: a multiple of every number of lanes. */
+enum { PC_GRID_BLOCK = 128 };
+
+/* Maps x (or their gradient) sampled at `points` places each, which lie n by n as (x, y) or (x, y, z) behind each other;
+ * out (or its gradient) has a step for points. taps: elements of x that a sample has along each axis: 1 nearest, 2 linear,
+ * 4 cubic. */
+typedef struct pc_grid {
+    int64_t n, c, rank, points, what, taps, padding, align_corners;
+    int64_t in[3]; /* d, h, w */
+    pc_ld ld_x;
+    int64_t ld_out[3]; /* n, c, point */
+    int64_t by_channels;          /* channels in the lanes, from a map of them in scratch or in place; or points */
+    int64_t in_place;             /* the map is x itself; of the gradient of places: channels are neighbours */
+    int64_t vectors;              /* of channels of a task; of a gradient of x by points its channels, 4 or 1 */
+    int64_t chunk, n_chunks;      /* points of a task */
+    int64_t n_blocks, n_tasks;    /* blocks of channels */
+    int64_t map_elems, scratch_bytes;
+} pc_grid;
+
+/* Places of affine transforms of a grid, all arrays contiguous; along: the coordinates of d, h and w. */
+typedef struct pc_affine {
+    int64_t n, rank, gradient;
+    int64_t in[3];
+    const double *along[3];
+    int64_t rows, n_tasks; /* rows of a task; the gradient's are images */
+} pc_affine;
 
 /* Regions of interest. What a box is cut into: bins with bilinear samples (roi_align, ps_roi_align) or windows of whole
  * pixels (roi_pool, ps_roi_pool). */
@@ -321,6 +403,51 @@ int pc_roi_run(const pc_roi_kernel *kernel, const pc_roi *p, void *x, void *out,
 const char *pc_nms_name(int isa);
 void pc_nms_run(int isa, const double *corners, int64_t n, const int64_t *runs, int64_t n_runs, double threshold,
                 uint8_t *keep, double *scratch, int threads);
+
+/* Deformable convolution: what a kernel of it computes; the gradients of the offset and the mask come together. */
+enum pc_deform_role { PC_DEFORM_FORWARD, PC_DEFORM_WEIGHTS, PC_DEFORM_X, PC_DEFORM_OFFSET };
+/* How x is read: from pixels of LANES channels that were turned first, whole vectors of channels or single elements where
+ * they lie. */
+enum pc_deform_source { PC_DEFORM_TURNED, PC_DEFORM_VECTORS, PC_DEFORM_ELEMENTS };
+
+/* Tap a of output (h, w) of an offset group reads x at (h stride - pad + a dilation) + offset, bilinearly; channel
+ * 2 (group * taps + tap) of the offset is along h, the next one along w; channel group * taps + tap of the mask is the
+ * sample's factor. conv.ld_out is the output's, or its gradient's. */
+typedef struct pc_deform {
+    pc_conv conv;
+    int64_t offset_groups, has_mask;
+    pc_ld ld_offset, ld_mask, ld_w, ld_grad_offset, ld_grad_mask; /* the last three of gradients, written */
+    /* filled by plan() */
+    int64_t n_chunks;                  /* of channels that share a vector, a group and an offset group */
+    int64_t lines, line;               /* the output's pixels: one line of all, or a line for each row */
+    int64_t strip, n_strips, pitch;    /* pixels of a task, strips of a line; the strip in whole vectors */
+    int64_t c_block;                   /* chunks of a reduction block */
+    int64_t source, images;            /* of a round: their x is turned, then used */
+    int64_t turned_rows, n_turned;     /* rows that are turned in one task, tasks of a plane */
+    int64_t parts;                     /* of the gradient of weights, each summed for itself */
+    int64_t band, n_bands;             /* rows of x of a task of its gradient */
+    int64_t col_elems, y_elems, sum_elems; /* what the scratch of one worker holds beside a table */
+    int64_t shared_bytes, scratch_bytes, n_tasks;
+} pc_deform;
+
+typedef struct pc_deform_kernel pc_deform_kernel;
+
+int pc_n_deform_kernels(int isa);
+const pc_deform_kernel *pc_deform_kernel_at(int isa, int index);
+const char *pc_deform_kernel_name(const pc_deform_kernel *kernel);
+int pc_deform_kernel_role(const pc_deform_kernel *kernel);
+int64_t pc_deform_kernel_lanes(const pc_deform_kernel *kernel);
+/* Fills the cut; returns 0 where the scratch of a worker would be too large. What is shared is at most four times
+ * max_scratch_bytes. */
+int pc_deform_plan(const pc_deform_kernel *kernel, pc_deform *p, int64_t max_scratch_bytes);
+/* As pc_conv_pack. */
+int64_t pc_deform_pack(const pc_deform_kernel *kernel, const pc_deform *p, const void *w, void *packed);
+/* y is the output or its gradient; `first` the gradient of weights, or of the offset, `second` that of the mask. With
+ * PC_DEFORM_X x is written. What a role does without may be NULL. scratch holds shared_bytes + threads * scratch_bytes. */
+int pc_deform_run(const pc_deform_kernel *kernel, const pc_deform *p, void *x, void *y, const void *packed,
+                  const void *bias, const void *offset, const void *mask, void *first, void *second, void *scratch,
+                  int threads);
+
 /* The name of the kernel that this thread ran last, written by the kernel itself: what tests ask. */
 const char *pc_last_kernel(void);
 
@@ -377,7 +504,7 @@ struct pc_grad_kernel {
 enum { PC_LAYER_ARRAYS = 9 };
 
 struct pc_layer_kernel {
-    const char *name; /* layers_family_dtype__isa */
+    const char *name; /* layers_family_dtype__isa, lowering_family_dtype__isa */
     int64_t item_bytes, lanes;
     void (*run)(const void *problem, void *const *arrays, char *scratch, int threads);
 };
@@ -395,6 +522,31 @@ struct pc_roi_kernel {
     int64_t item_bytes, real_bytes, lanes;
     void (*run)(const pc_roi *p, const pc_roi_arrays *arrays, int threads);
 };
+
+typedef struct pc_deform_arrays {
+    void *x, *y;
+    const void *packed, *bias, *offset, *mask;
+    void *first, *second;
+    char *scratch;
+} pc_deform_arrays;
+
+struct pc_deform_kernel {
+    const char *name; /* deform_role_dtype__isa */
+    int role;
+    int64_t item_bytes, real_bytes, lanes, rows, vectors;
+    int64_t (*pack)(const pc_deform *p, const void *w, void *packed);
+    void (*run)(const pc_deform *p, const pc_deform_arrays *arrays, int threads);
+};
+
+/* Channels c .. c + depth of x, of one group and one offset group. */
+typedef struct pc_deform_chunk {
+    int64_t c, depth, group, offset_group;
+} pc_deform_chunk;
+
+/* Cuts the channels; chunks may be NULL. Returns how many there are. */
+int64_t pc_deform_cut(const pc_deform *p, int64_t lanes, pc_deform_chunk *chunks);
+
+static inline int64_t pc_deform_taps(const pc_deform *p) { return p->conv.h.k * p->conv.w.k; }
 
 /* The kernels of one family on one instruction set: pc_<family>_<isa>. */
 typedef struct pc_conv_table {
@@ -427,6 +579,11 @@ typedef struct pc_roi_table {
     const char *nms_name;
     void (*nms)(void *job, int64_t run, int worker);
 } pc_roi_table;
+
+typedef struct pc_deform_table {
+    int n;
+    const pc_deform_kernel *kernels;
+} pc_deform_table;
 
 /* Calls run(ctx, task, worker) once for each task in [0, n_tasks), worker in [0, threads). */
 typedef void (*pc_task)(void *ctx, int64_t task, int worker);

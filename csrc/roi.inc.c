@@ -307,44 +307,6 @@ static __attribute__((noinline)) void NAME(roi_compute)(const pc_roi *p, const N
 
 #endif
 
-/* n neighbouring pixels, ld_p apart, of n_lanes channels, ld_c apart, into dst[pixel][lane]; spare lanes hold zeros. */
-static void STORED(roi_load)(const STORAGE *src, int64_t ld_c, int64_t ld_p, int64_t n_lanes, int64_t n, REAL *dst) {
-    if (ld_p == 1 && n >= LANES) {
-        STORED(turn_in)(src, ld_c, n_lanes, n, n, 0, dst);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++, dst += LANES) {
-        const STORAGE *const from = src + i * ld_p;
-        if (ld_c == 1) {
-            *(VEC *)dst = (VEC){0};
-            STORED(read)(dst, from, n_lanes);
-            continue;
-        }
-        for (int64_t l = 0; l < LANES; l++)
-            dst[l] = l < n_lanes ? STORED(get)(from + l * ld_c) : 0;
-    }
-}
-
-/* The way back. */
-static void STORED(roi_save)(const REAL *y, int64_t ld_c, int64_t ld_p, int64_t n_lanes, int64_t n, STORAGE *dst) {
-    int64_t done = 0;
-    if (ld_p == 1 && n > 1) {
-        /* a last pixel or two of 49 or 98 are cheaper one by one than with a vector of old ones */
-        done = n > LANES && n % LANES <= 2 ? n - n % LANES : n;
-        STORED(turn_out)(NULL, y, n_lanes, done, PC_ACT_NONE, dst, ld_c, NULL, 0);
-        y += done * LANES;
-    }
-    for (int64_t i = done; i < n; i++, y += LANES) {
-        STORAGE *const to = dst + i * ld_p;
-        if (ld_c == 1) {
-            STORED(write)(to, y, n_lanes);
-            continue;
-        }
-        for (int64_t l = 0; l < n_lanes; l++)
-            STORED(put)(to + l * ld_c, y[l]);
-    }
-}
-
 typedef struct STORED(roi_job) {
     const pc_roi *p;
     const pc_roi_arrays *arrays;
@@ -370,7 +332,7 @@ INLINE STORED(roi_source) STORED(roi_source_of)(const pc_roi *p, const void *x, 
 static void STORED(roi_load_block)(const STORED(roi_source) *s, const STORAGE *src, int64_t n, REAL *dst, int64_t ld_v) {
     const int64_t ld_c = s->ld->c * s->p->slices;
     for (int64_t c = 0, v = 0; c < s->n; c += LANES, v++)
-        STORED(roi_load)(src + c * ld_c, ld_c, s->ld->w, pc_min(LANES, s->n - c), n, dst + v * ld_v);
+        STORED(lanes_load)(src + c * ld_c, ld_c, s->ld->w, pc_min(LANES, s->n - c), n, dst + v * ld_v);
 }
 
 static const REAL *STORED(roi_turn_row)(const void *source, int64_t d, int64_t h, int64_t first, int64_t n, REAL *row,
@@ -451,11 +413,11 @@ static void STORED(roi_forward_task)(void *ctx, int64_t task, int worker) {
             if (bins == 1 || one_run) {
                 const int64_t at = bins == 1 ? part.d0 * p->ld_out.d + part.h0 * p->ld_out.h + part.w0 * p->ld_out.w
                                              : first * p->ld_out.w;
-                STORED(roi_save)(from, p->ld_out.c, p->ld_out.w, n_lanes, bins, to + at);
+                STORED(lanes_save)(from, p->ld_out.c, p->ld_out.w, n_lanes, bins, to + at);
                 continue;
             }
             for (int64_t r = 0; r < p->d.out * p->h.out; r++)
-                STORED(roi_save)(from + r * p->w.out * LANES, p->ld_out.c, p->ld_out.w, n_lanes, p->w.out,
+                STORED(lanes_save)(from + r * p->w.out * LANES, p->ld_out.c, p->ld_out.w, n_lanes, p->w.out,
                                  to + r / p->h.out * p->ld_out.d + r % p->h.out * p->ld_out.h);
         }
     }

@@ -6,5 +6,6 @@
 #endif
 #include "storage.h"
 #include "turn.inc.c"
+#include "lanes.inc.c"
 #include "roi.inc.c"
 #include "roi_grad.inc.c"

@@ -193,11 +193,11 @@ static void STORED(roi_gradient_task)(void *ctx, int64_t task, int worker) {
             const int64_t n_lanes = pc_min(LANES, target.n - c);
             REAL *const to = g + v * bins * LANES;
             if (bins == 1 || one_run) {
-                STORED(roi_load)(from, p->ld_out.c, p->ld_out.w, n_lanes, bins, to);
+                STORED(lanes_load)(from, p->ld_out.c, p->ld_out.w, n_lanes, bins, to);
                 continue;
             }
             for (int64_t r = 0; r < p->d.out * p->h.out; r++)
-                STORED(roi_load)(from + r / p->h.out * p->ld_out.d + r % p->h.out * p->ld_out.h, p->ld_out.c, p->ld_out.w,
+                STORED(lanes_load)(from + r / p->h.out * p->ld_out.d + r % p->h.out * p->ld_out.h, p->ld_out.c, p->ld_out.w,
                                  n_lanes, p->w.out, to + r * p->w.out * LANES);
         }
         NAME(roi_add)(p, &box, &view, part, g, r0, r1, tmp, map, ld_v);
@@ -209,11 +209,11 @@ static void STORED(roi_gradient_task)(void *ctx, int64_t task, int worker) {
         const REAL *const from = map + v * ld_v;
         const int64_t n_lanes = pc_min(LANES, target.n - c);
         if (rows_in_order) {
-            STORED(roi_save)(from, ld_c, p->ld_x.w, n_lanes, (r1 - r0) * p->w.in, to + r0 * p->ld_x.h);
+            STORED(lanes_save)(from, ld_c, p->ld_x.w, n_lanes, (r1 - r0) * p->w.in, to + r0 * p->ld_x.h);
             continue;
         }
         for (int64_t r = r0; r < r1; r++)
-            STORED(roi_save)(from + (r - r0) * row, ld_c, p->ld_x.w, n_lanes, p->w.in,
+            STORED(lanes_save)(from + (r - r0) * row, ld_c, p->ld_x.w, n_lanes, p->w.in,
                              to + r / p->h.in * p->ld_x.d + r % p->h.in * p->ld_x.h);
     }
 }

@@ -200,10 +200,10 @@ INLINE void STORED(prefetch_out)(const pc_conv *p, const STORAGE *out, int64_t r
     }
 }
 
-/* n results of one row to their phase, to + stride e. With stride 2 whole vectors go between the other phase's elements,
- * which nobody writes at that time, where as many follow in the row. */
+/* n results of one row to their phase, to + stride e. With stride 2 whole vectors go between the other phase's elements
+ * where as many follow in the row, if no other worker writes these at that time: `alone`. */
 INLINE void STORED(store_phase)(const pc_conv *p, const REAL *c, const pc_phase_place *place, int64_t w, int64_t n,
-                                STORAGE *out) {
+                                int alone, STORAGE *out) {
     const pc_phase_axis *const axis = &p->phases.w;
     const int64_t step = axis->stride * p->ld_out.w, first = axis->first + place->a_w * axis->step + w * axis->stride;
     const pc_range run = pc_phase_range(axis, place->a_w, w, n);
@@ -213,7 +213,7 @@ INLINE void STORED(store_phase)(const pc_conv *p, const REAL *c, const pc_phase_
         STORED(write)(to + e, c + e, run.end - e);
         return;
     }
-    if (step == 2 && p->ld_out.w == 1) {
+    if (step == 2 && p->ld_out.w == 1 && alone) {
         MASK even;
         for (int i = 0; i < LANES; i++)
             even[i] = -(i % 2 == 0);
@@ -232,11 +232,12 @@ INLINE void STORED(store_phase)(const pc_conv *p, const REAL *c, const pc_phase_
 }
 
 /* Row i of c[rows][ld_c], n results from column w on, goes to places[i]. Two phases that are neighbours in memory are
- * interleaved in registers. */
+ * interleaved in registers. `alone`: all phases of a channel are this worker's. */
 static __attribute__((noinline)) void STORED(store_phases)(const pc_conv *p, const REAL *c, int64_t ld_c, int64_t rows,
                                                            const pc_phase_place *places, int64_t w, int64_t n,
-                                                           STORAGE *out) {
+                                                           int alone, STORAGE *out) {
     const pc_phase_axis *const axis = &p->phases.w;
+    alone |= axis->n == 1; /* another part of the convolution computes the others, at another time */
     const int pairs = axis->n == 2 && axis->stride == 2 && axis->step == 1 && p->ld_out.w == 1;
     const int64_t first = axis->first + 2 * w;
     /* results whose two phases both exist; at an end of the row there may be one of a pair */
@@ -246,7 +247,7 @@ static __attribute__((noinline)) void STORED(store_phases)(const pc_conv *p, con
         if (!places->exists)
             continue;
         if (!pairs || i + 1 == rows || places[0].a_w != 0 || places[1].row != places[0].row || begin >= end) {
-            STORED(store_phase)(p, c, places, w, n, out);
+            STORED(store_phase)(p, c, places, w, n, alone, out);
             continue;
         }
         STORAGE *const to = out + places->row + first;
@@ -292,7 +293,7 @@ static __attribute__((noinline)) void STORED(finish)(const pc_conv *p, const pc_
             from.h += segments[s].h;
             pc_phase_places(p, from, 1, rows, places);
             STORED(store_phases)(p, c + segments[s].lane, ld_c, rows, places, at.w + segments[s].w, segments[s].length,
-                                 out);
+                                 0, out);
         }
         return;
     }

@@ -455,27 +455,48 @@ typedef struct NAME(winograd_weights) {
 } NAME(winograd_weights);
 
 /* to[j] = sum over r of g[r] * from[r * step + j], j < LANES */
-INLINE void NAME(winograd_combine_taps)(const int taps, const double *g, const double *from, int64_t step, double *to) {
-    for (int j = 0; j < LANES; j++) {
-        double sum = 0;
-#pragma GCC unroll 8
-        for (int r = 0; r < taps; r++)
-            sum += g[r] * from[r * step + j];
-        to[j] = sum;
+#define PC_COMBINE(type)                                                                                               \
+    INLINE void NAME(winograd_combine_taps_##type)(const int taps, const double *g, const double *from, int64_t step,  \
+                                                   type *to) {                                                         \
+        for (int j = 0; j < LANES; j++) {                                                                              \
+            double sum = 0;                                                                                            \
+            _Pragma("GCC unroll 8")                                                                                    \
+            for (int r = 0; r < taps; r++)                                                                             \
+                sum += g[r] * from[r * step + j];                                                                      \
+            to[j] = (type)sum;                                                                                         \
+        }                                                                                                              \
+    }                                                                                                                  \
+    INLINE void NAME(winograd_combine_##type)(const double *g, const int taps, const double *from, int64_t step,       \
+                                              type *to) {                                                              \
+        if (taps == 3)                                                                                                 \
+            NAME(winograd_combine_taps_##type)(3, g, from, step, to);                                                  \
+        else if (taps == 2)                                                                                            \
+            NAME(winograd_combine_taps_##type)(2, g, from, step, to);                                                  \
+        else if (taps == 5)                                                                                            \
+            NAME(winograd_combine_taps_##type)(5, g, from, step, to);                                                  \
+        else if (taps == 7)                                                                                            \
+            NAME(winograd_combine_taps_##type)(7, g, from, step, to);                                                  \
+        else                                                                                                           \
+            NAME(winograd_combine_taps_##type)(1, g, from, step, to);                                                  \
     }
-}
+PC_COMBINE(double) PC_COMBINE(REAL)
+#undef PC_COMBINE
 
-INLINE void NAME(winograd_combine)(const double *g, int64_t taps, const double *from, int64_t step, double *to) {
-    if (taps == 3)
-        NAME(winograd_combine_taps)(3, g, from, step, to);
-    else if (taps == 2)
-        NAME(winograd_combine_taps)(2, g, from, step, to);
-    else if (taps == 5)
-        NAME(winograd_combine_taps)(5, g, from, step, to);
-    else if (taps == 7)
-        NAME(winograd_combine_taps)(7, g, from, step, to);
-    else
-        NAME(winograd_combine_taps)(1, g, from, step, to);
+/* The kernels w[tap][lane] of one channel into u, points ld_xi apart. */
+INLINE void NAME(winograd_pack_kernels)(const NAME(winograd_weights) *job, const int k_h, const int k_w, const REAL *w,
+                                        REAL *to, int64_t ld_xi) {
+    const int a_h = (int)job->s.a_h, a_w = (int)job->s.a_w;
+    double in[7][7][LANES], half[8][7][LANES];
+    for (int a = 0; a < k_h; a++)
+        for (int t = 0; t < k_w; t++, w += LANES)
+            for (int i = 0; i < LANES; i++)
+                in[a][t][i] = (double)w[i];
+    for (int a = 0; a < a_h; a++)
+        for (int t = 0; t < k_w; t++)
+            NAME(winograd_combine_double)(job->g_h[a], k_h, in[0][t], 7 * LANES, half[a][t]);
+    for (int a = 0; a < a_h; a++)
+        for (int t = 0; t < a_w; t++, to += ld_xi)
+            NAME(winograd_combine_REAL)(job->g_w[t], k_w, half[a][0], LANES, to);
 }
 
 /* u of LANES output channels of one group. */
@@ -489,36 +510,39 @@ static void NAME(winograd_pack_task)(void *ctx, int64_t task, int worker) {
     while (q + 1 < job->panels.n && pc_panel_start(job->panels, q + 1) <= vector)
         q++;
     const int64_t first = pc_panel_start(job->panels, q), width = pc_panel_rows(job->panels, q) * LANES;
-    const int64_t taps = p->h.k * p->w.k, k_all = p->c_in * p->d.k * taps, chunk = pc_ceil_div(p->c_in, LANES) * LANES;
-    const int64_t n_lanes = pc_min(LANES, p->c_out - vector * LANES), ld_xi = s->m_lanes * s->n_k;
+    const int64_t taps = p->h.k * p->w.k, kernels = p->c_in * p->d.k, k_all = kernels * taps;
+    const int64_t chunk = pc_ceil_div(p->c_in, LANES) * LANES, ld_xi = s->m_lanes * s->n_k;
+    const int64_t n_lanes = pc_min(LANES, p->c_out - vector * LANES);
     const REAL *w = job->w + (g * p->c_out + vector * LANES) * k_all;
-    double in[8][8][LANES] = {{{0}}}, half[8][8][LANES];
-    for (int64_t k = 0; k < s->n_k; k++) {
-        const int64_t tap = k / chunk, c = k % chunk;
-        REAL *to = job->packed + (g * s->n_xi * s->m_lanes + first * LANES) * s->n_k + k * width +
-                   (vector - first) * LANES;
-        if (c >= p->c_in) { /* channels that only fill a vector */
-            for (int64_t xi = 0; xi < s->n_xi; xi++)
-                memset(to + xi * ld_xi, 0, LANES * sizeof(REAL));
-            continue;
+    REAL *const u = job->packed + (g * s->n_xi * s->m_lanes + first * LANES) * s->n_k + (vector - first) * LANES;
+    enum { RUN = LANES / 2 }; /* of two taps each at least: a vector */
+    _Alignas(64) REAL turned[RUN * 49 * LANES];
+    for (int64_t r0 = 0; r0 < kernels; r0 += RUN) {
+        const int64_t n = pc_min(RUN, kernels - r0), elems = n * taps;
+        const REAL *from = w + r0 * taps;
+        if (elems >= LANES)
+            NAME(turn_in)(from, k_all, n_lanes, elems, elems, 0, turned);
+        else
+            for (int64_t e = 0; e < elems; e++)
+                for (int64_t i = 0; i < LANES; i++)
+                    turned[e * LANES + i] = i < n_lanes ? from[i * k_all + e] : 0;
+        for (int64_t r = r0; r < r0 + n; r++) {
+            const REAL *kernel = turned + (r - r0) * taps * LANES;
+            REAL *to = u + (r % p->d.k * chunk + r / p->d.k) * width;
+            if (p->h.k == 3 && p->w.k == 3)
+                NAME(winograd_pack_kernels)(job, 3, 3, kernel, to, ld_xi);
+            else if (p->h.k == 2 && p->w.k == 2)
+                NAME(winograd_pack_kernels)(job, 2, 2, kernel, to, ld_xi);
+            else
+                NAME(winograd_pack_kernels)(job, (int)p->h.k, (int)p->w.k, kernel, to, ld_xi);
         }
-        for (int64_t i = 0; i < n_lanes; i++) {
-            const REAL *from = w + i * k_all + (c * p->d.k + tap) * taps;
-            for (int64_t a = 0; a < p->h.k; a++)
-                for (int64_t t = 0; t < p->w.k; t++)
-                    in[a][t][i] = (double)from[a * p->w.k + t];
-        }
-        for (int64_t a = 0; a < s->a_h; a++)
-            for (int64_t t = 0; t < p->w.k; t++)
-                NAME(winograd_combine)(job->g_h[a], p->h.k, in[0][t], 8 * LANES, half[a][t]);
-        for (int64_t a = 0; a < s->a_h; a++)
-            for (int64_t t = 0; t < s->a_w; t++) {
-                double sum[LANES];
-                NAME(winograd_combine)(job->g_w[t], p->w.k, half[a][0], LANES, sum);
-                for (int i = 0; i < LANES; i++)
-                    to[(a * s->a_w + t) * ld_xi + i] = (REAL)sum[i];
-            }
     }
+    const int64_t n_u = p->groups * s->n_xi * s->m_lanes * s->n_k;
+    memcpy(job->packed + n_u + (w - job->w), w, (size_t)(n_lanes * k_all) * sizeof(REAL));
+    for (int64_t k = 0; k < s->n_k; k++) /* channels that only fill a vector */
+        if (k % chunk >= p->c_in)
+            for (int64_t xi = 0; xi < s->n_xi; xi++)
+                memset(u + k * width + xi * ld_xi, 0, LANES * sizeof(REAL));
 }
 
 /* u, then w as it came. */
@@ -541,7 +565,6 @@ static int64_t NAME(winograd_pack)(const pc_conv *p, int alpha, const REAL *w, R
                 job.g_w[q][j] = last ? j == p->w.k - 1 : powers[q][j] * scales[q];
         }
     pc_parallel(NAME(winograd_pack_task), &job, p->groups * (s->m_lanes / LANES), (int)p->threads);
-    memcpy(packed + n_u, w, (size_t)n_w * sizeof(REAL));
     return n_u + n_w;
 }
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pyconv
 from pyconv.problem import INTEGERS
+from pyconv.registry import family_of
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
-BACKENDS = {"c": "C", "numba": "Numba CPU", "numpy": "NumPy"}
+BACKENDS = {"c": "C", "numba": "Numba CPU"}
 
 
 def _types(words: set[str]) -> str:
@@ -30,13 +31,19 @@ def _ranks(ops: list[str]) -> str:
 
 
 def table() -> str:
-    """Return operations x algorithm x backend; cells list element types, operations that agree in them share a row."""
+    """Return operations x algorithm x backend; cells list element types, operations that agree in them share a row.
+
+    The reference, which does everything, is left out; variants of a family are one.
+    """
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for name in pyconv.algorithms():
         what, _, where = name.partition("@")
         if where == "cuda":  # docs/cuda.md; listed only where numba-cuda is installed
             continue
         op, family, dtype = what.split(".")
+        if family == "reference":
+            continue
+        family = family_of(family)
         found.setdefault((op, family), {}).setdefault(where.split("-")[0], set()).add(dtype)
     rows: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (op, family), backends in sorted(found.items()):

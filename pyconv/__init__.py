@@ -6,8 +6,10 @@ from .info import info
 from .ops.activation import elu, hardswish, leaky_relu, relu, relu6, sigmoid, silu, tanh
 from .ops.conv import conv1d, conv2d, conv3d
 from .ops.conv_transpose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .ops.deform import deform_conv2d
 from .ops.interpolate import interpolate
 from .ops.linear import linear
+from .ops.lowering import fold, unfold
 from .ops.norm import batch_norm, batch_norm_stats, local_response_norm
 from .ops.pool import (
     adaptive_avg_pool1d,
@@ -44,20 +46,27 @@ from .ops.roi import (
     roi_align3d,
     roi_pool,
 )
+from .ops.sample import affine_grid, grid_sample
+from .ops.shuffle import pixel_shuffle, pixel_unshuffle
 from .options import options, set_options
 from .prepare import explain, prepare
 from .problem import (
+    AffineGridProblem,
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
+    DeformProblem,
     ElementwiseProblem,
+    GridSampleProblem,
     LinearProblem,
+    LoweringProblem,
     NmsProblem,
     NormProblem,
     PoolProblem,
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     UnpoolProblem,
 )
@@ -67,18 +76,23 @@ from .tune import tune
 __version__ = "0.1.0"
 
 __all__ = [
+    "AffineGridProblem",
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
+    "DeformProblem",
     "ElementwiseProblem",
+    "GridSampleProblem",
     "InvalidProblem",
     "LinearProblem",
+    "LoweringProblem",
     "NmsProblem",
     "NormProblem",
     "PoolProblem",
     "ResizeProblem",
     "ResponseProblem",
     "RoiProblem",
+    "ShuffleProblem",
     "TransposedProblem",
     "UnpoolProblem",
     "Unsupported",
@@ -88,6 +102,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "algorithms",
     "anchors",
     "avg_pool1d",
@@ -103,10 +118,13 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "deform_conv2d",
     "elu",
     "explain",
+    "fold",
     "fpn_roi_align",
     "grad",
+    "grid_sample",
     "hardswish",
     "info",
     "interpolate",
@@ -124,6 +142,8 @@ __all__ = [
     "max_unpool3d",
     "nms",
     "options",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prepare",
     "ps_roi_align",
     "ps_roi_pool",
@@ -137,6 +157,7 @@ __all__ = [
     "silu",
     "tanh",
     "tune",
+    "unfold",
     "zero_unpool1d",
     "zero_unpool2d",
     "zero_unpool3d",

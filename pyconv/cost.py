@@ -18,6 +18,7 @@ __all__ = [
     "Machine",
     "bias_gradient_seconds",
     "conv_seconds",
+    "deform_seconds",
     "dot_seconds",
     "fft_seconds",
     "nms_seconds",
@@ -302,7 +303,7 @@ def winograd_seconds(problem: ConvProblem, machine: Machine, m: int, r: int) -> 
         for axis in (work.h, work.w)
     )
     in_lanes, out_lanes = -(-work.c_in // lanes), -(-work.c_out // lanes)
-    c_in, c_out = depth * work.c_in, out_lanes * lanes
+    c_in, c_out = depth * in_lanes * lanes, out_lanes * lanes
     product = 2.0 * work.groups * points * tiles * c_in * c_out / (work.peak * 0.85)
     # vector operations of the transforms, and the turns from and to rows of pixels
     operations = float(tiles * points * (4 * depth * in_lanes + 3 * out_lanes))
@@ -472,6 +473,17 @@ def packing_seconds(problem: LinearProblem, machine: Machine) -> float:
 def roi_seconds(problem: Problem, machine: Machine) -> float:
     """Seconds of csrc/roi.inc.c: about a vector operation for a pixel of a sample, and every array moved once."""
     return problem.flops / (1e9 * machine.gflops) + problem.bytes / machine.bandwidth(problem.bytes) + _OVERHEAD
+
+
+def resample_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/sample_separable.inc.c: about two operations for each of the definition, every array once."""
+    return problem.flops / (1e9 * machine.gflops) + problem.bytes / machine.bandwidth(problem.bytes) + _OVERHEAD
+
+
+def deform_seconds(problem: Problem, machine: Machine) -> float:
+    """Seconds of csrc/deform.inc.c and its gradients: products at half of the peak, samples among them."""
+    peak = machine.gflops * 1e9 * NOMINAL_THREADS / (2 if problem.dtype == "f64" else 1)
+    return problem.flops / (0.5 * peak) + problem.bytes / machine.bandwidth(problem.bytes) + 2 * _OVERHEAD
 
 
 def nms_seconds(problem: Problem, machine: Machine) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "constants", "cpu_kind", "cpu_name", "keep", "last_cache_bytes"]
+__all__ = ["cache_folder", "constants", "cpu_kind", "cpu_name", "keep", "last_cache_bytes", "read_json", "write_json"]
 
 
 @lru_cache(maxsize=1)
@@ -81,7 +82,8 @@ def last_cache_bytes() -> int:
     return max(sizes, default=32 << 20)
 
 
-def _read(path: Path | None) -> dict[str, Any]:
+def read_json(path: Path | None) -> dict[str, Any]:
+    """Return what a file holds; nothing where it is not there, damaged, or no JSON object."""
     import json
 
     try:
@@ -89,6 +91,27 @@ def _read(path: Path | None) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, document: Any, **style: Any) -> None:
+    """Write a file beside its place and rename it, so that nobody ever reads half of it; raise OSError.
+
+    ``style`` is ``json.dumps``'s.
+    """
+    import json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(json.dumps(document, indent=1, **style) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
 
 
 def _valid(found: Any) -> dict[str, float] | None:
@@ -107,8 +130,8 @@ def constants(lanes: int) -> dict[str, float] | None:
     What was measured here; else what comes with pyconv for its kind, or for its family; else None.
     """
     kind = cpu_kind()
-    shipped = _read(SHIPPED)
-    for source in (_read(constants_file()), shipped.get(kind), shipped.get(kind.rpartition("-")[0])):
+    shipped = read_json(SHIPPED)
+    for source in (read_json(constants_file()), shipped.get(kind), shipped.get(kind.rpartition("-")[0])):
         found = _valid(source.get(str(lanes))) if isinstance(source, dict) else None
         if found is not None:
             return found
@@ -117,13 +140,8 @@ def constants(lanes: int) -> dict[str, float] | None:
 
 def keep(found: dict[int, dict[str, Any]]) -> None:
     """Keep measured constants, for this process and, where the place can be written, for later ones."""
-    import json
-
     path = constants_file()
     if path is not None:
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_suffix(f".{os.getpid()}.tmp")
-            beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            os.replace(beside, path)
+            write_json(path, found)
     constants.cache_clear()

@@ -83,6 +83,9 @@ def answered(
         if what not in call.REQUESTS:
             raise _refusal(verb, what, call.REQUESTS)
         return call.explain(what, arguments, settings, answer)
+    if isinstance(what, str) and " " not in what.strip():
+        # the name of a function, perhaps; a problem's name has two words
+        raise _refusal(verb, what, call.REQUESTS)
     algorithm = settings.pop("algorithm", "auto")
     if arguments or settings:
         raise TypeError(f"{verb} takes arguments for a function; a problem says everything itself, got {what!r}")

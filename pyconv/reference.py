@@ -18,14 +18,19 @@ import numpy as np
 from .algorithm import Array
 from .problem import (
     MAX_SAMPLING_RATIO,
+    AffineGridProblem,
     ConvProblem,
     ConvWeightProblem,
+    DeformProblem,
+    GridSampleProblem,
     LinearProblem,
+    LoweringProblem,
     NormProblem,
     PoolProblem,
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     pad_index,
 )
@@ -33,6 +38,8 @@ from .problem import (
 __all__ = [
     "activate",
     "activation_grad",
+    "affine_grid",
+    "affine_grid_grad",
     "batch_norm",
     "batch_norm_grad",
     "box_iou",
@@ -42,6 +49,14 @@ __all__ = [
     "conv_grad_w",
     "conv_transpose",
     "conv_transpose_blocks",
+    "deform_conv",
+    "deform_corners",
+    "deform_grad",
+    "fold",
+    "grid_sample",
+    "grid_sample_grad_grid",
+    "grid_sample_grad_x",
+    "grid_taps",
     "linear",
     "local_response_norm",
     "local_response_norm_grad",
@@ -51,11 +66,15 @@ __all__ = [
     "nearest_index",
     "nms",
     "norm_of",
+    "pixel_shuffle",
     "pool",
     "pool_grad",
     "pool_windows",
+    "resize",
+    "resize_taps",
     "roi",
     "roi_grad",
+    "unfold",
     "unpool",
     "unpool_grad",
 ]
@@ -550,6 +569,304 @@ def nearest_grad(problem: ResizeProblem, grad_output: Array) -> Array:
     return g
 
 
+def _tap_slices(problem: LoweringProblem) -> Iterator[tuple[slice, slice]]:
+    """Yield, tap by tap, what the windows' elements are in the padded images."""
+    conv = problem.conv
+    for tap in itertools.product(*map(range, conv.kernel)):
+        h, w = (
+            slice(first, first + (out - 1) * stride + 1, stride)
+            for first, out, stride in zip(
+                np.multiply(tap, conv.dilation).tolist(), conv.out_spatial, conv.stride, strict=True
+            )
+        )
+        yield h, w
+
+
+def unfold(problem: LoweringProblem, x: Array) -> Array:
+    """Return the windows of x as columns, in its type."""
+    padded = np.pad(x, ((0, 0), (0, 0), *problem.conv.padding))
+    rows = [padded[:, :, h, w] for h, w in _tap_slices(problem)]
+    return np.stack(rows, axis=2).reshape(problem.columns_shape)
+
+
+def fold(problem: LoweringProblem, columns: Array) -> Array:
+    """Return the sum of the columns in the images whose windows they are, in float64."""
+    conv = problem.conv
+    sizes = [size + sum(pads) for size, pads in zip(conv.spatial, conv.padding, strict=True)]
+    total = np.zeros((conv.n, conv.c_in, *sizes))
+    rows = columns.astype(np.float64).reshape(conv.n, conv.c_in, problem.taps, *conv.out_spatial)
+    with np.errstate(invalid="ignore"):
+        for tap, (h, w) in enumerate(_tap_slices(problem)):
+            total[:, :, h, w] += rows[:, :, tap]
+    inside = (slice(before, before + size) for size, (before, _) in zip(conv.spatial, conv.padding, strict=True))
+    return total[(slice(None), slice(None), *inside)]
+
+
+def _place(problem: ResizeProblem, axis: int) -> tuple[Array, float]:
+    """Return where each output along an axis lies among the elements of x, in float64, and how many of them it spans.
+
+    A factor that the caller gave stands for out / in, but not with align_corners.
+    """
+    size, out = problem.spatial[axis], problem.out_spatial[axis]
+    o = np.arange(out, dtype=np.float64)
+    if problem.align_corners:
+        scale = (size - 1) / (out - 1) if out > 1 else 0.0
+        return scale * o, scale
+    scale = size / out if problem.scales is None else 1 / problem.scales[axis]
+    return scale * (o + 0.5) - 0.5, scale
+
+
+def _cubic(distance: Array, a: float) -> Array:
+    """Return Keys' cubic convolution of this coefficient (Keys 1981, equation 4)."""
+    d = np.abs(distance)
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = a * (((d - 5) * d + 8) * d - 4)
+    return np.where(d < 1, near, np.where(d < 2, far, 0.0))
+
+
+def _cubic_weights(part: Array) -> tuple[Array, Array, Array, Array]:
+    """Return Keys' function of a = -0.75 at the distances 1 + part, part, 1 - part and 2 - part, in its factors."""
+    rest = 1 - part
+    return (
+        -0.75 * part * rest * rest,
+        rest * (1 + part * (1 - 1.25 * part)),
+        part * (1 + rest * (1 - 1.25 * rest)),
+        -0.75 * rest * part * part,
+    )
+
+
+def _cubic_slopes(part: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the derivatives of these by part."""
+    rest = 1 - part
+    return (
+        0.75 * (3 * part - 1) * rest,
+        (3.75 * part - 4.5) * part,
+        -(3.75 * rest - 4.5) * rest,
+        -0.75 * (3 * rest - 1) * part,
+    )
+
+
+def resize_taps(problem: ResizeProblem, axis: int) -> tuple[Array, Array]:
+    """Return the elements of x that each output along an axis is a sum of, and their weights: (out, taps) each.
+
+    Linear modes join the two elements beside a place, bicubic ones four by Keys' function of a = -0.75; elements
+    beyond the ends are those at the ends. With antialias the function (a = -0.5) is stretched to the width of an output
+    where that is more than an element, is cut at the ends, and weights are divided by their sum. An axis that keeps its
+    size is copied by all of these but plain bicubic, whatever the factor, as torch does. An element that is listed
+    twice has the sum of its weights; one that weighs nothing is no part of the sum.
+    """
+    size, out = problem.spatial[axis], problem.out_spatial[axis]
+    cubic = problem.reach == 2
+    if size == out and (problem.antialias or not cubic):
+        return np.arange(size)[:, None], np.ones((size, 1))
+    if problem.antialias:
+        _, scale = _place(problem, axis)
+        wide = max(scale, 1.0)
+        center = (scale * (np.arange(out) + 0.5))[:, None]
+        reach = problem.reach * wide
+        # what is rounded is positive, or clipped to zero
+        first = np.maximum((center - reach + 0.5).astype(np.int64), 0)
+        end = np.minimum((center + reach + 0.5).astype(np.int64), size)
+        index = first + np.arange(max(1, int((end - first).max())))
+        distance = (index + 0.5 - center) / wide
+        weight = _cubic(distance, -0.5) if cubic else np.maximum(0.0, 1 - np.abs(distance))
+        weight = np.where(index < end, weight, 0.0)
+        return np.minimum(index, size - 1), weight / weight.sum(axis=1, keepdims=True)
+    place, _ = _place(problem, axis)
+    if not cubic:
+        place = np.maximum(place, 0.0)
+    low = np.minimum(np.floor(place), size - 1)
+    part = np.clip(place - low, 0.0, 1.0)[:, None]
+    offset = np.arange(-1, 3) if cubic else np.arange(2)
+    index = np.clip(low.astype(np.int64)[:, None] + offset, 0, size - 1)
+    return index, np.concatenate(_cubic_weights(part) if cubic else (1 - part, part), axis=1)
+
+
+def _resize_step(problem: ResizeProblem, axis: int, values: Array, *, absolute: bool) -> Array:
+    """Return the sums along one axis, or with ``gradient`` the transposed ones."""
+    index, weight = resize_taps(problem, axis)
+    sizes = problem.spatial if problem.gradient else problem.out_spatial
+    values = np.moveaxis(values, axis + 2, 0)
+    total = np.zeros((sizes[axis], *values.shape[1:]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for o in range(problem.out_spatial[axis]):
+            for i in dict.fromkeys(index[o]):
+                w = weight[o][index[o] == i].sum()
+                w = abs(w) if absolute else w
+                if w == 0:
+                    continue
+                if problem.gradient:
+                    total[i] += w * values[o]
+                else:
+                    total[o] += w * values[i]
+    return np.moveaxis(total, 0, axis + 2)
+
+
+def resize(problem: ResizeProblem, values: Array, *, absolute: bool = False) -> Array:
+    """Return x resized, or the gradient from grad_output, in float64; ``absolute``: with the weights' magnitudes."""
+    values = values.astype(np.float64)
+    for axis in range(len(problem.spatial)):
+        values = _resize_step(problem, axis, values, absolute=absolute)
+    return values
+
+
+def _grid_place(problem: GridSampleProblem, axis: int, coordinate: Array) -> tuple[Array, float]:
+    """Return where a coordinate lies among the elements of an axis, and how many of them it spans.
+
+    Step by step in the type of the arithmetic, float32 for float16: rounding decides which element is nearest.
+    """
+    real: Any = np.float64 if problem.dtype == "f64" else np.float32
+    size = problem.spatial[axis]
+    scale = real(size - 1 if problem.align_corners else size) / real(2)
+    place = (coordinate.astype(real) + real(1)) * scale
+    return (place if problem.align_corners else place - real(0.5)), float(scale)
+
+
+def _grid_bounded(problem: GridSampleProblem, axis: int, place: Array) -> tuple[Array, Array]:
+    """Return places reflected, cut to the elements, NaN as 0, and the derivative: 0 where they were cut."""
+    real: Any = place.dtype.type
+    size = real(problem.spatial[axis])
+    last, sign = size - real(1), np.ones(place.shape)
+    if problem.padding_mode == "reflection":
+        low = real(0) if problem.align_corners else real(-0.5)
+        twice = real(2) * (last if problem.align_corners else size)
+        away = np.abs(place - low)
+        over = away - np.trunc(away / twice) * twice
+        flipped = over > twice - over
+        sign = np.where((place - low < 0) != flipped, -1.0, 1.0)
+        place = np.where(flipped, twice - over, over) + low
+    slope = np.where((place > 0) & (place < last), sign, 0.0)
+    return np.minimum(np.where(place > 0, place, real(0)), last), slope
+
+
+def grid_taps(problem: GridSampleProblem, axis: int, coordinate: Array) -> list[tuple[Array, Array, Array]]:
+    """Return the elements of an axis that each point is a sum of: index, weight, derivative of the weight.
+
+    Bilinear: the two beside the place, by distance; bicubic: four, by Keys' function of a = -0.75. With padding_mode
+    "border" and "reflection" the place is moved inside first; of bicubic samples each element's is, and the weights of
+    one element are added up. What is outside then has weight zero.
+    """
+    size = problem.spatial[axis]
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        place, scale = _grid_place(problem, axis, coordinate)
+        inside = problem.padding_mode != "zeros"
+        slope = np.ones(place.shape)
+        if inside and problem.taps < 4:
+            place, slope = _grid_bounded(problem, axis, place)
+        if problem.taps == 1:
+            found = [(np.rint(place), np.ones(place.shape), np.zeros(place.shape))]
+        elif problem.taps == 2:
+            low = np.floor(place)
+            part = (place - low).astype(np.float64)
+            found = [(low, 1 - part, -scale * slope), (low + 1, part, scale * slope)]
+        else:
+            low = np.floor(place)
+            part = (place - low).astype(np.float64)
+            found = []
+            for t, weight, change in zip(range(-1, 3), _cubic_weights(part), _cubic_slopes(part), strict=True):
+                element = low + place.dtype.type(t)
+                if inside:
+                    element = _grid_bounded(problem, axis, element)[0]
+                found.append((element, weight, scale * change))
+        taps: list[tuple[Array, Array, Array]] = []
+        for element, weight, change in found:
+            there = (element >= 0) & (element <= size - 1)
+            index = np.where(there, element, 0).astype(np.int64)
+            weight, change = np.where(there, weight, 0.0), np.where(there, change, 0.0)
+            for other, sum_of_weights, sum_of_changes in taps:
+                same = there & (other == index)
+                sum_of_weights += np.where(same, weight, 0.0)
+                sum_of_changes += np.where(same, change, 0.0)
+                weight, change, there = np.where(same, 0.0, weight), np.where(same, 0.0, change), there & ~same
+            taps.append((np.minimum(index, size - 1), weight, change))
+    return taps
+
+
+def _grid_terms(
+    problem: GridSampleProblem, grid: Array, derived: int = -1
+) -> Iterator[tuple[tuple[Array, ...], Array]]:
+    """Return, tap by tap, the element of each point and its weight, or its derivative along an axis.
+
+    The last coordinate of a point is of the first axis. An element that weighs nothing is no part of a sum.
+    """
+    axes = [grid_taps(problem, axis, grid[..., problem.rank - 1 - axis]) for axis in range(problem.rank)]
+    for taps in itertools.product(*axes):
+        weight = np.ones(grid.shape[:-1])
+        for axis, tap in enumerate(taps):
+            weight = weight * tap[2 if axis == derived else 1]
+        yield tuple(tap[0] for tap in taps), weight
+
+
+def grid_sample(problem: GridSampleProblem, x: Array, grid: Array, *, absolute: bool = False) -> Array:
+    """Return samples in float64; ``absolute``: with the weights' magnitudes."""
+    out = np.zeros(problem.out_shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n in range(problem.n):
+            for index, weight in _grid_terms(problem, grid[n]):
+                weight = np.abs(weight) if absolute else weight
+                values = x[n][(slice(None), *index)].astype(np.float64)
+                out[n] += np.where(weight != 0, weight * values, 0.0)
+    return out
+
+
+def grid_sample_grad_x(problem: GridSampleProblem, grad_output: Array, grid: Array, *, absolute: bool = False) -> Array:
+    """Return the gradient with respect to x in float64."""
+    out = np.zeros(problem.x_shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n in range(problem.n):
+            for index, weight in _grid_terms(problem, grid[n]):
+                weight = np.abs(weight) if absolute else weight
+                values = np.where(weight != 0, weight * grad_output[n].astype(np.float64), 0.0)
+                where: Any = (slice(None), *index)
+                np.add.at(out[n], where, values)
+    return out
+
+
+def grid_sample_grad_grid(
+    problem: GridSampleProblem, grad_output: Array, x: Array, grid: Array, *, absolute: bool = False
+) -> Array:
+    """Return the gradient with respect to the places in float64."""
+    out = np.zeros(problem.grid_shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n in range(problem.n):
+            g = grad_output[n].astype(np.float64)
+            for axis in range(problem.rank):
+                for index, weight in _grid_terms(problem, grid[n], axis):
+                    weight = np.abs(weight) if absolute else weight
+                    values = x[n][(slice(None), *index)].astype(np.float64)
+                    part = np.where(weight != 0, weight * values, 0.0)
+                    out[n, ..., problem.rank - 1 - axis] += (part * g).sum(axis=0)
+    return out
+
+
+def _affine_base(problem: AffineGridProblem) -> Array:
+    """Return the places of the identity, each with a 1 behind it: (*spatial, rank + 1)."""
+    base = np.ones((*problem.spatial, problem.rank + 1))
+    for axis, size in enumerate(problem.spatial):
+        i = np.arange(size)
+        if problem.align_corners:
+            along = 2 * i / (size - 1) - 1 if size > 1 else np.zeros(1)
+        else:
+            along = (2 * i + 1) / size - 1
+        shape = [1] * problem.rank
+        shape[axis] = size
+        base[..., problem.rank - 1 - axis] = along.reshape(shape)
+    return base
+
+
+def affine_grid(problem: AffineGridProblem, theta: Array) -> Array:
+    """Return each place of the identity, transformed, in float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(np.einsum("...k,njk->n...j", _affine_base(problem), theta.astype(np.float64)))
+
+
+def affine_grid_grad(problem: AffineGridProblem, grad_output: Array) -> Array:
+    """Return the gradient with respect to the transforms, in float64."""
+    axes = "dhw"[-problem.rank :]
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(np.einsum(f"n{axes}j,{axes}k->njk", grad_output.astype(np.float64), _affine_base(problem)))
+
+
 def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:
     """Return x w^T + bias or the gradient that the problem names, in float64."""
 
@@ -567,6 +884,152 @@ def linear(problem: LinearProblem, arrays: dict[str, Array | None]) -> Array:
             return np.asarray(wide("grad_output").sum(axis=0))
         y = wide("x") @ wide("w").T
         return np.asarray(y if arrays.get("bias") is None else y + wide("bias"))
+
+
+def deform_corners(problem: DeformProblem, offset: Array, rows: Array) -> tuple[Array, Array, list[tuple[Array, ...]]]:
+    """Return where the samples of some output rows lie, from the offset of one image there.
+
+    Arrays of (offset group, tap, row, column): whether a sample touches the map at all, whether it is inside, and for
+    each of its four pixels: row, column, whether it exists, its weight, and how that grows along h and along w. The map
+    ends one pixel outside its first and last rows and columns: -1 < place < size. What is no number is outside.
+    """
+    conv, found = problem.conv, []
+    shape = (problem.offset_groups, problem.taps, 2, len(rows), conv.out_spatial[1])
+    offsets = offset.reshape(shape).astype(np.float64)
+    for axis in range(2):
+        taps = np.arange(conv.kernel[axis]) * conv.dilation[axis] - conv.padding[axis][0]
+        taps = np.repeat(taps, conv.kernel[1]) if axis == 0 else np.tile(taps, conv.kernel[0])
+        places = conv.stride[axis] * (rows[:, None] if axis == 0 else np.arange(shape[-1]))
+        along = offsets[:, :, axis]
+        near = np.abs(along) < 2.0**60
+        along = np.where(near, along, 0)
+        whole = np.floor(along)
+        low, fraction = taps[:, None, None] + places + whole.astype(np.int64), along - whole
+        touches = near & (low >= -1) & (low < conv.spatial[axis])
+        found.append((touches, touches & ~((low == -1) & (fraction == 0)), low, fraction))
+    (touches_h, inside_h, low_h, part_h), (touches_w, inside_w, low_w, part_w) = found
+    on_map: Array = touches_h & touches_w
+    corners: list[tuple[Array, ...]] = []
+    for i, j in itertools.product(range(2), repeat=2):
+        h, w = low_h + i, low_w + j
+        exists = on_map & (h >= 0) & (h < conv.spatial[0]) & (w >= 0) & (w < conv.spatial[1])
+        of_h, of_w = (part_h if i else 1 - part_h), (part_w if j else 1 - part_w)
+        slopes = (2 * i - 1) * of_w, (2 * j - 1) * of_h
+        corners.append((np.where(exists, h, 0), np.where(exists, w, 0), exists, of_h * of_w, *slopes))
+    return on_map, inside_h & inside_w, corners
+
+
+def _deform_blocks(problem: DeformProblem, limit: int) -> Iterator[tuple[int, Array]]:
+    """Yield images and some output rows of them whose samples in float64 take up so many bytes."""
+    conv = problem.conv
+    if 0 in conv.x_shape:
+        return
+    row = 8 * conv.c_in * problem.taps * conv.out_spatial[1]
+    step = max(1, limit // max(1, 8 * row))
+    for n in range(conv.n):
+        for first in range(0, conv.out_spatial[0], step):
+            yield n, np.arange(first, min(first + step, conv.out_spatial[0]))
+
+
+def _deform_pixels(problem: DeformProblem, x: Array, corner: tuple[Array, ...]) -> Array:
+    """Return one pixel of each sample of an image, (offset group, channel, tap, row, column); 0 where there is none."""
+    groups = problem.offset_groups
+    maps = x.reshape(groups, problem.conv.c_in // groups, *problem.conv.spatial)
+    h, w, exists = corner[:3]
+    pixels = np.stack([maps[g][:, h[g], w[g]] for g in range(groups)]).astype(np.float64)
+    return np.where(exists[:, None], pixels, 0)
+
+
+def _deform_samples(problem: DeformProblem, x: Array, offset: Array, mask: Array | None, rows: Array) -> Array:
+    """Return the samples of some output rows of an image times their factors: (group, channels x taps, pixel)."""
+    conv = problem.conv
+    _, inside, corners = deform_corners(problem, offset[:, rows], rows)
+    value = sum(_deform_pixels(problem, x, corner) * corner[3][:, None] for corner in corners)
+    if mask is not None:
+        value = value * mask[:, rows].reshape(inside.shape).astype(np.float64)[:, None]
+    value = np.where(inside[:, None], value, 0)
+    return np.asarray(value).reshape(conv.groups, conv.reduction, len(rows) * conv.out_spatial[1])
+
+
+def deform_conv(problem: DeformProblem, arrays: dict[str, Array], w: Array, bias: Array | None, limit: int) -> Array:
+    """Return a deformable convolution in float64, from x, offset and, where there is one, mask."""
+    conv, out = problem.conv, np.zeros(problem.conv.out_shape)
+    weights = w.astype(np.float64).reshape(conv.groups, conv.c_out // conv.groups, conv.reduction)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n, rows in _deform_blocks(problem, limit):
+            mask = arrays.get("mask")
+            samples = _deform_samples(
+                problem, arrays["x"][n], arrays["offset"][n], None if mask is None else mask[n], rows
+            )
+            out[n][:, rows] = (weights @ samples).reshape(conv.c_out, len(rows), -1)
+        return out if bias is None else out + bias.astype(np.float64)[:, None, None]
+
+
+def deform_grad(problem: DeformProblem, arrays: dict[str, Any], w: Array | None, limit: int) -> tuple[Array, ...]:
+    """Return the problem's gradients in float64, from grad_output, x, offset and mask as far as it has them."""
+    conv = problem.conv
+    results = tuple(np.zeros(a.shape) for a in problem.outputs)
+    each = conv.c_out // conv.groups
+    weights = None if w is None else w.astype(np.float64).reshape(conv.groups, each, conv.reduction)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for n, rows in _deform_blocks(problem, limit):
+            names = ("x", "offset", "mask")
+            x, offset, mask = (None if arrays.get(name) is None else arrays[name][n] for name in names)
+            g = arrays["grad_output"][n][:, rows].astype(np.float64).reshape(conv.groups, each, -1)
+            if problem.argument == "w":
+                samples = _deform_samples(problem, x, offset, mask, rows)  # type: ignore[arg-type]
+                results[0][...] += (g @ samples.transpose(0, 2, 1)).reshape(conv.w_shape)
+                continue
+            assert weights is not None
+            assert offset is not None
+            columns = weights.transpose(0, 2, 1) @ g
+            _deform_scatter(problem, n, rows, x, offset, mask, columns, results)
+    return results
+
+
+def _deform_scatter(
+    problem: DeformProblem,
+    n: int,
+    rows: Array,
+    x: Array | None,
+    offset: Array,
+    mask: Array | None,
+    columns: Array,
+    results: tuple[Array, ...],
+) -> None:
+    """Add the gradient of the samples of some output rows to those of x, or put down those of offset and mask."""
+    conv, groups, taps = problem.conv, problem.offset_groups, problem.taps
+    touches, inside, corners = deform_corners(problem, offset[:, rows], rows)
+    grad = columns.reshape(groups, conv.c_in // groups, *touches.shape[1:])
+    factor = np.ones(touches.shape) if mask is None else mask[:, rows].reshape(touches.shape).astype(np.float64)
+    if problem.argument == "x":
+        pixels = results[0][n].reshape(groups, -1, conv.spatial[0] * conv.spatial[1]).transpose(0, 2, 1)
+        for h, w, exists, weight, _, _ in corners:
+            parts = np.where((exists & inside)[:, None], grad * (factor * weight)[:, None], 0)
+            for g in range(groups):
+                np.add.at(pixels[g], (h[g] * conv.spatial[1] + w[g]).ravel(), parts[g].reshape(len(parts[g]), -1).T)
+        return
+    assert x is not None
+    sums = [(grad * _deform_pixels(problem, x, corner)).sum(axis=1) for corner in corners]
+    if problem.argument == "offset":
+        slopes = [sum(s * corner[4 + axis] for s, corner in zip(sums, corners, strict=True)) for axis in range(2)]
+        both = np.where(touches[:, :, None], np.stack(slopes, axis=2) * factor[:, :, None], 0)
+        results[0][n][:, rows] = both.reshape(2 * groups * taps, len(rows), -1)
+    if problem.argument == "mask" or problem.both:
+        value = sum(s * corner[3] for s, corner in zip(sums, corners, strict=True))
+        results[-1][n][:, rows] = np.where(inside, value, 0).reshape(groups * taps, len(rows), -1)
+
+
+def pixel_shuffle(problem: ShuffleProblem, x: Array) -> Array:
+    """Return the small image's channels as pixels, or the large image's pixels as channels."""
+    r, lead, axes = problem.factor, problem.lead, len(problem.lead)
+    front = tuple(range(axes))
+    c, i, j, h, w = range(axes, axes + 5)
+    if problem.gather:  # axes c, h, i, w, j
+        split = x.reshape(*lead, problem.c, problem.h, r, problem.w, r)
+        return split.transpose(*front, c, c + 2, c + 4, c + 1, c + 3).reshape(problem.small_shape)
+    split = x.reshape(*lead, problem.c, r, r, problem.h, problem.w)
+    return split.transpose(*front, c, h, i, w, j).reshape(problem.large_shape)
 
 
 #: A sample along one axis: the pixels that it is interpolated from, each with its weight.

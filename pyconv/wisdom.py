@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .machine import cache_folder, cpu_kind, cpu_name
+from .machine import cache_folder, cpu_kind, cpu_name, read_json, write_json
 from .problem import Problem
 
 __all__ = ["forget", "load", "measured", "merge", "record", "save", "wisdom_file"]
@@ -64,14 +63,9 @@ def _valid(times: Any) -> dict[str, float]:
 
 def read(path: Path) -> Entries:
     """Return what a file holds for this processor and version; nothing where it is damaged, foreign or not there."""
-    import json
-
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
+    document = read_json(path)
     ours = {"format": FORMAT, "pyconv": _version(), "cpu": cpu_kind()}
-    if not isinstance(document, dict) or any(document.get(name) != value for name, value in ours.items()):
+    if any(document.get(name) != value for name, value in ours.items()):
         return {}
     entries = document.get("measured")
     if not isinstance(entries, dict):
@@ -141,26 +135,13 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, entries: Entries) -> None:
-    """Merge into a file: written beside it, then renamed, so that nobody ever reads half of it."""
-    import json
-
+    """Merge into a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path):
         together = read(path)
         merge(together, entries)
         document = {"format": FORMAT, "pyconv": _version(), "cpu": cpu_kind(), "measured": together}
-        beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
-        try:
-            with open(beside, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1, sort_keys=True)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
+        write_json(path, document, sort_keys=True)
 
 
 def save() -> Path | None:

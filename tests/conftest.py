@@ -17,6 +17,8 @@ settings.load_profile("pyconv")
 os.environ["PYCONV_CACHE_DIR"] = ""
 
 ROOT = Path(__file__).resolve().parent.parent
+# behind everything: the benchmarks are found here, and pyconv where it is installed
+sys.path.append(str(ROOT))
 
 
 @pytest.fixture(scope="session")

@@ -118,6 +118,16 @@ def view_between_guards(
     return np.lib.stride_tricks.as_strided(memory[before:], shape, byte_strides), memory
 
 
+def restride(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same values in other memory: axes permuted, some reversed, gaps between elements."""
+    order = rng.permutation(array.ndim)
+    steps = [int(rng.choice((1, 1, 2, 3))) * int(rng.choice((1, 1, -1))) for _ in order]
+    big = np.full([n * abs(s) for n, s in zip(np.array(array.shape)[order], steps, strict=True)], np.nan, array.dtype)
+    view = big[tuple(slice(None, None, s) for s in steps)].transpose(np.argsort(order))
+    view[...] = array
+    return view
+
+
 def untouched_memory(elements: int, dtype: type) -> np.ndarray:
     """Zeros that cost no memory until they are written, more than the machine may have; OSError where refused."""
     no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)  # the constant has a name from Python 3.13 on

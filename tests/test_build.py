@@ -86,7 +86,7 @@ def wheel(built: Path) -> Path:
 def test_the_wheel_is_small_and_for_every_python(wheel: Path) -> None:
     assert "-cp311-abi3-linux_" in wheel.name
     # every family of kernels for three instruction sets and three types of arrays
-    assert wheel.stat().st_size < 3_500_000
+    assert wheel.stat().st_size < 4_500_000
     names = zipfile.ZipFile(wheel).namelist()
     assert "pyconv/_ffi.abi3.so" in names
     assert "pyconv/py.typed" in names

@@ -285,6 +285,23 @@ def test_any_number_of_threads_gives_the_same_bits(text: str) -> None:
             np.testing.assert_array_equal(other, results[0])
 
 
+@pytest.mark.parametrize("text", ["n1c256w100-o49k4s2p1-f32", "n1c256w100-o77k4s2p1-f32"])
+def test_workers_leave_each_others_phases_alone(text: str) -> None:
+    """Phases that are neighbours in memory may be different workers': here panels of channels end between them."""
+    problem = TransposedProblem.parse("conv_transpose1d", text)
+    arrays = make_arrays(problem, integers=True)
+    expected = reference.conv_transpose(problem, *arrays)
+    for algorithm in supporting(problem):
+        if not is_exact(algorithm) or not algorithm.preferred or algorithm.backend == "numpy":
+            continue
+        out = np.empty(expected.shape, DTYPES[problem.dtype])
+        with pyconv.options(threads=8):
+            for _ in range(100):
+                out.fill(np.nan)
+                run(problem, arrays, algorithm.id, out)
+                np.testing.assert_array_equal(out, expected, err_msg=algorithm.id)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_prepared_unbatched_and_explained(rank: int) -> None:
     rng = np.random.default_rng(1)

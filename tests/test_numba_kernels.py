@@ -13,7 +13,9 @@ import pytest
 import pyconv
 from pyconv import reference
 from pyconv.algorithm import Call
-from pyconv.problem import ConvProblem
+from pyconv.ops.call import run
+from pyconv.ops.conv_grad import bias_request, weight_request
+from pyconv.problem import ConvProblem, TransposedProblem
 
 pytest.importorskip("numba")
 
@@ -25,6 +27,10 @@ from pyconv.kernels.cpu import (
     depthwise_channels,
     direct,
     fft,
+    grad_depthwise_channels,
+    grad_direct,
+    grad_pairwise,
+    grad_planar,
     grouped_channels,
     implicit_gemm,
     jit,
@@ -409,5 +415,110 @@ def test_the_sums_have_the_order_of_the_c_kernel(family, text):
             algorithm=f"{family}.{problem.dtype}@{backend}",
         )
         for backend, rng in ((f"c-{c.isa_in_use()}", np.random.default_rng(1)), ("numba", np.random.default_rng(1)))
+    ]  # fmt: skip
+    assert np.array_equal(*results)
+
+
+GRADIENTS = {
+    "direct": grad_direct,
+    "planar": grad_planar,
+    "depthwise-channels": grad_depthwise_channels,
+    "pairwise": grad_pairwise,
+}
+
+
+def gradient_request(family, problem, x, grad_output):
+    if family == "pairwise":
+        return bias_request(problem.rank, grad_output)
+    window = problem.stride, problem.padding, problem.dilation, problem.groups
+    mode = problem.padding_mode
+    return weight_request(problem.rank, grad_output, x, problem.w_shape, *window, padding_mode=mode)
+
+
+@pytest.mark.parametrize("family", GRADIENTS)
+def test_a_gradient_that_does_less_than_all_of_it_is_noticed(family, monkeypatch):
+    problem = ConvProblem.parse("n2c24h20w21-o24k3s1p1g24-f32")
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (problem.x_shape, problem.out_shape))
+    (found,) = run(gradient_request(family, problem, x, y), (None,), f"{family}.f32@numba")
+    (expected,) = run(gradient_request(family, problem, x, y), (None,), "reference")
+    assert np.array_equal(found, expected)
+    name = f"grad_{family.replace('-', '_')}"
+    assert numba_cpu.last_kernel() == f"{name}_f32__numba"
+    monkeypatch.setattr(GRADIENTS[family], name, lambda *arguments: 0)
+    with pytest.raises(RuntimeError, match="did 0 of"):
+        run(gradient_request(family, problem, x[:1], y[:1]), (None,), f"{family}.f32@numba")
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        # (rows of a plane, turned pixels, and x itself; several blocks, parts, and pieces of rows; every ragged end)
+        ("direct", "n2c20h19w57-o67k3s1p1-f32"),
+        ("direct", "n9c40h14w14-o50k3s2p1-f64-reflect"),
+        ("direct", "n8c70h7w7-o210k3s1p1-f32"),
+        ("direct", "n5c64h20w20-o48k1s1p0-f32"),
+        ("direct", "n2c5h60w400-o9k3x5s1p0d2-f64"),
+        ("direct", "n2c48h14w14-o36k3s1p1g2-f32-circular-channels_last"),
+        ("planar", "n2c3h23w37-o17k7s2p3-f32"),
+        ("planar", "n3c8h70w61-o16k5s1p4d2g8-f64-circular"),
+        ("planar", "n2c3d5h9w9-o5k2x3x3s1p1-f32"),
+        ("depthwise-channels", "n5c20h34w34-o20k3s1p1g20-f32"),
+        ("depthwise-channels", "n2c36h33w32-o36k5s2p1g36-f64-symmetric-channels_last"),
+        ("pairwise", "n3c7h45w41-o7k1s1p0-f32"),
+        ("pairwise", "n2c90h14w15-o90k1s1p0-f64-channels_last"),
+    ],
+)
+def test_the_sums_of_gradients_have_the_order_of_the_c_kernel(family, text):
+    c = pytest.importorskip("pyconv.backends.c")
+    if c.isa_in_use() == "baseline":
+        pytest.skip("multiplications and additions do not fuse in this C kernel")
+    problem = ConvProblem.parse(text)
+    rng = np.random.default_rng(0)
+    dtype = {"f32": np.float32, "f64": np.float64}[problem.dtype]
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.out_shape)]
+    if problem.channels_last:
+        arrays = [np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in arrays]
+    results = [
+        run(gradient_request(family, problem, *arrays), (None,), f"{family}.{problem.dtype}@{backend}")[0]
+        for backend in (f"c-{c.isa_in_use()}", "numba")
+    ]
+    assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        # (phases in pairs, one by one, three and more; rows and pixels of channels; both orders of memory)
+        ("direct", "n2c20h15w17-o19k4s2p1-f32-bias-relu"),
+        ("direct", "n1c9h8w11-o7k3x4s2x3p1-f64-silu"),
+        ("im2col", "n2c16h9w21-o13k4s2p1-f32"),
+        ("implicit-gemm", "n2c20h15w17-o33k4s2p1-f32-bias"),
+        ("implicit-gemm", "n1c17h9w8-o21k5s3p2-f64-channels_last"),
+        ("depthwise", "n2c6h9w30-o6k4s2p1g6-f32"),
+        ("depthwise-channels", "n2c20h9w7-o20k4s2p1g20-f32"),
+        ("fft", "n1c3h20w24-o2k8s2p3-f64"),
+        ("winograd-f3x2", "n2c18h19w17-o20k4s2p1-f32-bias"),
+        ("winograd-f5x2", "n1c20h21w16-o9k4s2p1-f64-channels_last"),
+    ],
+)
+def test_phases_have_the_bits_of_the_c_kernel(family, text):
+    c = pytest.importorskip("pyconv.backends.c")
+    if c.isa_in_use() == "baseline":
+        pytest.skip("multiplications and additions do not fuse in this C kernel")
+    problem = TransposedProblem.parse("conv_transpose2d", text)
+    rng = np.random.default_rng(0)
+    dtype = {"f32": np.float32, "f64": np.float64}[problem.dtype]
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.w_shape))
+    if problem.channels_last:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    bias = rng.standard_normal(problem.c_out).astype(dtype) if problem.bias else None
+    results = [
+        pyconv.conv_transpose2d(
+            x, w, bias,
+            stride=problem.stride, padding=problem.padding, groups=problem.groups, activation=problem.activation,
+            algorithm=f"{family}.{problem.dtype}@{backend}",
+        )
+        for backend in (f"c-{c.isa_in_use()}", "numba")
     ]  # fmt: skip
     assert np.array_equal(*results)

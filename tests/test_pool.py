@@ -50,6 +50,20 @@ PROBLEMS = (
             "n1c3h17w19-k4s4p0-f32",
             "n1c3h17w100-k3s3p1-f16-ceil",
             "n1c2h11w10-k1s2p0-f32",
+            # small windows in registers: one vector a row and several, every type, several planes a task, one output
+            "n2c70h14w14-k2s2p0-f32",
+            "n1c3h9w70-k2s2p1-f16-ceil",
+            "n2c70h13w13-k3s2p0-f32",
+            "n1c3h21w47-k3s2p1-f64",
+            "n1c3h21w64-k3s2p1x0-f32",
+            "n1c70h7w7-k3s1p1-f16",
+            "n1c2h12w50-k3s1p0-f32",
+            "n1c2h12w50-k5s1p2-f16",
+            "n1c2h12w32-k5s2x1p1x2-f32",
+            "n1c2h3w3-k3s2p1-f32",
+            "n1c2h5w5-k5s1p0-f32",
+            "n1c1h6w9000-k3s2p1-f32",
+            "n2c33h60w60-k10s10p0-f32",
             "n1c2h40w40-k16s16p0-f32",
             "n2c20h9w11-k3s2p1-f32-channels_last",
             "n1c5h9w300-k3s1p1-f32-channels_last",
@@ -424,6 +438,45 @@ def test_nan_and_infinities(op: str, text: str) -> None:
             else:
                 bound = (problem.window + 4) * 2.0 ** {"f16": -10, "f32": -23, "f64": -52}[problem.dtype]
                 compare(result[0], expected[0], bound * 2 * problem.window, NUMPY[problem.dtype])
+
+
+@pytest.mark.parametrize("text", ["k2s2p0", "k3s1p1", "k3s2p1", "k5s1p2", "k20s20p0"])
+@pytest.mark.parametrize("dtype", ["f16", "f32", "f64"])
+@pytest.mark.parametrize("value", [np.nan, -np.nan, -np.inf, np.inf])
+def test_one_strange_element_wherever_it_is(text: str, dtype: str, value: float) -> None:
+    """The maxima of the processor lose a NaN, which has to be noticed in every lane; infinities are numbers."""
+    for problem in problems_of("max_pool2d", f"n1c5h20w20-{text}-{dtype}"):
+        if problem.gradient:
+            continue
+        rng = np.random.default_rng(5)
+        for at in (0, 19, 20, 37, 190, 211, 380, 399):
+            x = rng.integers(-3, 4, problem.x_shape).astype(NUMPY[dtype])
+            x[0, 3] = -np.inf
+            x.reshape(5, -1)[at % 5, at] = value
+            expected = reference.pool(problem, x)
+            for algorithm in supporting(problem):
+                if algorithm.backend != "numpy":
+                    result = outputs_of(call_of(problem, {"x": x})(algorithm=algorithm.id))
+                    for got, wanted in zip(result, expected, strict=False):
+                        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.skipif(bool(registry.why_missing("c")), reason="needs the C kernels")
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("indices", [False, True])
+def test_float16_gradients_of_planes_that_the_scratch_does_not_hold(channels_last: bool, indices: bool) -> None:
+    """Their sums are float32's; the plane is done piece by piece, with the same bits."""
+    from pyconv.backends import c
+
+    rng = np.random.default_rng(0)
+    x = in_memory_order(rng.integers(-9, 9, (1, 9, 300, 200)).astype(np.float16), channels_last)
+    y, at = pyconv.max_pool2d(x, 3, 2, 1, return_indices=True)
+    g = in_memory_order(rng.integers(-9, 9, y.shape).astype(np.float16), channels_last)
+    saved = {"indices": at} if indices else {}
+    with pyconv.options(max_workspace="1MB"):
+        result = pyconv.grad.max_pool2d(g, x, 3, 2, 1, **saved)[0]
+        assert c.last_kernel().startswith("pool_scatter_f16")
+    np.testing.assert_array_equal(result, pyconv.grad.max_pool2d(g, x, 3, 2, 1, algorithm="reference", **saved)[0])
 
 
 def test_a_large_element_does_not_reach_other_averages() -> None:

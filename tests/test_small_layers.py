@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checker import EPSILON, compare, in_memory_order
-from guards import copy_between_guards, forget_last_kernel, guarded_scratch, last_kernel
+from guards import copy_between_guards, forget_last_kernel, guarded_scratch, last_kernel, restride
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ from pyconv import (
 )
 from pyconv.algorithm import Algorithm, Call
 from pyconv.backends.numpy import _results
-from pyconv.problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES
+from pyconv.problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, RESIZE_MODES
 
 NUMPY = {word: np.dtype(name) for name, word in DTYPES.items()}
 FUNCTIONS = (*ACTIVATIONS, "linear", "batch_norm", "batch_norm_stats", "local_response_norm", "interpolate")
@@ -109,8 +109,31 @@ def _resizes() -> list[ResizeProblem]:
             scales = tuple(b / a + 0.01 for a, b in zip(small, large, strict=True)) if i % 5 == 4 else None
             if scales is not None:
                 large = tuple(math.floor(a * s) for a, s in zip(small, scales, strict=True))
-            found.append(ResizeProblem(2, c, small, large, scales, mode, gradient, dtype, last and c > 1))
-    return [*found, ResizeProblem(0, 2, (3, 3), (6, 6))]
+            found.append(ResizeProblem(2, c, small, large, scales, mode, False, False, gradient, dtype, last and c > 1))
+    return [*found, ResizeProblem(0, 2, (3, 3), (6, 6)), *_resamplings()]
+
+
+def _resamplings() -> list[ResizeProblem]:
+    """Sums of neighbours: enlarged and reduced, rows in place or copied, columns in 2, 4 and more vectors."""
+    sizes = {
+        "linear": (((23,), (50,)), ((150,), (7,)), ((1,), (9,)), ((64,), (64,))),
+        "bilinear": (((13, 17), (26, 34)), ((40, 70), (13, 20)), ((21, 300), (3, 5)), ((5, 1), (9, 1)),
+                     ((1, 5), (1, 40)),
+                     ((20, 40), (50, 40)), ((33, 50), (40, 21)), ((60, 20), (7, 45))),
+        "bicubic": (((13, 17), (29, 31)), ((33, 90), (12, 40)), ((2, 3), (5, 40)), ((9, 200), (9, 30))),
+        "trilinear": (((5, 6, 9), (10, 12, 20)), ((5, 9, 40), (3, 20, 9)), ((4, 1, 6), (4, 3, 3))),
+    }  # fmt: skip
+    found = []
+    cases = [(mode, *pair) for mode, pairs in sizes.items() for pair in pairs]
+    for i, ((mode, small, large), gradient) in enumerate(itertools.product(cases, (False, True))):
+        for j, dtype in enumerate(("f32", "f64", "f16")):
+            c, last = (3, 40, 1)[(i // 2 + j) % 3], (i + j) % 2 == 0
+            antialias = mode in ("bilinear", "bicubic") and (i // 2 + j) % 2 == 0
+            corners = not antialias and (i + j) % 3 == 0
+            scales = tuple((b + 0.3) / a for a, b in zip(small, large, strict=True)) if (i + j) % 4 == 3 else None
+            found.append(ResizeProblem(2, c, small, large, scales, mode, corners, antialias, gradient, dtype,
+                                       last and c > 1 and math.prod(small) > 1))  # fmt: skip
+    return found
 
 
 def _linears() -> list[LinearProblem]:
@@ -186,6 +209,8 @@ def call_of(problem: Any, arrays: dict[str, np.ndarray]) -> Callable[..., Any]:
     else:
         assert isinstance(problem, ResizeProblem)
         settings = {"mode": problem.mode}
+        if not problem.is_nearest:
+            settings |= {"align_corners": problem.align_corners, "antialias": problem.antialias}
         settings |= {"size": problem.out_spatial} if problem.scales is None else {"scale_factor": problem.scales}
     function = problem.op.removesuffix("-grad-x")
     if not problem.gradient:
@@ -252,6 +277,8 @@ def magnitudes(problem: Any, arrays: dict[str, np.ndarray], expected: list[np.nd
         return [size["grad_output"] * max(1, abs(problem.slope)) if problem.gradient else np.abs(expected[0])]
     if isinstance(problem, LinearProblem):
         return [reference.linear(problem, dict(size))]
+    if isinstance(problem, ResizeProblem) and not problem.is_nearest:
+        return [reference.resize(problem, size["grad_output" if problem.gradient else "x"], absolute=True)]
     if isinstance(problem, ResizeProblem):
         return [reference.nearest_grad(problem, size["grad_output"]) if problem.gradient else 0.0]
     if isinstance(problem, ResponseProblem):
@@ -368,16 +395,6 @@ def test_every_algorithm_is_covered(id: str) -> None:
 SAMPLE = [p for i, p in enumerate(PROBLEMS) if i % 5 == 0 and all(math.prod(a.shape) > 20 for a in p.outputs[:1])]
 
 
-def restride(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same values in other memory: axes permuted, some reversed, gaps between elements."""
-    order = rng.permutation(array.ndim)
-    steps = [int(rng.choice((1, 1, 2, 3))) * int(rng.choice((1, 1, -1))) for _ in order]
-    big = np.full([n * abs(s) for n, s in zip(np.array(array.shape)[order], steps, strict=True)], np.nan, array.dtype)
-    view = big[tuple(slice(None, None, s) for s in steps)].transpose(np.argsort(order))
-    view[...] = array
-    return view
-
-
 @pytest.mark.parametrize("problem", SAMPLE, ids=lambda p: f"{p.op}-{p}")
 def test_any_strides(problem: Any) -> None:
     """Inputs and outputs of any strides give what contiguous ones do, and nothing between the elements is written."""
@@ -461,6 +478,7 @@ def test_the_backends_have_the_same_bits(problem: Any) -> None:
     able = [a for a in supporting(problem) if a.preferred]
     families = {a.family for a in able if a.backend == "numba"}
     assert families
+    families.discard("separable")  # resizing by tables has its order of sums, and each backend its fused products
     if isinstance(problem, LinearProblem) and problem.c_in % 16:
         families.discard("dot")  # products that fill no vector: gcc may take them apart from their sum
     for family in families:
@@ -762,7 +780,13 @@ ones = np.ones
         (lambda x: pyconv.local_response_norm(x, 2, beta=np.inf), InvalidProblem, "beta must be finite"),
         (lambda x: pyconv.interpolate(x), InvalidProblem, "give size or scale_factor, got neither"),
         (lambda x: pyconv.interpolate(x, 2, 2), InvalidProblem, "got both"),
-        (lambda x: pyconv.interpolate(x, 2, mode="bilinear"), Unsupported, "'nearest' and 'nearest-exact'"),
+        (lambda x: pyconv.interpolate(x, 2, mode="linear"), InvalidProblem, "is for 1 spatial axes, x has 2"),
+        (lambda x: pyconv.interpolate(x, 2, mode="bilinear", algorithm="nearest"), Unsupported, "nearest neigh"),
+        (lambda x: pyconv.interpolate(x, 2, algorithm="separable"), Unsupported, "for sums of neighbours"),
+        (lambda x: pyconv.interpolate(x, 2, mode="area", align_corners=True), InvalidProblem, "has no meaning"),
+        (lambda x: pyconv.interpolate(x[:, :, None], 2, mode="trilinear", antialias=True), InvalidProblem, "antialias"),
+        (lambda x: pyconv.interpolate(x, 2, mode="bilinear", align_corners=1), TypeError, "True or False"),
+        (lambda x: pyconv.interpolate(x, 0, mode="area"), InvalidProblem, "sizes must be >= 1"),
         (lambda x: pyconv.interpolate(x, 2, mode="best"), InvalidProblem, "mode must be one of"),
         (lambda x: pyconv.interpolate(x, 2, align_corners=False), InvalidProblem, "align_corners has no meaning"),
         (lambda x: pyconv.interpolate(x, 2, antialias=True), InvalidProblem, "antialias has no meaning"),
@@ -828,8 +852,11 @@ def test_drawn_problems(data: st.DataObject) -> None:
         )  # fmt: skip
     elif kind == "resize":
         out = tuple(draw(st.integers(1, 80)) for _ in spatial)
-        problem = ResizeProblem(n, c, spatial, out, None, draw(st.sampled_from(("nearest", "nearest-exact"))), gradient,
-                                dtype, last)  # fmt: skip
+        modes = [mode for mode, ranks in RESIZE_MODES.items() if len(spatial) in ranks]
+        mode = draw(st.sampled_from(modes))
+        antialias = mode in ("bilinear", "bicubic") and draw(st.booleans())
+        corners = not mode.startswith("nearest") and draw(st.booleans())
+        problem = ResizeProblem(n, c, spatial, out, None, mode, corners, antialias, gradient, dtype, last)
     else:
         argument = draw(st.sampled_from(("", "x", "w", "bias")))
         problem = LinearProblem(

@@ -1,7 +1,8 @@
-"""The libraries that are compared: one file each, named as the peer, with the four functions of :class:`Peer`.
+"""The libraries that are compared: one file each, named as the peer, with the functions of :class:`Peer`.
 
 A peer's module imports its library only inside its functions, so that the runner can read this package without any of
-them; the worker process (:mod:`benchmarks.worker`) loads exactly one.
+them; the worker process (:mod:`benchmarks.worker`) loads exactly one. pyconv and torch call a layer as it says its
+call; the others have a function for each :attr:`Layer.operation` that they can do.
 """
 
 from __future__ import annotations
@@ -12,13 +13,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-import numpy.typing as npt
+import numpy as np
 
-from benchmarks.shapes import Layer
+from benchmarks.shapes import Array, Arrays, Layer
 
-__all__ = ["OURS", "PEERS", "RIVALS", "Array", "Peer", "Prepared", "fastest", "load"]
-
-Array = npt.NDArray[Any]
+__all__ = [
+    "OURS",
+    "PEERS",
+    "RIVALS",
+    "YARDSTICKS",
+    "Array",
+    "Job",
+    "Peer",
+    "Prepared",
+    "fastest",
+    "load",
+    "missing",
+    "outputs_of",
+]
 
 OURS = "pyconv"
 RIVALS = (
@@ -31,11 +43,43 @@ RIVALS = (
     "scipy",
     "torchvision",
 )
+#: Measured beside the others to show how far the machine would go; they compute nothing, and win nothing.
+YARDSTICKS = ("copy",)
 #: Every peer, ourselves first.
-PEERS = (OURS, *RIVALS)
+PEERS = (OURS, *RIVALS, *YARDSTICKS)
 
 #: Seconds of a first call beyond which a form is not called again to be chosen.
 SLOW_S = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A layer that a peer is asked for.
+
+    Parameters
+    ----------
+    layer : Layer
+    arrays : dict of numpy.ndarray
+        The layer's arrays by name; the caller keeps them alive for as long as it keeps the answer.
+    activation : {None, "relu"}
+        Applied to the output of a layer with weights.
+    threads : int
+    """
+
+    layer: Layer
+    arrays: Arrays
+    activation: str | None
+    threads: int
+
+    @property
+    def dtype(self) -> str:
+        """``"float16"``, ``"float32"`` or ``"float64"``."""
+        return str(self.arrays[self.layer.inputs[0]].dtype)
+
+    def empty(self) -> tuple[Array, ...]:
+        """Return an array for each output."""
+        kinds = zip(self.layer.out_shapes, self.layer.out_types(self.dtype), strict=True)
+        return tuple(np.empty(shape, kind) for shape, kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -45,17 +89,21 @@ class Prepared:
     Parameters
     ----------
     run : callable
-        Computes the layer and returns its output, an (n, c_out, ...) array; it may be overwritten by the next call.
+        Computes the layer and returns its output, or its outputs, in the shapes and dtypes that the layer says; they
+        may be overwritten by the next call.
     form : str
         How the library was called: its best form for this layer, or the algorithm's id.
+    problem : str
+        The layer as pyconv writes it; of ourselves only.
     """
 
-    run: Callable[[], Array]
+    run: Callable[[], Any]
     form: str
+    problem: str = ""
 
 
 class Peer(Protocol):
-    """What a peer's module offers; one that is asked for boxes on maps too has ``HAS_BOXES = True``."""
+    """What a peer's module offers."""
 
     def available(self) -> str | None:
         """Return why the library cannot be used here, or None."""
@@ -66,14 +114,13 @@ class Peer(Protocol):
     def supports(self, layer: Layer, dtype: str) -> str | None:
         """Return why the library cannot do the layer, or None."""
 
-    def prepare(
-        self, layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-    ) -> Prepared:
-        """Bind arrays, pack weights, build graphs: everything that is done once and not timed.
+    def prepare(self, job: Job) -> Prepared:
+        """Bind arrays, pack weights, build graphs: everything that is done once and not timed."""
 
-        ``activation`` is None or ``"relu"``; ``dtype`` is ``"float16"``, ``"float32"`` or ``"float64"``. The caller
-        keeps x, w and bias alive for as long as it keeps the answer.
-        """
+
+def outputs_of(result: Any) -> tuple[Array, ...]:
+    """Return what a call gave as a tuple, without the gradients that nobody asked for."""
+    return tuple(array for array in result if array is not None) if isinstance(result, (tuple, list)) else (result,)
 
 
 def load(name: str) -> Peer:

@@ -7,8 +7,8 @@ import tempfile
 
 import numpy as np
 
-from benchmarks.peers import Array, Prepared, missing
-from benchmarks.shapes import Layer
+from benchmarks.peers import Array, Job, Prepared, missing
+from benchmarks.shapes import Convolution, Layer
 
 # ncnn's parameter numbers (its docs/developer-guide/operators.md), per spatial axis in (w, h, d) order.
 KERNEL_IDS, DILATION_IDS, STRIDE_IDS = (1, 11, 21), (2, 12, 22), (3, 13, 23)
@@ -32,14 +32,14 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why ncnn cannot do the layer, or None."""
-    if layer.pooling:
+    if layer.operation != "conv":
         return "measured with convolutions only"
     if dtype != "float32":
         return "ncnn computes in float32 and below"
-    return None if layer.n == 1 else "ncnn takes one image a call"
+    return None if layer.shapes["x"][0] == 1 else "ncnn takes one image a call"
 
 
-def _net_text(layer: Layer, w: Array, bias: Array | None, activation: str | None) -> str:
+def _net_text(layer: Convolution, w: Array, bias: Array | None, activation: str | None) -> str:
     """Return the network in ncnn's param format: an input and one convolution."""
     values = {C_OUT: layer.c_out, BIAS_TERM: int(bias is not None), WEIGHT_COUNT: w.size}
     for ids, sizes in (
@@ -60,18 +60,21 @@ def _net_text(layer: Layer, w: Array, bias: Array | None, activation: str | None
     return f"7767517\n2 2\nInput x 0 1 x\n{kind}{suffix} conv 1 1 x y {parameters}\n"
 
 
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
+def prepare(job: Job) -> Prepared:
     """Build a network of one convolution; x is wrapped, not copied."""
     import ncnn
 
+    layer = job.layer
+    assert isinstance(layer, Convolution)
+    x, w, bias = (job.arrays.get(name) for name in layer.inputs)
+    assert x is not None
+    assert w is not None
     net = ncnn.Net()
-    net.opt.num_threads = threads
+    net.opt.num_threads = job.threads
     for half in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage", "bf16_packed"):
         if hasattr(net.opt, f"use_{half}"):
             setattr(net.opt, f"use_{half}", False)
-    text = _net_text(layer, w, bias, activation)
+    text = _net_text(layer, w, bias, job.activation)
     if net.load_param_mem(text) != 0:
         raise RuntimeError(f"ncnn does not read the network: {text!r}")
     with tempfile.NamedTemporaryFile(suffix=".bin") as file:
@@ -80,7 +83,7 @@ def prepare(
         if net.load_model(file.name) != 0:
             raise RuntimeError(f"ncnn does not take the weights of {text!r}")
     image = np.ascontiguousarray(x[0])
-    elements = math.prod(layer.out_shape)
+    elements = math.prod(layer.y_shape)
 
     def run() -> Array:
         extractor = net.create_extractor()
@@ -88,7 +91,7 @@ def prepare(
         status, y = extractor.extract("y")
         array = np.asarray(y)
         if status != 0 or array.size != elements:
-            raise RuntimeError(f"ncnn returned status {status} and shape {array.shape}, expected {layer.out_shape}")
-        return array.reshape(layer.out_shape) if array.flags.c_contiguous else array[np.newaxis]
+            raise RuntimeError(f"ncnn returned status {status} and shape {array.shape}, expected {layer.y_shape}")
+        return array.reshape(layer.y_shape) if array.flags.c_contiguous else array[np.newaxis]
 
     return Prepared(run, "extract")

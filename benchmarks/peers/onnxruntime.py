@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from benchmarks.peers import Array, Prepared, fastest, missing
-from benchmarks.shapes import BoxLayer, Layer
-
-HAS_BOXES = True
+from benchmarks.peers import Array, Job, Prepared, fastest, missing
+from benchmarks.shapes import Layer
 
 
 def available() -> str | None:
@@ -26,41 +22,35 @@ def supports(layer: Layer, dtype: str) -> str | None:
     """Return why onnxruntime cannot do the layer, or None."""
     from benchmarks.peers._onnx_model import refuses
 
-    if isinstance(layer, BoxLayer):
-        return "has RoiAlign forward only" if layer.gradient or layer.function != "roi_align" else None
     return refuses(layer) if dtype == "float32" else "its CPU provider has Conv in float32 only"
 
 
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
+def prepare(job: Job) -> Prepared:
     """Return the faster of ``run_with_iobinding`` and ``run``."""
     import onnxruntime
 
-    from benchmarks.peers._onnx_model import boxes_model, conv_model
+    from benchmarks.peers._onnx_model import model_of
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = job.threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    boxes = isinstance(layer, BoxLayer)
-    model = boxes_model(layer, w, dtype) if boxes else conv_model(layer, w, bias, activation, dtype)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    out = np.empty(layer.out_shape, dtype=dtype)
-    binding = session.io_binding()
-    x_value = onnxruntime.OrtValue.ortvalue_from_numpy(x)
-    out_value = onnxruntime.OrtValue.ortvalue_from_numpy(out)
-    binding.bind_ortvalue_input("x", x_value)
-    binding.bind_ortvalue_output("y", out_value)
+    session = onnxruntime.InferenceSession(model_of(job), options, providers=["CPUExecutionProvider"])
+    x = job.arrays[job.layer.inputs[0]]
+    forms = [Prepared(lambda: session.run(None, {"x": x}), "run")]
+    outs = job.empty()
+    if outs:
+        binding = session.io_binding()
+        x_value = onnxruntime.OrtValue.ortvalue_from_numpy(x)
+        out_values = [onnxruntime.OrtValue.ortvalue_from_numpy(out) for out in outs]
+        binding.bind_ortvalue_input("x", x_value)
+        for output, value in zip(session.get_outputs(), out_values, strict=True):
+            binding.bind_ortvalue_output(output.name, value)
 
-    def bound() -> Array:
-        session.run_with_iobinding(binding)
-        # For a CPU value this is a view, not a copy.
-        array: Array = out_value.numpy()
-        return array
+        def bound() -> tuple[Array, ...]:
+            session.run_with_iobinding(binding)
+            # For a CPU value this is a view, not a copy.
+            return tuple(value.numpy() for value in out_values)
 
-    def plain() -> Array:
-        array: Array = session.run(None, {"x": x})[0]
-        return array
-
-    return fastest([Prepared(bound, "run_with_iobinding"), Prepared(plain, "run")])
+        forms.insert(0, Prepared(bound, "run_with_iobinding"))
+    return fastest(forms)

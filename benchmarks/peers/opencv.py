@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import Array, Prepared, fastest, missing
-from benchmarks.shapes import FILTERS, Layer
+from benchmarks.peers import Array, Job, Prepared, fastest, missing
+from benchmarks.shapes import FILTERS, Convolution, Layer
 
 
 def available() -> str | None:
@@ -26,26 +26,27 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why OpenCV cannot do the layer, or None."""
-    if layer.pooling:
+    if not isinstance(layer, Convolution) or layer.operation != "conv":
         return "measured with convolutions only"
     if _is_plane_filter(layer):
         return None
     return None if dtype == "float32" else "its DNN module computes in float32"
 
 
-def _is_plane_filter(layer: Layer) -> bool:
+def _is_plane_filter(layer: Convolution) -> bool:
     """Say whether ``filter2D`` can do it: planes filtered one by one, sizes kept, stride 1."""
     one_by_one = layer.rank == 2 and layer.groups == layer.c_in == layer.c_out
     return one_by_one and max(*layer.stride, *layer.dilation) == 1 and layer.out_spatial == layer.spatial
 
 
-def _forms(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, dtype: str
-) -> Iterator[Prepared]:
+def _forms(job: Job) -> Iterator[Prepared]:
     import cv2
 
-    if layer.bench_class in FILTERS and _is_plane_filter(layer) and bias is None and activation is None:
-        out = np.empty(layer.out_shape, dtype=dtype)
+    layer = job.layer
+    assert isinstance(layer, Convolution)
+    x, w, plain = job.arrays["x"], job.arrays["w"], "bias" not in job.arrays and job.activation is None
+    if layer.bench_class in FILTERS and _is_plane_filter(layer) and plain:
+        (out,) = job.empty()
         planes = [(x[i, c], w[c, 0], out[i, c]) for i in range(layer.n) for c in range(layer.c_in)]
 
         def filtered() -> Array:
@@ -54,10 +55,10 @@ def _forms(
             return out
 
         yield Prepared(filtered, "filter2D")
-    if dtype == "float32":
-        from benchmarks.peers._onnx_model import conv_model
+    if job.dtype == "float32":
+        from benchmarks.peers._onnx_model import model_of
 
-        model = np.frombuffer(conv_model(layer, w, bias, activation, dtype), dtype=np.uint8)
+        model = np.frombuffer(model_of(job), dtype=np.uint8)
         for engine in ("ENGINE_CLASSIC", "ENGINE_NEW"):
             net = _read(model, engine)
             if net is not None:
@@ -82,11 +83,9 @@ def _read(model: Array, engine: str) -> Any:
         return None
 
 
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
+def prepare(job: Job) -> Prepared:
     """Return the fastest of ``filter2D`` and the DNN engines."""
     import cv2
 
-    cv2.setNumThreads(threads)
-    return fastest(_forms(layer, x, w, bias, activation, dtype))
+    cv2.setNumThreads(job.threads)
+    return fastest(_forms(job))

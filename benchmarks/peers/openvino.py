@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from benchmarks.peers import Array, Prepared, missing
+from benchmarks.peers import Array, Job, Prepared, missing
 from benchmarks.shapes import Layer
 
 
@@ -27,21 +25,19 @@ def supports(layer: Layer, dtype: str) -> str | None:
     return refuses(layer) if dtype == "float32" else "its CPU plugin computes in float32 whatever the model says"
 
 
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
-    """Compile the model and bind x and an output array to one infer request."""
+def prepare(job: Job) -> Prepared:
+    """Compile the model and bind x and the output arrays to one infer request."""
     import openvino
 
-    from benchmarks.peers._onnx_model import conv_model
+    from benchmarks.peers._onnx_model import model_of
 
     core = openvino.Core()
-    model = core.read_model(conv_model(layer, w, bias, activation, dtype))
+    model = core.read_model(model_of(job))
     compiled = core.compile_model(
         model,
         "CPU",
         {
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": job.threads,
             # Without the hint a processor with bfloat16 arithmetic computes in it.
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -49,12 +45,14 @@ def prepare(
         },
     )
     request = compiled.create_infer_request()
-    out = np.empty(layer.out_shape, dtype=dtype)
-    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
-    request.set_output_tensor(openvino.Tensor(out, shared_memory=True))
+    outs = job.empty()
+    x = job.arrays[job.layer.inputs[0]]
+    request.set_input_tensor(0, openvino.Tensor(x, shared_memory=True))
+    for number, out in enumerate(outs):
+        request.set_output_tensor(number, openvino.Tensor(out, shared_memory=True))
 
-    def run() -> Array:
+    def run() -> tuple[Array, ...]:
         request.infer()
-        return out
+        return outs or (request.get_output_tensor(0).data,)
 
     return Prepared(run, "infer")

@@ -1,15 +1,12 @@
-"""Ourselves: weights packed by ``pyconv.prepare``, the output array reused (as onnxruntime's and OpenVINO's are)."""
+"""Ourselves: weights packed by ``pyconv.prepare``, the output arrays reused (as onnxruntime's and OpenVINO's are)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from benchmarks.peers import Array, Prepared, missing
-from benchmarks.shapes import BoxLayer, Layer
-
-HAS_BOXES = True
+from benchmarks.peers import Job, Prepared, missing
+from benchmarks.shapes import Layer
 
 
 def available() -> str | None:
@@ -24,85 +21,70 @@ def version() -> str:
     return f"{pyconv.__version__} ({pyconv.info().isa or 'no C kernels'})"
 
 
+def _function(layer: Layer) -> Callable[..., Any] | None:
+    """Return the function, or its gradient, if there is one."""
+    import pyconv
+
+    return getattr(pyconv if layer.wanted is None else pyconv.grad, layer.function, None)
+
+
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why pyconv cannot do the layer, or None: every layer and every dtype are its job."""
+    if _function(layer) is None:
+        return f"pyconv has no {'' if layer.wanted is None else 'gradient of '}{layer.function}"
     return None
 
 
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
-    """Pack the weights for the algorithm that ``pyconv.explain`` names."""
+def prepare(job: Job) -> Prepared:
+    """Bind the arguments, pack the weights, and name the algorithms with ``pyconv.explain``."""
     import pyconv
 
-    pyconv.set_options(threads=threads)
-    out = np.empty(layer.out_shape, dtype=dtype)
-    if isinstance(layer, BoxLayer):
-        return _boxes(layer, x, w, bias, out)
-    if layer.pooling and (layer.adaptive or layer.pooling not in ("max", "avg")):
-        return _pooled(layer, x, out)
-    if layer.pooling:
-        pool = getattr(pyconv, f"{layer.pooling}_pool{layer.rank}d")
-        window = (layer.kernel, layer.stride, layer.padding)
-        return Prepared(lambda: np.asarray(pool(x, *window, out=out)), pyconv.explain(pool, x, *window).algorithm)
-    function = getattr(pyconv, f"conv{layer.rank}d")
-    settings: dict[str, Any] = {
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-        "activation": activation,
-    }
-    convolve = pyconv.prepare(function, w, bias, **settings)
+    pyconv.set_options(threads=job.threads)
+    layer, outs = job.layer, job.empty()
+    function = _function(layer)
+    assert function is not None
+    arguments, settings = layer.arguments(job.arrays), layer.settings
+    if layer.wanted is not None:
+        return _gradient(job, function, (job.arrays["g"], *arguments), settings)
+    if job.activation is not None:
+        settings = {**settings, "activation": job.activation}
+    explained = pyconv.explain(function, *arguments, **settings)
+    form, problem = explained.algorithm, f"{explained.problem.op} {explained.problem}"
+    out: Any = outs if len(outs) > 1 else outs[0] if outs else None
+    if layer.weighted:
+        x, call = arguments[0], _packed(function, arguments, settings)
+        return Prepared(lambda: call(x, out=out), form, problem)
+    return Prepared(lambda: function(*arguments, **settings, out=out), form, problem)
+
+
+def _packed(function: Callable[..., Any], arguments: tuple[Any, ...], settings: dict[str, Any]) -> Callable[..., Any]:
+    """Return the function with its weights packed: settings go by name there."""
+    import inspect
+
+    import pyconv
+
+    _, w, bias, *sizes = arguments
+    names = list(inspect.signature(function).parameters)[3 : len(arguments)]
+    return pyconv.prepare(function, w, bias, **{**dict(zip(names, sizes, strict=True)), **settings})
+
+
+def _gradient(job: Job, function: Callable[..., Any], arguments: tuple[Any, ...], settings: dict[str, Any]) -> Prepared:
+    """Return the gradients that are wanted, in one call; maxima have their indices from the forward call."""
+    import pyconv
+
+    wanted, outs = job.layer.wanted, iter(job.empty())
+    assert wanted is not None
+    if job.layer.operation == "max_pool_grad":
+        forward = getattr(pyconv, job.layer.function)
+        settings = {**settings, "indices": forward(*arguments[1:], return_indices=True)[1]}
+    explained = [
+        pyconv.explain(function, *arguments, **settings, output_mask=tuple(i == number for i in range(len(wanted))))
+        for number in range(len(wanted))
+        if wanted[number]
+    ]
+    masked = {"output_mask": wanted, "out": tuple(next(outs) if want else None for want in wanted)}
     return Prepared(
-        run=lambda: convolve(x, out=out),
-        form=pyconv.explain(function, x, w, bias, **settings).algorithm,
+        lambda: function(*arguments, **settings, **masked),
+        " + ".join(dict.fromkeys(found.algorithm for found in explained)),
+        " + ".join(f"{found.problem.op} {found.problem}" for found in explained),
     )
-
-
-def _boxes(layer: BoxLayer, x: Array, boxes: Array, g: Array | None, out: Array) -> Prepared:
-    """Return the operation on boxes, or its gradient."""
-    import pyconv
-
-    where: Any = pyconv.grad if layer.gradient else pyconv
-    function = getattr(where, layer.function)
-    arguments: list[Any] = [x, boxes, layer.kernel, 1 / layer.shrink]
-    if layer.function != "roi_pool":
-        arguments.append(layer.ratio)
-    if layer.function == "roi_align":
-        arguments.append(True)
-    if layer.gradient:
-        arguments.insert(0, g)
-    algorithm = pyconv.explain(function, *arguments).algorithm
-
-    def run() -> Array:
-        result = function(*arguments, out=out)
-        return np.asarray(result[0] if layer.gradient else result)
-
-    return Prepared(run, algorithm)
-
-
-def _pooled(layer: Layer, x: Array, out: Array) -> Prepared:
-    """Return a pooling layer that is not a plain one; gradients are those for ones."""
-    import pyconv
-
-    kind, _, more = layer.pooling.partition("_")
-    window = (layer.kernel, layer.stride, layer.padding)
-    forward = getattr(pyconv, f"{'adaptive_' if layer.adaptive else ''}{kind}_pool{layer.rank}d")
-    backward = getattr(pyconv.grad, f"{kind}_pool{layer.rank}d")
-    ones = np.ones(layer.pooled_shape, dtype=x.dtype)
-    if layer.adaptive:
-        size = layer.out_spatial
-        return Prepared(lambda: np.asarray(forward(x, size, out=out)), pyconv.explain(forward, x, size).algorithm)
-    if kind == "lp":
-        norm = (2.0, *window[:2])
-        return Prepared(lambda: np.asarray(forward(x, *norm, out=out)), pyconv.explain(forward, x, *norm).algorithm)
-    if more == "indices":
-        both = (out, np.empty(layer.pooled_shape, np.int64))
-        form = pyconv.explain(forward, x, *window, return_indices=True).algorithm
-        return Prepared(lambda: np.asarray(forward(x, *window, return_indices=True, out=both)[0]), form)
-    saved: dict[str, Any] = {}
-    if kind == "max":
-        saved = {"indices": forward(x, *window, return_indices=True)[1]}
-    form = pyconv.explain(backward, ones, x, *window, **saved).algorithm
-    return Prepared(lambda: np.asarray(backward(ones, x, *window, **saved, out=out)[0]), form)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.peers import Array, Prepared, fastest, missing
-from benchmarks.shapes import Layer
+from benchmarks.peers import Array, Job, Prepared, fastest, missing
+from benchmarks.shapes import Convolution, Layer
 
 #: Pairs of planes beyond which a loop over planes is no use of SciPy that anybody would make.
 MAX_PLANES = 64
@@ -30,7 +30,7 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why SciPy cannot do the layer, or None."""
-    if layer.pooling:
+    if not isinstance(layer, Convolution) or layer.operation != "conv":
         return "measured with convolutions only"
     if dtype == "float16":
         return "SciPy has no convolution of float16"
@@ -42,7 +42,7 @@ def supports(layer: Layer, dtype: str) -> str | None:
     return None if planes <= MAX_PLANES else f"it would loop over {planes} pairs of planes"
 
 
-def _methods(layer: Layer) -> dict[str, Callable[[Array, Array], Array]]:
+def _methods(layer: Convolution) -> dict[str, Callable[[Array, Array], Array]]:
     """Return functions (plane, kernel) -> correlation with the layer's padding, zeros outside."""
     from scipy import ndimage, signal
 
@@ -62,18 +62,20 @@ def _methods(layer: Layer) -> dict[str, Callable[[Array, Array], Array]]:
     return methods
 
 
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
-    """Return the fastest method, with ``threads`` FFT workers."""
+def prepare(job: Job) -> Prepared:
+    """Return the fastest method, with as many FFT workers as there are threads."""
     import scipy.fft
 
-    out = np.empty(layer.out_shape, dtype=dtype)
+    layer, (out,) = job.layer, job.empty()
+    assert isinstance(layer, Convolution)
+    x, w, bias = (job.arrays.get(name) for name in layer.inputs)
+    assert x is not None
+    assert w is not None
     per_group_in, per_group_out = layer.c_in // layer.groups, layer.c_out // layer.groups
 
     def looped(name: str, method: Callable[[Array, Array], Array]) -> Prepared:
         def run() -> Array:
-            with scipy.fft.set_workers(threads):
+            with scipy.fft.set_workers(job.threads):
                 for image in range(layer.n):
                     for o in range(layer.c_out):
                         first = o // per_group_out * per_group_in
@@ -83,7 +85,7 @@ def prepare(
                             y += method(x[image, first + c], w[o, c])
                         if bias is not None:
                             y += bias[o]
-            if activation == "relu":
+            if job.activation == "relu":
                 np.maximum(out, 0, out=out)
             return out
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers import Array, Prepared, missing
+from benchmarks.peers import Job, Prepared, missing
 from benchmarks.shapes import Layer
 
 
@@ -20,13 +20,19 @@ def version() -> str:
 
 def supports(layer: Layer, dtype: str) -> str | None:
     """Return why torch has no such memory format for the layer, or None."""
-    return "torch has no channels-last format for one spatial axis" if layer.rank == 1 else None
+    import torch
 
-
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
-    """Return the fastest of torch's forms with channels-last x and y."""
     from benchmarks.peers import _torch
 
-    return _torch.prepare(layer, x, w, bias, activation, threads, channels_last=True)
+    if not any(len(shape) in _torch.CHANNELS_LAST for shape in layer.shapes.values()):
+        return "torch has a channels-last format for two and three spatial axes"
+    return _torch.lacks(layer, torch.nn.functional)
+
+
+def prepare(job: Job) -> Prepared:
+    """Return the fastest of torch's forms with channels-last images."""
+    import torch
+
+    from benchmarks.peers import _torch
+
+    return _torch.prepare(job, torch.nn.functional, channels_last=True)

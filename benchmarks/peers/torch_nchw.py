@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.peers import Array, Prepared, missing
+from benchmarks.peers import Job, Prepared, missing
 from benchmarks.shapes import Layer
 
 
@@ -19,14 +19,18 @@ def version() -> str:
 
 
 def supports(layer: Layer, dtype: str) -> str | None:
-    """Return None: torch does every layer in every dtype."""
-    return None
+    """Return why torch cannot do the layer, or None."""
+    import torch
 
-
-def prepare(
-    layer: Layer, x: Array, w: Array, bias: Array | None, activation: str | None, threads: int, dtype: str
-) -> Prepared:
-    """Return the fastest of torch's forms with contiguous x and y."""
     from benchmarks.peers import _torch
 
-    return _torch.prepare(layer, x, w, bias, activation, threads, channels_last=False)
+    return _torch.lacks(layer, torch.nn.functional)
+
+
+def prepare(job: Job) -> Prepared:
+    """Return the fastest of torch's forms with contiguous images."""
+    import torch
+
+    from benchmarks.peers import _torch
+
+    return _torch.prepare(job, torch.nn.functional)

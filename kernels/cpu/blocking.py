@@ -17,7 +17,7 @@ import numpy as np
 from . import depthwise, depthwise_channels, fft, gemm, implicit_gemm, tile, winograd
 from .direct import RESIDENT_WEIGHT_BYTES
 from .simd import VECTOR_BYTES
-from .tile import CONV, Axis, Strides, Winograd
+from .tile import CONV, Axis, Phases, Strides, Winograd
 
 __all__ = [
     "Conv",
@@ -65,6 +65,7 @@ class Conv:
     activation: int
     residual: bool
     threads: int  # that will run it; only a kernel whose every bit is the same for any cut may ask
+    phases: Phases  # of a part of a transposed convolution, whose ld_out is that of the whole
 
     def record(self, cut: dict[str, Any]) -> Any:
         """Return the array of one CONV that the kernels take."""
@@ -98,6 +99,8 @@ def _threads(cycles: float) -> int:
 def _folded(conv: Conv) -> Conv | None:
     """Return the image as one long row: 1 x 1, stride 1, no padding, rows that follow each other in every array."""
     h, w = conv.h, conv.w
+    if conv.phases.count:  # its rows lie apart
+        return None
     if any(axis.k != 1 or axis.stride != 1 or axis.pad or axis.out != axis.size for axis in (h, w)):
         return None
     if conv.d.k != 1 or conv.d.pad or (conv.d.out - 1) * conv.d.stride >= conv.d.size or conv.ld_x.w != 1:

@@ -30,7 +30,7 @@ from .simd import (
     store_wrapped,
     transpose,
 )
-from .tile import RECORD, ZEROS, clear_over, map_index
+from .tile import RECORD, ZEROS, clear_over, map_index, place_in
 
 __all__ = ["aligned", "channels_loader", "channels_storer"]
 
@@ -126,17 +126,22 @@ def channels_storer(real: types.Float) -> int:
     step = VECTOR_BYTES * 8 // real.bitwidth
 
     def store_channels(
-        p: Any, y: Any, n_lanes: int, ld_m: int, h: int, w: int, rows: int, cols: int, every: int, rectify: int,
-        out: Any, residual: Any, slope: Any,
+        p: Any, y: Any, n_lanes: int, ld_m: int, n: int, m: int, d: int, h: int, w: int, rows: int, cols: int,
+        every: int, rectify: int, out: Any, residual: Any, slope: Any,
     ) -> None:  # fmt: skip
-        """Take a window of output channels ``ld_m`` apart through the epilogue; y is overwritten.
-
-        ``out`` and ``residual`` point at the first channel's row 0, column 0.
-        """
+        """Take a window of output channels m, m + ld_m ... of all groups through the epilogue; y is overwritten."""
+        if p.phases.count:
+            if p.activate != 0:
+                call(p.activate, (y, rows * cols * step, slope))
+            elif rectify:
+                for i in range(rows * cols):
+                    store(y, i * step, relu(load(y, i * step)))
+            call(p.store_box, (p, y, n_lanes, ld_m, n, m, d, h, w, rows, cols, every, out))
+            return
         if p.residual:
             # No element twice: the residual may be ``out`` itself, but all of it is read before ``out`` is written.
             ld_c, ld_h, ld_w = p.ld_res.c * ld_m, p.ld_res.h * every, p.ld_res.w
-            source = advance(residual, h * p.ld_res.h + w * ld_w)
+            source = advance(residual, place_in(p.ld_res, n, m, d, h, w))
             n_runs, pixels = (1, rows * cols) if ld_h == cols * ld_w else (rows, cols)
             for run in range(n_runs):
                 src, dst, i = advance(source, run * ld_h), advance(y, run * cols * step), 0
@@ -157,7 +162,7 @@ def channels_storer(real: types.Float) -> int:
         if p.activate != 0:
             call(p.activate, (y, rows * cols * step, slope))
         ld_c, ld_h, ld_w = p.ld_out.c * ld_m, p.ld_out.h * every, p.ld_out.w
-        target = advance(out, h * p.ld_out.h + w * ld_w)
+        target = advance(out, place_in(p.ld_out, n, m, d, h, w))
         n_runs, pixels = (1, rows * cols) if ld_h == cols * ld_w else (rows, cols)
         for run in range(n_runs):
             src, dst = advance(y, run * cols * step), advance(target, run * ld_h)
@@ -181,4 +186,4 @@ def channels_storer(real: types.Float) -> int:
                         dst[lane * ld_c + i * ld_w] = src[i * step + lane]
 
     n, p = types.intp, types.CPointer(real)
-    return c_function(store_channels, RECORD, p, n, n, n, n, n, n, n, n, p, p, real)
+    return c_function(store_channels, RECORD, p, *[n] * 11, p, p, real)

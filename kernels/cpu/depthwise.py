@@ -38,6 +38,7 @@ from .tile import (
     panel_rows,
     panel_start,
     panels_of,
+    place_in,
     tap_offsets,
     tile_loader,
 )
@@ -100,7 +101,7 @@ def conv_depthwise(
     # Register tiles that would hang over the edge move back inside and compute a few outputs twice, to the same bits,
     # where these go straight to memory.
     rectify = int(p.activation == RELU and not p.residual)
-    direct_store = p.ld_out.w == 1 and not p.residual and p.activate == 0
+    direct_store = p.ld_out.w == 1 and not p.residual and p.activate == 0 and not p.phases.count
     for task in range(first, last):
         rest, w_index = divmod(task, p.n_w_tiles)
         rest, h_index = divmod(rest, p.n_h_tiles)
@@ -120,10 +121,8 @@ def conv_depthwise(
             if m == g * p.c_out:
                 image = advance(pointer(x, slope), n * p.ld_x.n + g * p.ld_x.c)
                 call(p.load_tile, (p, image, d, h, w, 0, p.d.k, p.h.k, p.w.k, h_padded, w_tile, tile))
-            ld, y = p.ld_out, pointer(out, slope)
-            y = advance(y, n * ld.n + m * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
-            ld, r = p.ld_res, pointer(residual, slope)
-            r = advance(r, n * ld.n + m * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
+            y, r = pointer(out, slope), pointer(residual, slope)
+            first_y = advance(y, place_in(p.ld_out, n, m, d_out, h0, w0))
             weights = advance(pointer(packed, slope), m * k_all)
             start = pointer(bias, slope)[m] if bias != 0 else zero(tile)
             # row tiles: ``step`` of them, one row apart, for every span of rows
@@ -142,7 +141,7 @@ def conv_depthwise(
                     whole = direct_store and n_rows == rows and w_tile - col >= width
                     result, ld_c = c_tile, width
                     if whole:
-                        result, ld_c = advance(y, r0 * p.ld_out.h + col), step * p.ld_out.h
+                        result, ld_c = advance(first_y, r0 * p.ld_out.h + col), step * p.ld_out.h
                     operand = advance(tile, r0 * gw.length + col)
                     call(
                         p.tiles[vectors - 1],
@@ -157,7 +156,8 @@ def conv_depthwise(
                             segments[4 * i + 1] = min(width, w_tile - col)
                             segments[4 * i + 2] = r0 + i * step
                             segments[4 * i + 3] = col
-                        call(p.finish, (p, c_tile, rows * width, 1, segments, n_rows, y, r, slope))
+                        place = (n, m, d_out, h0, w0)
+                        call(p.finish, (p, c_tile, rows * width, 1, segments, n_rows, y, r, *place, slope))
     return last - first
 
 

@@ -40,6 +40,7 @@ from .tile import (
     panel_rows,
     panel_start,
     panels_of,
+    place_in,
     prefetch_out,
     segments_of,
     tap_offsets,
@@ -58,13 +59,13 @@ _MAX_ROWS, _MAX_VECTORS = max_rows(), max_vectors(1)
 def reducer(real: types.Float) -> int:
     """Return the address of the function that does one reduction block."""
     n, p = types.intp, types.CPointer(real)
-    return c_function(_reduce, RECORD, p, *[n] * 8, p, n, p, *[n] * 5, p, p, n, real)
+    return c_function(_reduce, RECORD, p, *[n] * 8, p, n, p, *[n] * 5, p, p, *[n] * 6, real)
 
 
 def _reduce(
     p: Any, source: Any, plane: int, source_pitch: int, pitch: int, h_tile: int, w_tile: int, n_c: int, n_taps: int,
     k_first: int, weights: Any, has_bias: int, bias: Any, is_first: int, is_last: int, q0: int, q1: int, ld_q: int,
-    out: Any, residual: Any, scratch: int, slope: Any,
+    out: Any, residual: Any, n: int, m0: int, d: int, h0: int, w0: int, scratch: int, slope: Any,
 ) -> None:  # fmt: skip
     """Add one reduction block (n_c channels x n_taps from product k_first on) to panels q0 .. q1 of one tile."""
     step = lanes(source)
@@ -76,6 +77,7 @@ def _reduce(
     off = advance(segments, SEGMENT_INTEGERS)
     # ReLU rides on the register tile; other activations, and any after a residual, go through the epilogue.
     rectify = int(is_last and p.activation == RELU and not p.residual)
+    first_y = advance(out, place_in(p.ld_out, n, m0, d, h0, w0))
 
     pixels = (h_tile - 1) * pitch + w_tile
     pixel_panels = panels_of((pixels + step - 1) // step, p.vectors)
@@ -119,14 +121,14 @@ def _reduce(
             if is_first:
                 init, start_from = advance(bias, m), FROM_ROWS if has_bias else FROM_ZERO
             whole = is_last and n_segments == 1 and segments[1] == vectors * step
-            whole = whole and p.ld_out.w == 1 and not p.residual and p.activate == 0
+            whole = whole and p.ld_out.w == 1 and not p.residual and p.activate == 0 and not p.phases.count
             if whole:
-                result = advance(out, m * p.ld_out.c + segments[2] * p.ld_out.h + segments[3])
+                result = advance(first_y, m * p.ld_out.c + segments[2] * p.ld_out.h + segments[3])
                 ld_c = p.ld_out.c
             elif is_last:
                 result = c_tile
             if is_last:
-                prefetch_out(p, advance(out, m * p.ld_out.c), rows, segments, n_segments)
+                prefetch_out(p, advance(first_y, m * p.ld_out.c), rows, segments, n_segments)
             call(
                 p.tiles[(rows - 1) * _MAX_VECTORS + vectors - 1],
                 (
@@ -135,8 +137,8 @@ def _reduce(
                 ),
             )  # fmt: skip
             if is_last and not whole:
-                y, r = advance(out, m * p.ld_out.c), advance(residual, m * p.ld_res.c)
-                call(p.finish, (p, c_tile, width, rows, segments, n_segments, y, r, slope))
+                place = (n, m0 + m, d, h0, w0)
+                call(p.finish, (p, c_tile, width, rows, segments, n_segments, out, residual, *place, slope))
 
 
 @kernel
@@ -160,10 +162,7 @@ def conv_dense(
 
         image = advance(pointer(x, slope), n * p.ld_x.n + g * p.c_in * p.ld_x.c)
         weights = advance(pointer(packed, slope), m0 * n_channels * taps)
-        ld, y = p.ld_out, pointer(out, slope)
-        y = advance(y, n * ld.n + m0 * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
-        ld, r = p.ld_res, pointer(residual, slope)
-        r = advance(r, n * ld.n + m0 * ld.c + d_out * ld.d + h0 * ld.h + w0 * ld.w)
+        y, r = pointer(out, slope), pointer(residual, slope)
 
         # (without any channel the sum is empty, but bias and activation still apply)
         for c0 in range(0, max(1, n_channels), p.c_block):
@@ -190,7 +189,7 @@ def conv_dense(
                         (
                             p, source, plane, source_pitch, pitch, h_tile, w_tile, n_c, n_a * n_b, k_first, weights,
                             int(bias != 0), advance(pointer(bias, slope), m0), is_first, is_last, q0, q1,
-                            n_channels * taps, y, r, scratch, slope,
+                            n_channels * taps, y, r, n, m0, d_out, h0, w0, scratch, slope,
                         ),
                     )  # fmt: skip
     return last - first

@@ -486,8 +486,6 @@ def hand_on(p: Any, o: Box, g: int, m: int, d: int, c: int, y: Any, a: Arrays, t
     channel, depth = g * p.c_out + m, o.d + d
     start = a.bias[channel] if a.has_bias else zero(y)
     offset = splat_tile(y, 1, 1, start)
-    out = advance(a.out, o.n * p.ld_out.n + channel * p.ld_out.c + depth * p.ld_out.d)
-    residual = advance(a.residual, o.n * p.ld_res.n + channel * p.ld_res.c + depth * p.ld_res.d)
     for first in range(0, rows, SEGMENTS):
         n, defects = min(SEGMENTS, rows - first), splat_tile(y, 1, 1, zero(y))
         for r in range(n):
@@ -513,7 +511,8 @@ def hand_on(p: Any, o: Box, g: int, m: int, d: int, c: int, y: Any, a: Arrays, t
                     if value - value != zero(y):
                         h, column = t.segments[4 * r + 2], t.segments[4 * r + 3] + e
                         y[r * step + e] = sum_again(p, image, w, depth, h, column, start)
-        call(p.finish, (p, y, n * step, 1, t.segments, n, out, residual, slope))
+        place = (o.n, channel, depth, 0, 0)
+        call(p.finish, (p, y, n * step, 1, t.segments, n, a.out, a.residual, *place, slope))
         y = advance(y, SEGMENTS * step)
 
 

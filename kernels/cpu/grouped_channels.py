@@ -66,11 +66,8 @@ def conv_grouped_channels(
                         start, advance(y, (h * p.w.out + col) * step), p.w.out * step, rectify,
                     ),
                 )  # fmt: skip
-        ld, to = p.ld_out, pointer(out, slope)
-        to = advance(to, n * ld.n + m * ld.c + d_out * ld.d)
-        ld, r = p.ld_res, pointer(residual, slope)
-        r = advance(r, n * ld.n + m * ld.c + d_out * ld.d)
-        call(p.finish, (p, y, n_lanes, 1, 0, 0, p.h.out, p.w.out, 1, 0, to, r, slope))
+        box = (n, m, d_out, 0, 0, p.h.out, p.w.out, 1)
+        call(p.finish, (p, y, n_lanes, 1, *box, 0, pointer(out, slope), pointer(residual, slope), slope))
     return last - first
 
 

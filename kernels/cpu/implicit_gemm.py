@@ -214,13 +214,9 @@ def conv_implicit_gemm(
             c0 += n_c
 
         for v in range(first_vector, panel_start(panels, q1 - 1) + panel_rows(panels, q1 - 1)):
-            m = m0 + v * step
-            ld, to = p.ld_out, pointer(out, slope)
-            to = advance(to, n * ld.n + m * ld.c + d_out * ld.d)
-            ld, add = p.ld_res, pointer(residual, slope)
-            add = advance(add, n * ld.n + m * ld.c + d_out * ld.d)
             sums, n_lanes = advance(y, (v - first_vector) * ld_y), min(step, p.c_out - v * step)
-            call(p.finish, (p, sums, n_lanes, 1, h0, w0, h_tile, w_tile, 1, rectify, to, add, slope))
+            box = (n, m0 + v * step, d_out, h0, w0, h_tile, w_tile, 1)
+            call(p.finish, (p, sums, n_lanes, 1, *box, rectify, pointer(out, slope), pointer(residual, slope), slope))
     return last - first
 
 

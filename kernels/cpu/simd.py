@@ -31,11 +31,14 @@ __all__ = [
     "Tile",
     "absolute",
     "across",
+    "add_apart",
     "add_complex",
+    "add_crossed",
     "add_defects",
     "add_dots",
     "add_gathered",
     "add_index",
+    "add_masked",
     "add_outer",
     "add_product",
     "add_shared",
@@ -78,6 +81,7 @@ __all__ = [
     "splat_tile",
     "stack",
     "store",
+    "store_evens",
     "store_first_rows",
     "store_part",
     "store_planes",
@@ -91,6 +95,8 @@ __all__ = [
     "vector_of",
     "with_vector",
     "zero",
+    "zip_high",
+    "zip_low",
 ]
 
 
@@ -520,6 +526,51 @@ def store_part(typing: Any, p: Any, i: Any, v: Any, n: Any) -> Any:
     return types.void(p, types.intp, v, types.intp), generate
 
 
+@intrinsic
+def store_evens(typing: Any, p: Any, i: Any, v: Any, n: Any) -> Any:
+    """p[i : i + 2 n : 2] = the first n elements of v; what lies between is neither read nor written."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        real, where, value = _real_of(signature.args[0]), _at(b, *arguments[:2]), b.extract_value(arguments[2], 0)
+        vector, count, n = _vector(real), lanes_of(real), b.shl(arguments[3], arguments[3].type(1))
+        evens = ir.Constant(ir.VectorType(ir.IntType(1), count), [e % 2 == 0 for e in range(count)])
+        for half in range(2):
+            twice = ir.Constant(ir.VectorType(INT32, count), [(half * count + e) // 2 for e in range(count)])
+            spread = b.shuffle_vector(value, value, twice)
+            mask = b.and_(evens, _part_mask(b, b.sub(n, n.type(half * count)), real))
+            to = b.bitcast(_at(b, where, half * count), vector.as_pointer())
+            _masked(b, real, "store", ir.VoidType(), [spread, to, INT32(real.bitwidth // 8), mask])
+        return context.get_dummy_value()
+
+    return types.void(p, types.intp, v, types.intp), generate
+
+
+def _zip(b: Any, x: Any, y: Any, half: int, count: int) -> Any:
+    """Return half of x[0] y[0] x[1] y[1] ..."""
+    order = [e // 2 + e % 2 * count + half * count // 2 for e in range(count)]
+    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, count), order))
+
+
+@intrinsic
+def zip_low(typing: Any, v: Any, other: Any) -> Any:
+    """Return the first vector of v[0] other[0] v[1] other[1] ..."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [_zip(b, *(b.extract_value(a, 0) for a in arguments), 0, v.lanes)])
+
+    return v(v, v), generate
+
+
+@intrinsic
+def zip_high(typing: Any, v: Any, other: Any) -> Any:
+    """Return the second vector of v[0] other[0] v[1] other[1] ..."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        return cgutils.pack_array(b, [_zip(b, *(b.extract_value(a, 0) for a in arguments), 1, v.lanes)])
+
+    return v(v, v), generate
+
+
 # ---- register tiles
 
 
@@ -768,6 +819,23 @@ def add_tiles(typing: Any, tile: Any, other: Any) -> Any:
 
 
 @intrinsic
+def add_masked(typing: Any, tile: Any, p: Any, i: Any, masks: Any, m: Any) -> Any:
+    """Return a tile of one row and p[i], p[i + 1] ... where masks[m], masks[m + 1] ... are not 0; no other is read."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        vector, found = _vector(tile.real), []
+        for j, v in enumerate(cgutils.unpack_tuple(b, arguments[0])):
+            number = _load(b, _at(b, *arguments[3:], j * tile.lanes), tile.real)
+            mask = b.fcmp_unordered("!=", number, ir.Constant(vector, None))
+            where = b.bitcast(_at(b, *arguments[1:3], j * tile.lanes), vector.as_pointer())
+            align, none = INT32(tile.real.bitwidth // 8), ir.Constant(vector, None)
+            found.append(b.fadd(v, _masked(b, tile.real, "load", vector, [where, align, mask, none])))
+        return cgutils.pack_array(b, found)
+
+    return tile(tile, p, types.intp, masks, types.intp), generate
+
+
+@intrinsic
 def add_defects(typing: Any, v: Any, tile: Any) -> Any:
     """Return the vector v + the sum of e - e over the vectors e of a tile: v where all are finite, else NaN."""
 
@@ -844,9 +912,13 @@ def relu(typing: Any, tile: Any) -> Any:
     return tile(tile), generate
 
 
-def _add_products(b: Any, acc: list[Any], factors: list[Any], x: Any, tile: Tile) -> Any:
-    """Return the tile of acc[r][j] + *factors[r] x[j], whole vectors of x: one step of a matrix product."""
-    xs = [_load(b, _at(b, x, j * tile.lanes), tile.real) for j in range(tile.vectors)]
+def _add_products(b: Any, acc: list[Any], factors: list[Any], x: Any, tile: Tile, ld: Any = None) -> Any:
+    """Return the tile of acc[r][j] + *factors[r] x[j], whole vectors of x: one step of a matrix product.
+
+    The vectors of x are neighbours, or ``ld`` apart.
+    """
+    steps = [j * tile.lanes if ld is None else b.mul(ld, ld.type(j)) for j in range(tile.vectors)]
+    xs = [_load(b, _at(b, x, step), tile.real) for step in steps]
     for r, factor in enumerate(factors):
         weight = _splat(b, b.load(factor), _vector(tile.real))
         for j, v in enumerate(xs):
@@ -888,6 +960,38 @@ def add_gathered(typing: Any, tile: Any, a: Any, ia: Any, at: Any, x: Any, ix: A
         return _add_products(b, acc, factors, _at(b, *arguments[4:6]), tile)
 
     return tile(tile, a, types.intp, at, x, types.intp), generate
+
+
+@intrinsic
+def add_apart(typing: Any, tile: Any, a: Any, ia: Any, at: Any, x: Any, ix: Any, ld: Any) -> Any:
+    """Return tile[r][j] + a[ia + at[r]] x[ix + j ld], for every row r and vector j: add_gathered, x's vectors apart."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, a0 = cgutils.unpack_tuple(b, arguments[0]), _at(b, *arguments[1:3])
+        factors = [_at(b, a0, offset) for offset in cgutils.unpack_tuple(b, arguments[3])]
+        return _add_products(b, acc, factors, _at(b, *arguments[4:6]), tile, arguments[6])
+
+    return tile(tile, a, types.intp, at, x, types.intp, types.intp), generate
+
+
+@intrinsic
+def add_crossed(typing: Any, tile: Any, y: Any, iy: Any, ld: Any, x: Any, ix: Any, at: Any) -> Any:
+    """Return tile[r][j] + y[iy + r ld] x[ix + at[j]], whole vectors of both, for every row r and vector j."""
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        acc, row, ld, x0 = cgutils.unpack_tuple(b, arguments[0]), _at(b, *arguments[1:3]), arguments[3], arguments[4:6]
+        ys = []
+        for _ in range(tile.rows):
+            ys.append(_load(b, row, tile.real))
+            row = _at(b, row, ld)
+        for j, offset in enumerate(cgutils.unpack_tuple(b, arguments[6])):
+            v = _load(b, _at(b, x0[0], offset, x0[1]), tile.real)
+            for r, y in enumerate(ys):
+                k = r * tile.vectors + j
+                acc[k] = _fma(b, y, v, acc[k], tile.real)
+        return cgutils.pack_array(b, acc)
+
+    return tile(tile, y, types.intp, types.intp, x, types.intp, at), generate
 
 
 @intrinsic

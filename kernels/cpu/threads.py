@@ -135,6 +135,22 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_helpers)
 
 
+def run_tasks(name: str, n_tasks: int, n: int, work: Callable[[int, int, int], int]) -> None:
+    """Share tasks out to up to n threads: work(share, first, last) does tasks first .. last and counts what it did.
+
+    A count that is not n_tasks in all is an error of the kernel called ``name``.
+    """
+    done = [0] * n
+
+    def share(number: int) -> None:
+        done[number] = int(work(number, n_tasks * number // n, n_tasks * (number + 1) // n))
+
+    if n:
+        run_shares(share, n)
+    if sum(done) != n_tasks:
+        raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+
+
 def run_shares(work: Callable[[int], None], n: int) -> None:
     """Call work(0) ... work(n - 1), on up to n threads; the first exception is raised when all have ended."""
     if n == 1:

@@ -46,6 +46,8 @@ __all__ = [
     "FftAxis",
     "GridAxis",
     "Panels",
+    "PhaseAxis",
+    "Phases",
     "Strides",
     "TaskBox",
     "Winograd",
@@ -58,6 +60,7 @@ __all__ = [
     "panel_rows",
     "panel_start",
     "panels_of",
+    "place_in",
     "prefetch_out",
     "segments_of",
     "sum_again",
@@ -93,6 +96,26 @@ class Strides(NamedTuple):
     d: int = 0
     h: int = 0
     w: int = 0
+
+
+class PhaseAxis(NamedTuple):
+    """Where the results of a transposed convolution lie along one axis; see phases.py."""
+
+    n: int = 1
+    stride: int = 1
+    step: int = 1
+    first: int = 0
+    size: int = 1
+
+
+class Phases(NamedTuple):
+    """How many phases each channel of the output array has; none: the results are its elements."""
+
+    count: int = 0
+    channels_inner: int = 0
+    d: PhaseAxis = PhaseAxis()
+    h: PhaseAxis = PhaseAxis()
+    w: PhaseAxis = PhaseAxis()
 
 
 class Winograd(NamedTuple):
@@ -194,6 +217,12 @@ def integers(*names: str) -> np.dtype[Any]:
 
 
 AXIS, STRIDES = integers(*Axis._fields), integers(*Strides._fields)
+_PHASES = np.dtype(
+    [
+        *((name, np.int64) for name in Phases._fields[:2]),
+        *((name, integers(*PhaseAxis._fields)) for name in Phases._fields[2:]),
+    ]
+)
 _FFT = np.dtype(
     [
         *((name, integers(*FftAxis._fields)) for name in Fft._fields[:3]),
@@ -209,6 +238,7 @@ CONV = np.dtype(
         *((name, AXIS) for name in "dhw"),
         *((name, STRIDES) for name in ("ld_x", "ld_out", "ld_res")),
         *((name, np.int64) for name in ("padding_mode", "activation", "residual")),
+        ("phases", _PHASES),
         # one reduction block: channels x kernel rows x kernel columns
         *((name, np.int64) for name in ("c_block", "kh_block", "kw_block")),
         # one task: output rows, columns, and channels in panels (depthwise: groups)
@@ -224,6 +254,7 @@ CONV = np.dtype(
         ("winograd", integers(*Winograd._fields)),
         ("fft", _FFT),
         *((name, np.int64) for name in ("load_tile", "pack_pixels", "reduce", "finish", "activate")),
+        *((name, np.int64) for name in ("store_phases", "store_box")),
         *((name, np.int64) for name in ("transform", "transform_in", "transform_out")),
     ]
 )
@@ -493,7 +524,7 @@ def segments_of(first: int, n_lanes: int, pitch: int, width: int, height: int, s
 @word
 def prefetch_out(p: Any, out: Any, rows: int, segments: Any, n_segments: int) -> None:
     """Ask for the lines that a register tile will be written to, so that they arrive while it is computed."""
-    if p.ld_out.w != 1:
+    if p.ld_out.w != 1 or p.phases.count:
         return
     for s in range(n_segments):
         start = segments[4 * s + 2] * p.ld_out.h + segments[4 * s + 3]
@@ -502,21 +533,38 @@ def prefetch_out(p: Any, out: Any, rows: int, segments: Any, n_segments: int) ->
                 prefetch(out, start + i * p.ld_out.c + e)
 
 
+@word
+def place_in(ld: Any, n: int, m: int, d: int, h: int, w: int) -> int:
+    """Return where an element lies in an array."""
+    return n * ld.n + m * ld.c + d * ld.d + h * ld.h + w * ld.w
+
+
 @once
 def finisher(real: types.Float) -> int:
     """Return the address of the epilogue."""
     n, p = types.intp, types.CPointer(real)
-    return c_function(_finish, RECORD, p, n, n, types.CPointer(types.int64), n, p, p, real)
+    return c_function(_finish, RECORD, p, n, n, types.CPointer(types.int64), n, p, p, *[n] * 5, real)
 
 
 def _finish(
-    p: Any, c: Any, ld_c: int, rows: int, segments: Any, n_segments: int, out: Any, residual: Any, slope: Any
-) -> None:
+    p: Any, c: Any, ld_c: int, rows: int, segments: Any, n_segments: int, out: Any, residual: Any, n: int, m: int,
+    d: int, h: int, w: int, slope: Any,
+) -> None:  # fmt: skip
     """Take one register tile in memory, c[rows][ld_c], through the epilogue.
 
-    Adds the residual, applies the activation and hands each segment to the output. ``out`` and ``residual`` point at
-    the tile's first channel, row and column.
+    Adds the residual, applies the activation and hands each segment to the output. The tile's first channel is m of all
+    groups, and segments count from row h and column w.
     """
+    if p.phases.count:
+        if p.activate != 0:
+            call(p.activate, (c, rows * ld_c, slope))
+        for s in range(n_segments):
+            lane, length = segments[4 * s], segments[4 * s + 1]
+            row, col = h + segments[4 * s + 2], w + segments[4 * s + 3]
+            call(p.store_phases, (p, advance(c, lane), ld_c, rows, n, m, d, row, col, length, out))
+        return
+    out = advance(out, place_in(p.ld_out, n, m, d, h, w))
+    residual = advance(residual, place_in(p.ld_res, n, m, d, h, w))
     if p.residual:
         for s in range(n_segments):
             from_ = segments[4 * s + 2] * p.ld_res.h + segments[4 * s + 3] * p.ld_res.w

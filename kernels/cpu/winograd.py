@@ -306,10 +306,9 @@ def transform_output(
                     start = bias[channel + lane] if has_bias else zero(y)
                     r, c = divmod(pixel, cols)
                     y[pixel * step + lane] = sum_again(p, image, weights, d_out, h + r * s.step_h, col + c, start)
-    to = advance(out, n * p.ld_out.n + channel * p.ld_out.c + d_out * p.ld_out.d)
-    add = advance(residual, n * p.ld_res.n + channel * p.ld_res.c + d_out * p.ld_res.d)
     rectify = int(p.activation == RELU and not p.residual)
-    call(p.finish, (p, y, n_lanes, 1, h, col, rows, cols, s.step_h, rectify, to, add, slope))
+    box = (n, channel, d_out, h, col, rows, cols, s.step_h)
+    call(p.finish, (p, y, n_lanes, 1, *box, rectify, out, residual, slope))
 
 
 @kernel

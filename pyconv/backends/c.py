@@ -19,7 +19,8 @@ from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..options import current
 from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, TransposedProblem
-from . import fft, summation, transposed, winograd
+from . import fft, fft_grad, summation, transposed, winograd
+from .memory import aligned
 
 __all__ = [
     "ACTIVATIONS",
@@ -66,6 +67,7 @@ WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: waking another costs some microseconds.
 _FLOPS_PER_THREAD = 400_000
 _WEIGHTS_PER_THREAD = 100_000
+_from_buffer = ffi.from_buffer
 
 
 class _Scratch(threading.local):
@@ -125,15 +127,10 @@ def pool_workers() -> int:
 
 
 def address(array: Array) -> Any:
-    """Return a pointer to the array's first element."""
+    """Return a pointer to the array's first element; a buffer costs a fifth of the description of the array."""
+    if array.flags.c_contiguous:
+        return _from_buffer(array)
     return ffi.cast("void *", array.__array_interface__["data"][0])
-
-
-def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """Return a fresh array of so many elements that starts at a multiple of a cache line."""
-    memory = np.empty(size * dtype.itemsize + 64, dtype=np.uint8)
-    start = -memory.__array_interface__["data"][0] % 64
-    return memory[start : start + size * dtype.itemsize].view(dtype)
 
 
 def is_contiguous(call: Call, name: str, item: int) -> bool:
@@ -147,7 +144,7 @@ def is_contiguous(call: Call, name: str, item: int) -> bool:
     return True
 
 
-def _as_summed(array: Array) -> Array:
+def as_summed(array: Array) -> Array:
     """Return a contiguous array of the type that kernels sum in: float32 for float16."""
     return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else array.dtype)
 
@@ -175,7 +172,7 @@ def set_steps(ld: Any, problem: ConvProblem, strides: tuple[int, ...], item: int
         setattr(ld, axis, stride // item)
 
 
-def _packing_threads(w: Array) -> int:
+def packing_threads(w: Array) -> int:
     return current().threads if w.size > _WEIGHTS_PER_THREAD else 1
 
 
@@ -249,12 +246,13 @@ class CConv:
         p.activation, p.slope = ACTIVATIONS[problem.activation], problem.slope
         return p if lib.pc_conv_plan(self.kernel, p, call.max_workspace // WORKERS_IN_LIMIT) else None
 
-    def _tile(self, problem: ConvProblem) -> fft.Tile:
+    def tile(self, problem: ConvProblem) -> fft.Tile:
+        """Return the FFT's tile."""
         return fft.tile(problem, self.lanes, cost.NOMINAL_THREADS)
 
     def _set_tile(self, p: Any, problem: ConvProblem) -> None:
         if self.family == "fft":
-            tile = self._tile(problem)
+            tile = self.tile(problem)
             for name, value in tile._asdict().items():
                 setattr(p.fft, name, value)
 
@@ -275,7 +273,7 @@ class CConv:
             return cost.winograd_seconds(problem, machine, self.variant.m, self.variant.r)
         if self.family == "fft":
             return cost.fft_seconds(
-                problem, machine, fft.cycles(problem, self._tile(problem), self.lanes, cost.NOMINAL_THREADS)
+                problem, machine, fft.cycles(problem, self.tile(problem), self.lanes, cost.NOMINAL_THREADS)
             )
         return cost.conv_seconds(problem, machine, self.family)
 
@@ -284,7 +282,7 @@ class CConv:
         if self.variant is not None:
             return winograd.error_bound(problem, self.variant, EPSILON[self.dtype]) + ROUNDING[self.dtype]
         if self.family == "fft":
-            return fft.error_bound(problem, self._tile(problem), EPSILON[self.dtype]) + ROUNDING[self.dtype]
+            return fft.error_bound(problem, self.tile(problem), EPSILON[self.dtype]) + ROUNDING[self.dtype]
         return (problem.reduction + 2) * EPSILON[self.dtype] + ROUNDING[self.dtype]
 
     def error_reach(self, problem: ConvProblem) -> int:
@@ -298,12 +296,12 @@ class CConv:
         if self.family in ("direct", "im2col"):
             return f"panels{self.rows}"
         if self.family == "fft":
-            return f"fft-lanes{self.lanes}-{self._tile(problem)}"
+            return f"fft-lanes{self.lanes}-{self.tile(problem)}"
         return "plain" if self.family == "depthwise" else f"{self.family}-lanes{self.lanes}"
 
     def prepare(self, problem: ConvProblem, w: Array, bias: Array | None) -> Packed:
         """Return pointers to reordered weights and bias in the sums' type (they keep their arrays alive)."""
-        w = _as_summed(w)
+        w = as_summed(w)
         p = ffi.new("pc_conv *")
         p.groups, p.c_in, p.c_out = problem.groups, problem.c_in // problem.groups, problem.c_out // problem.groups
         for name, axis in zip("dhw", (p.d, p.h, p.w), strict=True):
@@ -312,14 +310,20 @@ class CConv:
                 i = problem.kernel_axes.index(name)
                 axis.k, axis.stride, axis.dilation = problem.kernel[i], problem.stride[i], problem.dilation[i]
         self._set_tile(p, problem)
-        p.threads = _packing_threads(w)
-        packed = _aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
+        p.threads = packing_threads(w)
+        packed = aligned(lib.pc_conv_pack(self.kernel, p, ffi.NULL, ffi.NULL), w.dtype)
         lib.pc_conv_pack(self.kernel, p, ffi.from_buffer(w), ffi.from_buffer(packed))
-        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(_as_summed(bias))
+        return ffi.from_buffer(packed), ffi.NULL if bias is None else ffi.from_buffer(as_summed(bias))
+
+    @staticmethod
+    def all_finite(w: Array) -> bool:
+        """Whether there is neither an infinity nor a NaN."""
+        w = as_summed(w)
+        return bool(lib.pc_all_finite(ffi.from_buffer(w), w.size, w.itemsize, packing_threads(w)))
 
     def part_weights(self, problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
         """Return the weights of a part of a transposed convolution, in the type that sums are in."""
-        w = _as_summed(w)
+        w = as_summed(w)
         p = ffi.new("pc_part *")
         p.groups, p.channels_inner = problem.groups, problem.channels_last
         p.c_in, p.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
@@ -336,8 +340,8 @@ class CConv:
         )
         found = [(1, 1, 0, 1, 0, 1)] * (3 - problem.rank) + list(axes)
         p.k, p.n, p.rank, p.taps, p.first, p.step = map(list, zip(*found, strict=True))
-        out = np.empty(part.conv.w_shape, w.dtype)
-        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), _packing_threads(w))
+        out = aligned(part.conv.w_shape, w.dtype)
+        lib.pc_part_weights(p, w.itemsize, ffi.from_buffer(w), ffi.from_buffer(out), packing_threads(w))
         return out
 
     def compile(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Runner:
@@ -374,15 +378,19 @@ def isas() -> dict[str, bool]:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel of the build."""
-    from . import c_grad, c_layers, c_pool, c_roi
+    from . import c_deform, c_grad, c_layers, c_lowering, c_pool, c_roi, c_sample
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
+    yield from fft_grad.algorithms(kernels)
     yield from c_grad.algorithms(_isas(), isa_in_use())
     yield from c_pool.algorithms(_isas(), isa_in_use())
     yield from c_layers.algorithms(_isas(), isa_in_use(), kernels)
+    yield from c_lowering.algorithms(_isas(), isa_in_use())
     yield from c_roi.algorithms(_isas(), isa_in_use())
+    yield from c_sample.algorithms(_isas(), isa_in_use())
+    yield from c_deform.algorithms(_isas(), isa_in_use())
 
 
 def _kernels() -> Iterator[CConv]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import cost
 from .._ffi import ffi, lib
@@ -13,20 +12,21 @@ from ..algorithm import Array, Call, Packed, Runner, Support
 from ..cost import Machine
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import AXES, ITEM_BYTES, ConvBiasProblem, ConvWeightProblem
-from . import c, winograd
+from . import c, gradients
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
 #: Less work than this stays on the caller's thread: waking another costs some microseconds.
 _FLOPS_PER_THREAD = 400_000
 _BYTES_PER_THREAD = 256 << 10
-#: Elements that csrc/grad_pairwise.inc.c sums one after the other, and the most parts it deals them to.
-_BIAS_BLOCK, _BIAS_PARTS = 16, 16
 
 
 @dataclass(frozen=True, slots=True)
-class _CGradient:
+class _CGradient(OnC):
     """A kernel of the gradients, for one operation, on one instruction set."""
+
+    unit: ClassVar[str] = "grad"
 
     op: str
     family: str
@@ -38,36 +38,6 @@ class _CGradient:
     lanes: int
     variant: Variant | None = None
     backend: str = "c"
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"grad_{self.family.replace('-', '_')}_{self.dtype}__{self.isa}"
-
-    def supports(self, problem: Any) -> Support:
-        """Whether the kernel can do it."""
-        return Support() if self.runs_here else Support(f"this processor does not have {self.isa}")
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
-    def packing(self, problem: Any) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _planned(self, p: Any, call: Call) -> Any:
         """Return the C description with its cut, or None where the scratch limit is too small."""
@@ -87,32 +57,24 @@ class CWeightGradient(_CGradient):
         """Whether the kernel can do it."""
         if not self.runs_here:
             return Support(f"this processor does not have {self.isa}")
-        if self.variant is not None:
-            return winograd.gradient_supports(problem, self.variant)
-        if self.family == "depthwise-channels" and not problem.conv.groups == problem.conv.c_in == problem.conv.c_out:
-            return Support("needs one input and one output channel a group")
-        return Support()
+        return gradients.supports(problem, self.family, self.variant)
 
     def accuracy(self, problem: ConvWeightProblem) -> str:
         """Return "strict" for direct sums."""
-        return "strict" if self.variant is None else winograd.gradient_accuracy(problem, self.variant)
+        return gradients.accuracy(problem, self.variant)
 
     def error_reach(self, problem: ConvWeightProblem) -> int:
         """Return how far beyond a pixel the error bound looks for the largest values."""
-        return 0 if self.variant is None else self.variant.alpha
+        return gradients.error_reach(self.variant)
 
     def estimate(self, problem: ConvWeightProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
-        if self.variant is not None:
-            return cost.winograd_gradient_seconds(problem, machine, self.variant.m)
-        return cost.weight_gradient_seconds(problem, machine, self.family)
+        return gradients.estimate(problem, machine, self.family, self.variant)
 
     def error_bound(self, problem: ConvWeightProblem) -> float:
         """(K + 2) eps for K pixels, or Winograd's; and a result's rounding."""
-        if self.variant is not None:
-            bound = winograd.gradient_error_bound(problem, self.variant, c.EPSILON[self.dtype])
-            return bound + c.ROUNDING[self.dtype]
-        return (problem.reduction + 2) * c.EPSILON[self.dtype] + c.ROUNDING[self.dtype]
+        bound = gradients.weight_error_bound(problem, self.variant, c.EPSILON[self.dtype])
+        return bound + c.ROUNDING[self.dtype]
 
     def _described(self, call: Call) -> Any:
         problem, item = call.problem, ITEM_BYTES[self.dtype]
@@ -139,7 +101,7 @@ class CWeightGradient(_CGradient):
     def compile(self, call: Call) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs."""
         if 0 in call.problem.conv.w_shape:
-            return _nothing
+            return gradients.nothing
         p = self._described(call)
         threads = self._threads_of(call, p)
         size = int(p.shared_bytes + p.scratch_bytes * threads)
@@ -164,9 +126,7 @@ class CBiasGradient(_CGradient):
 
     def error_bound(self, problem: ConvBiasProblem) -> float:
         """Return the bound of pairwise sums of short blocks, their lanes and parts; and a result's rounding."""
-        levels = max(1, problem.reduction).bit_length()
-        steps = _BIAS_BLOCK + 2 * levels + math.ceil(math.log2(self.lanes)) + _BIAS_PARTS
-        return steps * c.EPSILON[self.dtype] + c.ROUNDING[self.dtype]
+        return gradients.bias_error_bound(problem, self.lanes, c.EPSILON[self.dtype]) + c.ROUNDING[self.dtype]
 
     def _described(self, call: Call) -> Any:
         problem, item = call.problem, ITEM_BYTES[self.dtype]
@@ -205,11 +165,6 @@ class CBiasGradient(_CGradient):
         return run
 
 
-def _nothing(packed: Packed, *arrays: Array) -> bool:
-    """Return True: the result has no elements."""
-    return True
-
-
 def algorithms(isas: dict[str, int], best: str) -> Iterator[CWeightGradient | CBiasGradient]:
     """Every kernel of the gradients in the build, for each operation that it serves."""
     for isa, number in isas.items():
@@ -221,8 +176,6 @@ def algorithms(isas: dict[str, int], best: str) -> Iterator[CWeightGradient | CB
             family = "-".join(words)
             lanes = lib.pc_grad_kernel_lanes(kernel)
             variant = VARIANTS.get(family.removeprefix("winograd-"))
-            kind, argument = (CBiasGradient, "bias") if family == "pairwise" else (CWeightGradient, "w")
-            for rank in (1, 2, 3) if variant is None else (2, 3):
-                for function in (f"conv{rank}d", f"conv_transpose{rank}d"):
-                    op = f"{function}-grad-{argument}"
-                    yield kind(op, family, dtype, isa, isa == best, runs_here, kernel, lanes, variant)
+            kind = CBiasGradient if family == "pairwise" else CWeightGradient
+            for op in gradients.operations(family, variant):
+                yield kind(op, family, dtype, isa, isa == best, runs_here, kernel, lanes, variant)

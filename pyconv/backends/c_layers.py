@@ -10,8 +10,9 @@ import numpy as np
 
 from .._ffi import ffi, lib
 from ..algorithm import Array, Call, Packed, Runner, Support
-from ..problem import FLOATS, ITEM_BYTES, NormProblem
+from ..problem import ITEM_BYTES, NormProblem
 from . import c, layers, linear
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
@@ -25,8 +26,10 @@ _WHAT = {
 
 
 @dataclass(frozen=True, slots=True)
-class CLayer(layers.Layer):
+class CLayer(OnC, layers.Layer):
     """A kernel of the small layers, for one operation, on one instruction set."""
+
+    unit: ClassVar[str] = "layers"
 
     isa: str
     preferred: bool
@@ -38,19 +41,9 @@ class CLayer(layers.Layer):
     bytes_per_thread: ClassVar[int] = 256 << 10
     flops_per_thread: ClassVar[int] = 400_000
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"layers_{self.family}_{self.dtype}__{self.isa}"
-
     def supports(self, problem: Any) -> Support:
         """Whether the kernel runs here."""
-        return Support("" if self.runs_here else f"this processor does not have {self.isa}")
+        return Support(self.fits(problem) if self.runs_here else f"this processor does not have {self.isa}")
 
     def prepare(self, problem: Any, *weights: Array | None) -> Packed:
         """Return pointers to weights and bias, contiguous (they keep their arrays alive); linear layers have them."""
@@ -119,8 +112,10 @@ def algorithms(isas: dict[str, int], best: str, convolutions: list[c.CConv]) -> 
         for index in range(lib.pc_n_layer_kernels(number)):
             kernel = lib.pc_layer_kernel_at(number, index)
             what, _, _ = ffi.string(lib.pc_layer_kernel_name(kernel)).decode().partition("__")
-            _, family, dtype = what.split("_")
-            assert dtype in FLOATS
+            kind, family, dtype = what.split("_")
+            assert dtype in ITEM_BYTES
+            if kind != "layers":  # of another family of operations in the same unit
+                continue
             for op in layers.OPERATIONS[family]:
                 lanes = int(lib.pc_layer_kernel_lanes(kernel))
                 yield CLayer(op, family, dtype, lanes, isa, isa == best, runs_here, kernel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import cost
 from .._ffi import ffi, lib
@@ -13,6 +13,7 @@ from ..cost import Machine
 from ..errors import InvalidProblem
 from ..problem import PoolProblem, UnpoolProblem
 from . import c, pooling
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
@@ -21,8 +22,10 @@ _ROLES = {"x": "x", "out": "out", "indices": "idx", "forward": "forward"}
 
 
 @dataclass(frozen=True, slots=True)
-class CPool:
+class CPool(OnC):
     """A kernel of the pooling family, for one operation, on one instruction set."""
+
+    unit: ClassVar[str] = "pool"
 
     op: str
     family: str
@@ -33,29 +36,11 @@ class CPool:
     kernel: Any
     backend: str = "c"
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"pool_{self.family}_{self.dtype}__{self.isa}"
-
     def supports(self, problem: PoolProblem | UnpoolProblem) -> Support:
         """Whether the kernel can do it."""
         if not self.runs_here:
             return Support(f"this processor does not have {self.isa}")
         return pooling.supports(problem, self.family)
-
-    def accuracy(self, problem: PoolProblem | UnpoolProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: PoolProblem | UnpoolProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: PoolProblem | UnpoolProblem) -> float:
         """Return that of sums, and the rounding of a result that is stored in another type."""
@@ -65,14 +50,6 @@ class CPool:
     def estimate(self, problem: PoolProblem | UnpoolProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return cost.pool_seconds(problem, machine)
-
-    def packing(self, problem: PoolProblem | UnpoolProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: PoolProblem | UnpoolProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _described(self, call: Call) -> tuple[Any, bool]:
         """Return the kernel's description of the call, and whether its scratch is within the limit."""

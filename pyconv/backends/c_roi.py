@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import cost
 from .._ffi import ffi, lib
-from ..algorithm import Array, Call, Packed, Runner, Support
+from ..algorithm import Array, Call, Packed, Runner
 from ..cost import Machine
 from ..problem import AXES, ITEM_BYTES, NmsProblem, RoiProblem
 from . import c
+from .plain import OnC
 
 __all__ = ["algorithms"]
 
@@ -41,8 +42,10 @@ def error_bound(problem: RoiProblem, dtype: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class CRoi:
+class CRoi(OnC):
     """A kernel of regions of interest, for one operation, on one instruction set."""
+
+    unit: ClassVar[str] = "roi"
 
     op: str
     family: str
@@ -53,28 +56,6 @@ class CRoi:
     kernel: Any
     backend: str = "c"
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"roi_{self.family}_{self.dtype}__{self.isa}"
-
-    def supports(self, problem: RoiProblem) -> Support:
-        """Whether the kernel can do it."""
-        return Support() if self.runs_here else Support(f"this processor does not have {self.isa}")
-
-    def accuracy(self, problem: RoiProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: RoiProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: RoiProblem) -> float:
         """Return :func:`error_bound`."""
         return error_bound(problem, self.dtype)
@@ -82,14 +63,6 @@ class CRoi:
     def estimate(self, problem: RoiProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return cost.roi_seconds(problem, machine)
-
-    def packing(self, problem: RoiProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: RoiProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _described(self, call: Call) -> tuple[Any, bool]:
         """Return the kernel's description of the call, and whether its scratch is within the limit."""
@@ -182,8 +155,10 @@ def _clear(packed: Packed, *arrays: Array | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class CNms:
+class CNms(OnC):
     """Non-maximum suppression on one instruction set."""
+
+    unit: ClassVar[str] = "nms"
 
     isa: str
     number: int
@@ -194,28 +169,6 @@ class CNms:
     dtype: str = "f64"
     backend: str = "c"
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@c-isa."""
-        return f"{self.op}.{self.family}.{self.dtype}@c-{self.isa}"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"nms_{self.family}_{self.dtype}__{self.isa}"
-
-    def supports(self, problem: NmsProblem) -> Support:
-        """Whether the kernel can do it."""
-        return Support() if self.runs_here else Support(f"this processor does not have {self.isa}")
-
-    def accuracy(self, problem: NmsProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: NmsProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: NmsProblem) -> float:
         """Return 0: a box stays or goes."""
         return 0.0
@@ -223,14 +176,6 @@ class CNms:
     def estimate(self, problem: NmsProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return cost.nms_seconds(problem, machine)
-
-    def packing(self, problem: NmsProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: NmsProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def workspace(self, call: Call) -> int | None:
         """Return an area for each box."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..algorithm import Support
 from ..problem import ConvProblem
 
-__all__ = ["Tile", "error_bound", "error_reach", "supports", "tile"]
+__all__ = ["Tile", "cycles", "error_bound", "error_reach", "packing_cycles", "supports", "terms", "tile"]
 
 #: Lengths of transforms: 2^i and 3 2^i.
 _SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -178,16 +178,23 @@ _PER_PRODUCT, _PER_WEIGHT = 2.6, (1.0, 4.0, 12.0)
 _NEAR = ((600 << 10, 1.0), (1200 << 10, 1.15), (math.inf, 1.5))
 
 
+def _point_cycles(problem: ConvProblem, tile: Tile) -> float:
+    """Estimate the cycles of a transform for each vector of its points."""
+    lengths = [n for n, axis in zip(tile[:3], _axes(problem).values(), strict=True) if tile.line or axis.reach > 1]
+    return _PER_HALVING * math.log2(math.prod(lengths)) + _PER_TURN + _PER_MOVE + tile.line * _PER_LINE
+
+
+def packing_cycles(problem: ConvProblem, tile: Tile, lanes: int) -> float:
+    """Estimate the cycles of the one thread that makes the spectra of the weights."""
+    each = _point_cycles(problem, tile) * _NEAR[-1][1] + _PER_WEIGHT[-1]
+    each = tile.points / lanes * each + _PER_TILE + _PER_ROW * tile.d * tile.h
+    return terms(problem, tile) * problem.c_out * each
+
+
 def cycles(problem: ConvProblem, tile: Tile, lanes: int, threads: int) -> float:
     """Estimate the cycles of the slowest of so many threads."""
-    axes = _axes(problem)
     c_out, n_k = problem.c_out // problem.groups, terms(problem, tile)
-    lengths = (
-        [1, tile.h, tile.w]
-        if tile.line
-        else [1 if a.reach == 1 else n for a, n in zip(axes.values(), tile, strict=False)]
-    )
-    each = _PER_HALVING * math.log2(math.prod(lengths)) + _PER_TURN + _PER_MOVE + tile.line * _PER_LINE
+    each = _point_cycles(problem, tile)
     n_pairs = pairs(problem, tile)
     reuse = 1 if n_k * c_out == 1 else min(4, n_pairs)
     item = 8 if problem.dtype == "f64" else 4

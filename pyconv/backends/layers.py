@@ -7,6 +7,7 @@ strides, never of the number of threads.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -21,12 +22,15 @@ from ..problem import (
     ITEM_BYTES,
     ElementwiseProblem,
     LinearProblem,
+    LoweringProblem,
     NormProblem,
     ResizeProblem,
     ResponseProblem,
+    ShuffleProblem,
     standard_strides,
 )
 from ..reference import nearest_index
+from .plain import Plain
 
 __all__ = [
     "EPSILON",
@@ -40,7 +44,9 @@ __all__ = [
     "elementwise",
     "elsewhere",
     "error_bound",
+    "interleave",
     "nearest",
+    "only_moves",
     "places",
     "response",
     "terms",
@@ -61,6 +67,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     ),
     "response": ("local_response_norm", "local_response_norm-grad-x"),
     "nearest": ("interpolate", "interpolate-grad-x"),
+    "interleave": ("pixel_shuffle", "pixel_unshuffle"),
     "dot": ("linear",),
 }
 #: Arrays of a kernel, at most.
@@ -70,6 +77,7 @@ _ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
     "elementwise": (("x",), ("grad_output",), ("out",)),
     "response": (("x",), ("grad_output",), ("out",)),
     "nearest": (("x", "grad_output"), ("out",)),
+    "interleave": (("x",), ("out",)),
     "dot": (("x",), ("w",), ("bias",), ("out",)),
 }
 _NORM_INPUTS = (("x",), ("grad_output",), ("running_mean",), ("running_var",), ("weight",), ("bias",))
@@ -362,6 +370,48 @@ def nearest(call: Call, lanes: int) -> Cut:
     return Cut(fields, n_tasks, 0, scratch)
 
 
+def _one_axis(sizes: tuple[int, ...], step: tuple[int, ...]) -> int | None:
+    """Return the step of axes as one, None where they are none."""
+    axes = [(size, s) for size, s in zip(sizes, step, strict=True) if size != 1]
+    merged = all(s == size * below for (_, s), (size, below) in itertools.pairwise(axes))
+    return (axes[-1][1] if axes else 0) if merged else None
+
+
+def interleave(call: Call, lanes: int) -> Cut | None:
+    """Cut a move between channels and pixels."""
+    problem: ShuffleProblem = call.problem
+    item, ahead = ITEM_BYTES[problem.dtype], len(problem.lead)
+    small, large = ("out", "x") if problem.gather else ("x", "out")
+    ld = []
+    for name in (small, large):
+        step = _elements(call, name, item)
+        assert step is not None
+        first = _one_axis(problem.lead, step[:ahead])
+        if first is None:
+            return None
+        ld.append((first, *step[ahead:]))
+    r, n = problem.factor, math.prod(problem.lead)
+    channels = all(step[1] == 1 for step in ld) and not all(step[3] == 1 for step in ld)
+    lines = n * problem.h if channels else n * problem.c * problem.h * r
+    line = problem.w * r * (problem.c * r if channels else 1)
+    rows = max(1, _TASK // max(1, line))
+    n_tasks = -(-lines // rows)
+    fields = {
+        "n": n,
+        "c": problem.c,
+        "h": problem.h,
+        "w": problem.w,
+        "factor": r,
+        "gather": problem.gather,
+        "channels": channels,
+        "ld_small": ld[0],
+        "ld_large": ld[1],
+        "rows": rows,
+        "n_tasks": n_tasks,
+    }
+    return Cut(fields, n_tasks)
+
+
 def dot(call: Call) -> Cut | None:
     """Cut a linear layer of few rows; its weights are contiguous."""
     problem: LinearProblem = call.problem
@@ -387,10 +437,23 @@ def dot(call: Call) -> Cut | None:
     return Cut(fields, n_tasks)
 
 
+def only_moves(problem: Any) -> bool:
+    """Whether results are elements of x and zeros, exactly."""
+    if isinstance(problem, ShuffleProblem):
+        return True
+    if isinstance(problem, LoweringProblem):
+        return not problem.fold
+    return isinstance(problem, ResizeProblem) and problem.is_nearest and not problem.gradient
+
+
 def terms(problem: Any) -> int:
     """Return how many roundings one result has, by kernels that sum in blocks."""
+    if isinstance(problem, LoweringProblem):
+        return problem.overlap
     if isinstance(problem, ResizeProblem):
-        return problem.overlap if problem.gradient else 0
+        if problem.is_nearest:
+            return math.prod(problem.overlap) if problem.gradient else 0
+        return sum(problem.overlap if problem.gradient else problem.taps)
     if isinstance(problem, ResponseProblem):
         return 2 * (sum(problem.window) + 1)
     if isinstance(problem, LinearProblem):
@@ -403,7 +466,7 @@ def terms(problem: Any) -> int:
 
 def error_bound(problem: Any) -> float:
     """Return the largest error relative to the operation's magnitude (docs/accuracy.md)."""
-    if isinstance(problem, ResizeProblem) and not problem.gradient:
+    if only_moves(problem):
         return 0.0
     return (terms(problem) + 16) * EPSILON[problem.dtype] + ROUNDING[problem.dtype]
 
@@ -434,7 +497,7 @@ def elsewhere(packed: Any, *arrays: Array | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Plain):
     """A kernel of the small layers, for one operation: what the backends' have in common."""
 
     op: str
@@ -446,14 +509,6 @@ class Layer:
     bytes_per_thread: ClassVar[int]
     flops_per_thread: ClassVar[int]
 
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: Any) -> float:
         """Return the bound of sums in blocks; nothing for what only moves."""
         return error_bound(problem)
@@ -464,9 +519,11 @@ class Layer:
             return cost.dot_seconds(problem, machine)
         return cost.pool_seconds(problem, machine)
 
-    def packing(self, problem: Any) -> str:
-        """Return "plain": weights are read as they are."""
-        return "plain"
+    def fits(self, problem: Any) -> str:
+        """Return why the kernel is not for a problem of its operation; empty where it is."""
+        if isinstance(problem, ResizeProblem) and not problem.is_nearest:
+            return f"is for nearest neighbours, not for mode {problem.mode!r}"
+        return ""
 
     def cut(self, call: Call) -> Cut | None:
         """Return how the kernel cuts a call; None where its arrays' strides do not suit it."""
@@ -474,7 +531,8 @@ class Layer:
             return elementwise(call)
         if self.family == "dot":
             return dot(call)
-        return {"channelwise": channelwise, "response": response, "nearest": nearest}[self.family](call, self.lanes)
+        cuts = {"channelwise": channelwise, "response": response, "nearest": nearest, "interleave": interleave}
+        return cuts[self.family](call, self.lanes)
 
     def threads(self, call: Call, cut: Cut) -> int:
         """Return how many threads have enough to do."""

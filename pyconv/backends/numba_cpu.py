@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,31 +33,39 @@ from ..kernels.cpu import (
 )
 from ..kernels.cpu import fft as fft_kernels
 from ..kernels.cpu import math as vector_math
+from ..kernels.cpu import phases as phase_kernels
 from ..kernels.cpu import winograd as winograd_kernels
 from ..kernels.winograd_matrices import VARIANTS, Variant
-from ..problem import ITEM_BYTES, ConvProblem
-from . import fft, summation, transposed, winograd
+from ..problem import ITEM_BYTES, ConvProblem, PhaseAxis, TransposedPart, TransposedProblem
+from . import fft, fft_grad, summation, transposed, winograd
 
 __all__ = [
     "EPSILON",
+    "REAL",
+    "SCALAR",
     "WORKERS_IN_LIMIT",
     "address",
     "algorithms",
+    "axes_of",
     "last_kernel",
     "machine",
     "note_kernel",
     "scratch",
+    "steps_of",
+    "useful_threads",
 ]
 
 EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
-_REAL: dict[str, Any] = {"f32": numba.float32, "f64": numba.float64}
-_SCALAR = {"f32": np.float32, "f64": np.float64}
+REAL: dict[str, Any] = {"f32": numba.float32, "f64": numba.float64}
+SCALAR = {"f32": np.float32, "f64": np.float64}
 #: Scratch of one worker is at most this share of the call's limit, whatever the number of threads: how a problem is
 #: cut, and so every bit of the result, must not depend on them.
 WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
 #: time, costs some fifty microseconds.
 _FLOPS_PER_THREAD = 12_000_000
+#: The same in bytes, for kernels that have little to compute.
+_BYTES_PER_THREAD = 2 << 20
 
 
 class _Local(threading.local):
@@ -100,11 +109,16 @@ def address(array: Array | None) -> int:
     return 0 if array is None else int(array.__array_interface__["data"][0])
 
 
+def useful_threads(flops: int, n_bytes: int) -> int:
+    """Return how many threads have enough to do."""
+    return max(flops // _FLOPS_PER_THREAD, n_bytes // _BYTES_PER_THREAD)
+
+
 def _variant(family: str) -> Variant | None:
     return VARIANTS.get(family.removeprefix("winograd-"))
 
 
-def _axes(problem: ConvProblem) -> dict[str, tile.Axis]:
+def axes_of(problem: ConvProblem) -> dict[str, tile.Axis]:
     """Return the three axes that kernels know; those that the problem lacks have one element."""
     found = {name: tile.Axis() for name in "dhw"}
     for i, name in enumerate(problem.kernel_axes):
@@ -119,34 +133,47 @@ def _axes(problem: ConvProblem) -> dict[str, tile.Axis]:
     return found
 
 
+def steps_of(problem: ConvProblem, strides: tuple[int, ...] | None) -> tile.Strides:
+    """Return the steps, in elements, of one of a convolution's arrays, whose strides are in bytes."""
+    if strides is None:
+        return tile.Strides()
+    item, names = ITEM_BYTES[problem.dtype], ("n", "c", *problem.kernel_axes)
+    return tile.Strides(**{name: s // item for name, s in zip(names, strides, strict=True)})
+
+
 def _fft_tile(problem: ConvProblem) -> fft.Tile:
+    """Return the FFT's tile."""
     return fft.tile(problem, simd.VECTOR_BYTES // ITEM_BYTES[problem.dtype], cost.NOMINAL_THREADS)
 
 
+def _phases(problem: ConvProblem, axes: tuple[PhaseAxis, ...] | None) -> tile.Phases:
+    if axes is None:
+        return tile.Phases()
+    named = {name: tile.PhaseAxis(*axis) for name, axis in zip(problem.kernel_axes, axes, strict=True)}
+    return tile.Phases(math.prod(axis.n for axis in axes), int(problem.channels_last), **named)
+
+
 @lru_cache(maxsize=256)
-def _cut(call: Call, family: str) -> Any:
-    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small."""
+def _cut(call: Call, family: str, phases: tuple[PhaseAxis, ...] | None = None) -> Any:
+    """Return the kernel's record of the call with its blocking, or None where the scratch limit is too small.
+
+    With ``phases`` it is a part of a transposed convolution, and the strides of "out" are those of its output.
+    """
     problem, item = call.problem, ITEM_BYTES[call.problem.dtype]
-    names = problem.kernel_axes
-
-    def elements(strides: tuple[int, ...] | None) -> tile.Strides:
-        if strides is None:
-            return tile.Strides()
-        return tile.Strides(**{name: s // item for name, s in zip(("n", "c", *names), strides, strict=True)})
-
     conv = blocking.Conv(
         n=problem.n,
         groups=problem.groups,
         c_in=problem.c_in // problem.groups,
         c_out=problem.c_out // problem.groups,
-        **_axes(problem),
-        ld_x=elements(call.strides("x")),
-        ld_out=elements(call.strides("out")),
-        ld_res=elements(call.strides("residual")),
+        **axes_of(problem),
+        ld_x=steps_of(problem, call.strides("x")),
+        ld_out=steps_of(problem, call.strides("out")),
+        ld_res=steps_of(problem, call.strides("residual")),
         padding_mode=tile.PADDING_MODES.index(problem.padding_mode),
         activation=tile.ACTIVATIONS.index(problem.activation),
         residual=problem.residual,
         threads=call.threads,
+        phases=_phases(problem, phases),
     )
     limit = call.max_workspace // WORKERS_IN_LIMIT
     if family == "implicit-gemm":
@@ -197,6 +224,8 @@ class NumbaConv:
             return fft.supports(problem)
         return summation.supports(problem, self.family, self.lanes)
 
+    tile = staticmethod(_fft_tile)
+
     @property
     def lanes(self) -> int:
         """Return the elements of a vector."""
@@ -205,12 +234,12 @@ class NumbaConv:
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
         by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
-        by_work = summation.work(call.problem) // _FLOPS_PER_THREAD
+        by_work = useful_threads(summation.work(call.problem), call.problem.bytes)
         return int(max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"]))))
 
-    def workspace(self, call: Call) -> int | None:
+    def workspace(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> int | None:
         """Return the scratch of all threads together."""
-        params = _cut(call, self.family)
+        params = _cut(call, self.family, phases)
         return None if params is None else int(params[0]["scratch_bytes"]) * self._threads(call, params[0])
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
@@ -261,8 +290,8 @@ class NumbaConv:
             if self.variant is not None:
                 packed = winograd_kernels.pack_winograd(planes, problem.groups, self.variant)
             elif self.family == "fft":
-                real = _REAL[self.dtype]
-                packed = fft_kernels.pack_fft(planes, problem.groups, _axes(problem), _fft_tile(problem), real)
+                real = REAL[self.dtype]
+                packed = fft_kernels.pack_fft(planes, problem.groups, axes_of(problem), _fft_tile(problem), real)
             else:
                 packed = implicit_gemm.pack_chunks(planes, problem.groups)
         else:
@@ -291,26 +320,41 @@ class NumbaConv:
             return winograd_kernels.conv_winograd, winograd_kernels.link_winograd
         return direct.conv_dense, direct.link_dense
 
-    def compile(self, call: Call) -> Runner:
+    @staticmethod
+    def all_finite(w: Array) -> bool:
+        """Whether there is neither an infinity nor a NaN."""
+        return bool(np.isfinite(w).all())
+
+    @staticmethod
+    def part_weights(problem: TransposedProblem, part: TransposedPart, w: Array) -> Array:
+        """Return the weights of a part of a transposed convolution."""
+        return transposed.part_weights(problem, part, w)
+
+    def compile(self, call: Call, phases: tuple[PhaseAxis, ...] | None = None) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs.
 
         Compiles the register tiles that this cut needs, where no earlier one did.
         """
-        params = _cut(call, self.family).copy()
-        record, real = params[0], _REAL[self.dtype]
+        params = _cut(call, self.family, phases).copy()
+        record, real = params[0], REAL[self.dtype]
         function, link = self._functions()
         link(record, real)
         kind = int(record["activation"])
         in_tile = kind == tile.RELU and not record["residual"] and self.family != "fft"
         record["activate"] = vector_math.activation(real, kind) if kind and not in_tile else 0
-        slope = _SCALAR[self.dtype](call.problem.slope)
+        if phases is not None:
+            record["store_phases"], record["store_box"] = (
+                phase_kernels.phase_storer(real),
+                phase_kernels.box_storer(real),
+            )
+        slope = SCALAR[self.dtype](call.problem.slope)
         n_threads = self._threads(call, record)
         size, item, name = int(record["scratch_bytes"]), ITEM_BYTES[self.dtype], self.kernel_name
-        phases = [threads.Phase((), int(record["n_tasks"]), n_threads)]
+        stages = [threads.Phase((), int(record["n_tasks"]), n_threads)]
         if self.variant is not None:
-            phases = winograd_kernels.phases(record, real, n_threads)
+            stages = winograd_kernels.phases(record, real, n_threads)
         elif self.family == "fft":
-            phases = fft_kernels.phases(record, n_threads)
+            stages = fft_kernels.phases(record, n_threads)
 
         def run(packed: Packed, x: Array, residual: Array | None, out: Array) -> bool:
             x_at, residual_at, out_at = address(x), address(residual), address(out)
@@ -320,17 +364,13 @@ class NumbaConv:
             memory = _local.scratch(size * n_threads)
             scratch = address(memory)
             arrays = x_at, weights_at, bias_at, residual_at, out_at
-            for words, n_tasks, shares in phases:
-                done = [0] * shares
+            for words, n_tasks, shares in stages:
                 more = (*words, scratch) if words else ()
 
-                def work(share: int, n: int = n_tasks, of: int = shares, more: Any = more, done: Any = done) -> None:
-                    first, last = n * share // of, n * (share + 1) // of
-                    done[share] = function(params, first, last, *arrays, scratch + share * size, slope, *more)
+                def work(share: int, first: int, last: int, more: Any = more) -> Any:
+                    return function(params, first, last, *arrays, scratch + share * size, slope, *more)
 
-                threads.run_shares(work, shares)
-                if sum(done) != n_tasks:
-                    raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+                threads.run_tasks(name, n_tasks, shares, work)
             _local.kernel = name
             return True
 
@@ -339,14 +379,27 @@ class NumbaConv:
 
 def algorithms() -> Iterator[Algorithm]:
     """Every kernel, for each operation and element type."""
-    from . import numba_layers, numba_pool, numba_roi  # which import this module
+    from . import (  # which import this module
+        numba_deform,
+        numba_grad,
+        numba_layers,
+        numba_lowering,
+        numba_pool,
+        numba_roi,
+        numba_sample,
+    )
 
     kernels = list(_kernels())
     yield from kernels
     yield from transposed.algorithms(kernels)
     yield from numba_layers.algorithms(kernels)
+    yield from numba_grad.algorithms()
+    yield from fft_grad.algorithms(kernels)
     yield from numba_pool.algorithms()
+    yield from numba_lowering.algorithms()
     yield from numba_roi.algorithms(note_kernel)
+    yield from numba_sample.algorithms(note_kernel)
+    yield from numba_deform.algorithms(note_kernel)
 
 
 def _kernels() -> Iterator[NumbaConv]:
@@ -355,7 +408,7 @@ def _kernels() -> Iterator[NumbaConv]:
     for op in ("conv1d", "conv2d", "conv3d"):
         grouped = ("grouped-channels",) if depthwise_channels.WINDOWS and op != "conv1d" else ()
         for family in (*families, *grouped, *(f"winograd-{name}" for name in VARIANTS)):
-            for dtype in _REAL:
+            for dtype in REAL:
                 yield NumbaConv(op, family, dtype)
 
 

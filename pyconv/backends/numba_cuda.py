@@ -21,6 +21,7 @@ from ..cost import Machine
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ITEM_BYTES, ConvProblem, PoolProblem
 from . import pooling, summation
+from .plain import Plain
 
 __all__ = ["Gpu", "algorithms", "last_kernel"]
 
@@ -214,7 +215,7 @@ def _fits(arrays: tuple[Any, ...]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cuda:
+class _Cuda(Plain):
     """What all of them have in common."""
 
     op: str
@@ -227,18 +228,6 @@ class _Cuda:
     def id(self) -> str:
         """Return op.family.dtype@cuda."""
         return f"{self.op}.{self.family}.{self.dtype}@cuda"
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict": direct sums."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
-    def packing(self, problem: Any) -> str:
-        """Return "plain"."""
-        return "plain"
 
     def workspace(self, call: Call) -> int | None:
         """Return 0: there is no scratch in host memory."""
@@ -295,9 +284,9 @@ class CudaConv(_Cuda):
         """(K + 2) eps for K products summed in one order, the bias and the residual."""
         return (problem.reduction + 2) * _EPSILON[self.dtype]
 
-    def prepare(self, problem: ConvProblem, w: Any, bias: Any) -> Packed:
+    def prepare(self, problem: ConvProblem, *weights: Any) -> Packed:
         """Return the weights and the bias as they are."""
-        return w, bias
+        return weights
 
     def compile(self, call: Call) -> Runner:
         """Return a function of arrays in GPU memory, which launches and does not wait."""
@@ -446,10 +435,6 @@ class CudaPool(_Cuda):
     def error_bound(self, problem: PoolProblem) -> float:
         """Return that of sums."""
         return pooling.error_bound(problem, _EPSILON[self.dtype])
-
-    def prepare(self, problem: PoolProblem, *weights: Any) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def compile(self, call: Call) -> Runner:
         """Return a function of arrays in GPU memory; it waits only to look at indices that the caller gave."""

@@ -17,6 +17,7 @@ from ..kernels.cpu import channelwise, dot, elementwise, nearest, response, simd
 from ..kernels.cpu import math as vector_math
 from ..problem import ITEM_BYTES, ElementwiseProblem, LinearProblem, NormProblem, ResizeProblem, ResponseProblem
 from . import layers, linear, numba_cpu
+from .plain import OnNumba
 
 __all__ = ["algorithms"]
 
@@ -139,8 +140,10 @@ _STAGES: dict[str, Callable[[Any, layers.Cut], list[_Stage]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaLayer(layers.Layer):
+class NumbaLayer(OnNumba, layers.Layer):
     """A kernel of the small layers, for one operation."""
+
+    unit: ClassVar[str] = "layers"
 
     backend: str = "numba"
     preferred: bool = True
@@ -149,19 +152,9 @@ class NumbaLayer(layers.Layer):
     bytes_per_thread: ClassVar[int] = 1 << 20
     flops_per_thread: ClassVar[int] = 2_000_000
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"layers_{self.family}_{self.dtype}__numba"
-
     def supports(self, problem: Any) -> Support:
-        """Return yes."""
-        return Support()
+        """Whether the kernel is for it."""
+        return Support(self.fits(problem))
 
     def prepare(self, problem: Any, *weights: Array | None) -> Packed:
         """Return the addresses of weights and bias, contiguous, and the arrays; linear layers have them."""
@@ -190,16 +183,11 @@ class NumbaLayer(layers.Layer):
             scratch = numba_cpu.address(memory)
             for stage in stages:
                 shares = min(most, stage.tasks)
-                done = [0] * shares
 
-                def work(share: int, stage: _Stage = stage, of: int = shares, done: list[int] = done) -> None:
-                    first, last = stage.tasks * share // of, stage.tasks * (share + 1) // of
-                    done[share] = stage.kernel(first, last, at, scratch, scratch + shared + share * size)
+                def work(share: int, first: int, last: int, stage: _Stage = stage) -> Any:
+                    return stage.kernel(first, last, at, scratch, scratch + shared + share * size)
 
-                if shares:
-                    threads.run_shares(work, shares)
-                if sum(done) != stage.tasks:
-                    raise RuntimeError(f"{name} did {sum(done)} of {stage.tasks} tasks")
+                threads.run_tasks(name, stage.tasks, shares, work)
             numba_cpu.note_kernel(name)
             return True
 

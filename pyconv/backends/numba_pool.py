@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ..errors import InvalidProblem
 from ..kernels.cpu import pool, pool_indexed, pool_plan, threads, tile
 from ..problem import DTYPES, FLOATS, INTEGERS, ITEM_BYTES, PoolProblem, UnpoolProblem
 from . import numba_cpu, pooling
+from .plain import OnNumba
 
 __all__ = ["algorithms"]
 
@@ -68,8 +69,10 @@ def _cut(call: Call, family: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaPool:
+class NumbaPool(OnNumba):
     """A pooling kernel of kernels/cpu/."""
+
+    unit: ClassVar[str] = "pool"
 
     op: str
     family: str
@@ -77,27 +80,9 @@ class NumbaPool:
     backend: str = "numba"
     preferred: bool = True
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"pool_{self.family}_{self.dtype}__numba"
-
     def supports(self, problem: PoolProblem | UnpoolProblem) -> Support:
         """Whether the kernel can do it."""
         return pooling.supports(problem, self.family)
-
-    def accuracy(self, problem: PoolProblem | UnpoolProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: PoolProblem | UnpoolProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: PoolProblem | UnpoolProblem) -> float:
         """Return that of sums."""
@@ -106,14 +91,6 @@ class NumbaPool:
     def estimate(self, problem: PoolProblem | UnpoolProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return cost.pool_seconds(problem, machine)
-
-    def packing(self, problem: PoolProblem | UnpoolProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: PoolProblem | UnpoolProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
@@ -165,15 +142,12 @@ class NumbaPool:
             if reads_indices and pool_indexed.check_indices(params, 0, n_tasks, addresses[2]):
                 raise InvalidProblem(pooling.bad_index(problem))
             memory = numba_cpu.scratch(size * shares)
-            scratch, done = numba_cpu.address(memory), [0] * shares
+            scratch = numba_cpu.address(memory)
 
-            def work(share: int) -> None:
-                first, last = n_tasks * share // shares, n_tasks * (share + 1) // shares
-                done[share] = tasks(addresses, first, last, scratch + share * size)
+            def work(share: int, first: int, last: int) -> Any:
+                return tasks(addresses, first, last, scratch + share * size)
 
-            threads.run_shares(work, shares)
-            if sum(done) != n_tasks:
-                raise RuntimeError(f"{name} did {sum(done)} of {n_tasks} tasks")
+            threads.run_tasks(name, n_tasks, shares, work)
             numba_cpu.note_kernel(name)
             return True
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import cost
-from ..algorithm import Array, Call, Packed, Runner, Support
+from ..algorithm import Array, Call, Packed, Runner
 from ..cost import Machine
 from ..kernels.cpu import roi, threads
 from ..problem import ITEM_BYTES, NmsProblem, RoiProblem
+from .plain import OnNumba
 
-__all__ = ["algorithms"]
+__all__ = ["algorithms", "run_tasks"]
 
 _RULES = {"roi_align": roi.ALIGN, "ps_roi_align": roi.PS_ALIGN, "roi_pool": roi.POOL, "ps_roi_pool": roi.PS_POOL}
 _JOINS = {"mean": roi.MEAN, "max pixel": roi.MAX_PIXEL, "max sample": roi.MAX_SAMPLE}
@@ -27,22 +28,17 @@ _FLOPS_PER_THREAD = 12_000_000
 _CHANNELS = 16
 
 
-def _run_tasks(name: str, n: int, shares: int, work: Callable[[int, int], int], done: Callable[[str], None]) -> None:
-    """Share n tasks out; the kernel's own count says that all were done."""
-    counts = [0] * shares
-
-    def share(number: int) -> None:
-        counts[number] = work(n * number // shares, n * (number + 1) // shares)
-
-    threads.run_shares(share, shares)
-    if sum(counts) != n:
-        raise RuntimeError(f"{name} did {sum(counts)} of {n} tasks")
+def run_tasks(name: str, n: int, shares: int, work: Callable[[int, int], int], done: Callable[[str], None]) -> None:
+    """Share n tasks out, and say which kernel did them."""
+    threads.run_tasks(name, n, shares, lambda _, first, last: work(first, last))
     done(name)
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaRoi:
+class NumbaRoi(OnNumba):
     """A kernel of kernels/cpu/roi.py, for one operation."""
+
+    unit: ClassVar[str] = "roi"
 
     op: str
     family: str
@@ -50,28 +46,6 @@ class NumbaRoi:
     done: Callable[[str], None]
     backend: str = "numba"
     preferred: bool = True
-
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"roi_{self.family}_{self.dtype}__numba"
-
-    def supports(self, problem: RoiProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
-
-    def accuracy(self, problem: RoiProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: RoiProblem) -> int:
-        """Return 0."""
-        return 0
 
     def error_bound(self, problem: RoiProblem) -> float:
         """Return one rounding for each product and sum: bins add pixel by pixel, pixels box by box."""
@@ -85,14 +59,6 @@ class NumbaRoi:
     def estimate(self, problem: RoiProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return 3 * cost.roi_seconds(problem, machine)
-
-    def packing(self, problem: RoiProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: RoiProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def _chunk(self, call: Call) -> int:
         """Return how many boxes have their bins in scratch at a time."""
@@ -136,7 +102,7 @@ class NumbaRoi:
                 def work(a: int, b: int, some: Array = some, found: Array = found) -> int:
                     return int(roi.roi_forward(maps, some, rank, words, scale, bins, most, a, b, found))
 
-                _run_tasks(name, len(some), min(n_threads, len(some)), work, done)
+                run_tasks(name, len(some), min(n_threads, len(some)), work, done)
                 mine = some[:, 0] >= 0
                 values = found.transpose(0, 2, 1).reshape(len(some), *problem.out_shape[1:])
                 if mine.all():
@@ -159,7 +125,7 @@ class NumbaRoi:
                     roi.roi_backward(maps, some, rank, words, scale, bins, most, *channels, g, grad)
                     return b - a
 
-                _run_tasks(name, blocks, min(n_threads, blocks), work, done)
+                run_tasks(name, blocks, min(n_threads, blocks), work, done)
             out[...] = grad.transpose(1, 5, 0, 2, 3, 4).reshape(problem.x_shape)
             return True
 
@@ -175,8 +141,10 @@ class NumbaRoi:
 
 
 @dataclass(frozen=True, slots=True)
-class NumbaNms:
+class NumbaNms(OnNumba):
     """Non-maximum suppression."""
+
+    unit: ClassVar[str] = "nms"
 
     done: Callable[[str], None]
     op: str = "nms"
@@ -185,28 +153,6 @@ class NumbaNms:
     backend: str = "numba"
     preferred: bool = True
 
-    @property
-    def id(self) -> str:
-        """Return op.family.dtype@numba."""
-        return f"{self.op}.{self.family}.{self.dtype}@numba"
-
-    @property
-    def kernel_name(self) -> str:
-        """Return what ``last_kernel`` says after this algorithm has run."""
-        return f"nms_{self.family}_{self.dtype}__numba"
-
-    def supports(self, problem: NmsProblem) -> Support:
-        """Return yes: it does everything."""
-        return Support()
-
-    def accuracy(self, problem: NmsProblem) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: NmsProblem) -> int:
-        """Return 0."""
-        return 0
-
     def error_bound(self, problem: NmsProblem) -> float:
         """Return 0: a box stays or goes."""
         return 0.0
@@ -214,14 +160,6 @@ class NumbaNms:
     def estimate(self, problem: NmsProblem, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""
         return 3 * cost.nms_seconds(problem, machine)
-
-    def packing(self, problem: NmsProblem) -> str:
-        """Return "plain": there are no weights."""
-        return "plain"
-
-    def prepare(self, problem: NmsProblem, *weights: Array | None) -> Packed:
-        """Return nothing: there are no weights."""
-        return None
 
     def workspace(self, call: Call) -> int | None:
         """Return 0: none is needed."""
@@ -237,7 +175,7 @@ class NumbaNms:
             def work(a: int, b: int) -> int:
                 return int(roi.nms(boxes, runs, problem.threshold, a, b, out))
 
-            _run_tasks(name, problem.runs, shares, work, done)
+            run_tasks(name, problem.runs, shares, work, done)
             return True
 
         return run

@@ -10,28 +10,34 @@ from typing import Any
 import numpy as np
 
 from .. import reference
-from ..algorithm import Algorithm, Array, Call, Packed, Runner, Support
+from ..algorithm import Algorithm, Array, Call, Packed, Runner
 from ..cost import Machine
 from ..errors import InvalidProblem
 from ..problem import (
     ACTIVATIONS,
     FLOATS,
     ITEM_BYTES,
+    AffineGridProblem,
     ConvBiasProblem,
     ConvProblem,
     ConvWeightProblem,
+    DeformProblem,
     ElementwiseProblem,
+    GridSampleProblem,
     LinearProblem,
+    LoweringProblem,
     NmsProblem,
     NormProblem,
     PoolProblem,
     ResizeProblem,
     ResponseProblem,
     RoiProblem,
+    ShuffleProblem,
     TransposedProblem,
     UnpoolProblem,
 )
-from . import layers
+from . import layers, sampling
+from .plain import Plain
 
 __all__ = ["algorithms"]
 
@@ -39,7 +45,7 @@ EPSILON = {"f16": 2.0**-11, "f32": 2.0**-24, "f64": 2.0**-53}
 
 
 @dataclass(frozen=True, slots=True)
-class _Reference:
+class _Reference(Plain):
     """What all definitions answer alike."""
 
     op: str
@@ -52,26 +58,6 @@ class _Reference:
     def id(self) -> str:
         """Return op.family.dtype@backend."""
         return f"{self.op}.reference.{self.dtype}@numpy"
-
-    def supports(self, problem: Any) -> Support:
-        """Return yes: it does everything."""
-        return Support()
-
-    def accuracy(self, problem: Any) -> str:
-        """Return "strict"."""
-        return "strict"
-
-    def error_reach(self, problem: Any) -> int:
-        """Return 0."""
-        return 0
-
-    def packing(self, problem: Any) -> str:
-        """Return the name of the order that weights come in, where there are any."""
-        return "plain"
-
-    def prepare(self, problem: Any, *weights: Array | None) -> Packed:
-        """Return nothing, as for an operation without weights."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +203,7 @@ class ReferenceConvGradient(_Reference):
 
 @dataclass(frozen=True, slots=True)
 class ReferenceLayer(_Reference):
-    """Activations, linear layers, normalisations and resizing by their definitions, in float64."""
+    """Activations, linear layers, normalisations, resizing and lowering by their definitions, in float64."""
 
     def workspace(self, call: Call) -> int | None:
         """Return the results in float64."""
@@ -229,7 +215,7 @@ class ReferenceLayer(_Reference):
 
     def error_bound(self, problem: Any) -> float:
         """Return one rounding to the output type, and the float64 arithmetic's."""
-        if isinstance(problem, ResizeProblem) and not problem.gradient:
+        if layers.only_moves(problem):
             return 0.0
         return EPSILON[self.dtype] + (layers.terms(problem) + 16) * EPSILON["f64"]
 
@@ -265,10 +251,16 @@ def _results(problem: Any, arrays: dict[str, Any]) -> tuple[Array, ...]:
         if problem.gradient:
             return (reference.activation_grad(arrays["grad_output"], x, *how),)
         return (reference.activate(x.astype(np.float64), *how),)
+    if isinstance(problem, LoweringProblem):
+        return ((reference.fold if problem.fold else reference.unfold)(problem, arrays["x"]),)
     if isinstance(problem, ResizeProblem):
+        if not problem.is_nearest:
+            return (reference.resize(problem, arrays["grad_output" if problem.gradient else "x"]),)
         if problem.gradient:
             return (reference.nearest_grad(problem, arrays["grad_output"]),)
         return (reference.nearest(problem, arrays["x"]),)
+    if isinstance(problem, ShuffleProblem):
+        return (reference.pixel_shuffle(problem, arrays["x"]),)
     if isinstance(problem, ResponseProblem):
         if problem.gradient:
             return (reference.local_response_norm_grad(problem, arrays["grad_output"], arrays["x"]),)
@@ -329,11 +321,88 @@ class ReferenceRoi(_Reference):
         return backward if problem.gradient else forward
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceSample(_Reference):
+    """Maps sampled at places, and the places of affine transforms, by their definitions."""
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the result in float64."""
+        return 8 * sum(int(np.prod(a.shape, dtype=object)) for a in call.problem.outputs)
+
+    def estimate(self, problem: GridSampleProblem | AffineGridProblem, machine: Machine) -> float:
+        """Return a NumPy operation a tap."""
+        return problem.flops / 1e8 + 1e-3
+
+    def error_bound(self, problem: GridSampleProblem | AffineGridProblem) -> float:
+        """Return one rounding to the output type, and the float64 sum's."""
+        return EPSILON[self.dtype] + (sampling.terms(problem) + 12) * EPSILON["f64"]
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem = call.problem
+        if isinstance(problem, AffineGridProblem):
+            define: Any = reference.affine_grid_grad if problem.gradient else reference.affine_grid
+        else:
+            define = {
+                "": reference.grid_sample,
+                "x": reference.grid_sample_grad_x,
+                "grid": reference.grid_sample_grad_grid,
+            }[problem.argument]
+
+        def run(packed: Packed, *arrays: Array) -> bool:
+            values = define(problem, *arrays[:-1])
+            with np.errstate(over="ignore", invalid="ignore"):
+                arrays[-1][...] = values
+            return True
+
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceDeform(_Reference):
+    """Deformable convolution and its gradients by their definitions, some output rows at a time."""
+
+    def workspace(self, call: Call) -> int | None:
+        """Return the block of float64 values that it works on."""
+        return min(call.max_workspace // 2, 64 << 20)
+
+    def estimate(self, problem: DeformProblem, machine: Machine) -> float:
+        """Return a tenth of a gigaflop a second: samples are picked one by one."""
+        return problem.flops / 1e8 + 200e-6
+
+    def error_bound(self, problem: DeformProblem) -> float:
+        """Return one rounding to the output type, and the float64 sum's."""
+        return EPSILON[self.dtype] + (problem.reduction + 16) * EPSILON["f64"]
+
+    def prepare(self, problem: DeformProblem, *weights: Array | None) -> Packed:
+        """Return copies."""
+        return tuple(None if a is None else a.copy() for a in weights)
+
+    def compile(self, call: Call) -> Runner:
+        """Return the definition."""
+        problem, limit = call.problem, self.workspace(call) or 0
+        names = [a.name for a in (*problem.inputs, *problem.outputs)]
+
+        def run(packed: Packed, *given: Array | None) -> bool:
+            arrays: dict[str, Any] = dict(zip(names, (a for a in given if a is not None), strict=True))
+            w, bias = (*(packed or ()), None, None)[:2]
+            if problem.argument:
+                results = reference.deform_grad(problem, arrays, w, limit)
+            else:
+                results = (reference.deform_conv(problem, arrays, w, bias, limit),)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for operand, result in zip(problem.outputs, results, strict=True):
+                    arrays[operand.name][...] = result
+            return True
+
+        return run
+
+
 def _layer_ops() -> Iterator[str]:
     for name in (*ACTIVATIONS, "local_response_norm", "interpolate", "linear", "batch_norm"):
         yield name
         yield f"{name}-grad-x"
-    yield from ("linear-grad-w", "linear-grad-bias", "batch_norm_stats", "batch_norm-grad-weight")
+    yield from ("linear-grad-w", "linear-grad-bias", "batch_norm_stats", "batch_norm-grad-weight", "unfold", "fold")
 
 
 def _pool_ops() -> Iterator[tuple[str, str]]:
@@ -354,11 +423,20 @@ def algorithms() -> Iterator[Algorithm]:
     for op in _layer_ops():
         for dtype in EPSILON:
             yield ReferenceLayer(op, dtype)
+    for argument in ("", "-grad-x", "-grad-offset", "-grad-w", "-grad-mask"):
+        for dtype in EPSILON:
+            yield ReferenceDeform(f"deform_conv2d{argument}", dtype)
+    for op in ("pixel_shuffle", "pixel_unshuffle"):
+        for dtype in ITEM_BYTES:
+            yield ReferenceLayer(op, dtype)
     for op in ("roi_align", "roi_align3d", "roi_pool", "ps_roi_align", "ps_roi_pool"):
         for dtype in EPSILON:
             yield ReferenceRoi(op, dtype)
             yield ReferenceRoi(f"{op}-grad-x", dtype)
     yield ReferenceRoi("nms", "f64")
+    for op in ("grid_sample", "grid_sample-grad-x", "grid_sample-grad-grid", "affine_grid", "affine_grid-grad-theta"):
+        for dtype in EPSILON:
+            yield ReferenceSample(op, dtype)
     for rank in (1, 2, 3):
         for dtype in EPSILON:
             yield ReferenceConv(f"conv{rank}d", dtype)

@@ -27,7 +27,7 @@ __all__ = [
 #: Offsets inside a window have to fit 32 bits, beside one that is none.
 _MAX_REACH = 0x3F000000
 #: Bytes moved below which a call stays on the caller's thread: waking another costs some microseconds.
-BYTES_PER_THREAD = 128 << 10
+BYTES_PER_THREAD = 96 << 10
 
 
 @dataclass(frozen=True, slots=True)

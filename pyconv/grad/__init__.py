@@ -7,6 +7,7 @@ floating array argument in the order of the forward signature, None where ``outp
 from __future__ import annotations
 
 from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .deform import deform_conv2d
 from .layers import (
     batch_norm,
     elu,
@@ -20,6 +21,7 @@ from .layers import (
     silu,
     tanh,
 )
+from .lowering import fold, unfold
 from .pool import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -45,6 +47,8 @@ from .pool import (
 )
 from .resize import interpolate
 from .roi import fpn_roi_align, ps_roi_align, ps_roi_pool, roi_align, roi_align3d, roi_pool
+from .sample import affine_grid, grid_sample
+from .shuffle import pixel_shuffle, pixel_unshuffle
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -53,6 +57,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -63,8 +68,11 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "deform_conv2d",
     "elu",
+    "fold",
     "fpn_roi_align",
+    "grid_sample",
     "hardswish",
     "interpolate",
     "leaky_relu",
@@ -79,6 +87,8 @@ __all__ = [
     "max_unpool1d",
     "max_unpool2d",
     "max_unpool3d",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "ps_roi_align",
     "ps_roi_pool",
     "relu",
@@ -89,6 +99,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "tanh",
+    "unfold",
     "zero_unpool1d",
     "zero_unpool2d",
     "zero_unpool3d",

@@ -23,7 +23,7 @@ def interpolate(
     out: Any = None,
     algorithm: Any = "auto",
 ) -> tuple[Array | None]:
-    r"""Return the gradient of :func:`pyconv.interpolate`: each element's sum over the outputs that it went to.
+    r"""Return the gradient of :func:`pyconv.interpolate`: each element's sum over the outputs that it is a part of.
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ def interpolate(
     >>> import numpy as np, pyconv
     >>> pyconv.grad.interpolate(np.array([[[1.0, 2.0, 3.0, 4.0]]]), np.zeros((1, 1, 2)), scale_factor=2)[0]
     array([[[3., 7.]]])
+    >>> pyconv.grad.interpolate(np.ones((1, 1, 5)), np.zeros((1, 1, 3)), 5, mode="linear", align_corners=True)[0]
+    array([[[1.5, 2. , 1.5]]])
     """
     requests = resize.interpolate_gradient(
         grad_output, x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ __all__ = [
 
 def as_array(name: str, value: Any) -> Array:
     """Return an ndarray over the caller's memory, for anything that exports an array interface or DLPack."""
+    if value.__class__ is np.ndarray:
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; pass {name}.filled(...) to say what masked elements count as")
     if isinstance(value, np.ndarray):
@@ -60,9 +63,14 @@ def hashable(value: Any) -> Any:
     return tuple(hashable(entry) for entry in value) if isinstance(value, (list, tuple)) else value
 
 
+@cache
+def _word_of(dtype: np.dtype[Any]) -> str | None:
+    return DTYPES.get(dtype.newbyteorder("=").name)
+
+
 def dtype_of(name: str, dtype: np.dtype[Any], words: Iterable[str] = FLOATS) -> str:
     """Return the short word of an element type, in any byte order: one of ``words``."""
-    word = DTYPES.get(dtype.newbyteorder("=").name)
+    word = _word_of(dtype)
     if word is None or word not in words:
         taken = [known for known, word in DTYPES.items() if word in words]
         raise TypeError(
@@ -104,6 +112,8 @@ def numbers(name: str, value: Any, rank: int) -> tuple[int, ...]:
 
 def flag(name: str, value: Any) -> bool:
     """Return a truth value; nothing else counts as one."""
+    if value is True or value is False:
+        return value
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)

@@ -33,6 +33,7 @@ __all__ = [
     "exact",
     "explain",
     "gradients",
+    "in_context",
     "is_channels_last",
     "is_plain_target",
     "key_of",
@@ -170,15 +171,23 @@ def key_of(array: Array | None) -> Key | None:
     return None if array is None else (array.shape, array.strides, array.dtype)
 
 
+def _are_ints(values: tuple[Any, ...]) -> bool:
+    return [value.__class__ for value in values].count(int) == len(values)
+
+
 def exact(value: Any) -> Any:
     """Return a setting made of integers as a key: lists as tuples, words as they are.
 
     What compares equal to an integer but is none is refused: 1.0 would otherwise hit the plan of 1.
     """
+    if value.__class__ is int:
+        return value
+    if value.__class__ is tuple and _are_ints(value):
+        return value
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
-        return tuple(exact(entry) for entry in value)
+        return tuple([exact(entry) for entry in value])
     if isinstance(value, str):
         return value
     return numbers("sizes, strides, padding, dilation and groups", value, 1)[0]
@@ -233,7 +242,7 @@ def _check_outputs(problem: Problem, arrays: Mapping[str, Key | None]) -> None:
             raise InvalidProblem(f"{operand.name} must have the output's shape {operand.shape}, got {key[0]}")
 
 
-def _in_context(operation: Operation, arrays: Mapping[str, Key | None], error: Exception) -> Exception:
+def in_context(operation: Operation, arrays: Mapping[str, Key | None], error: Exception) -> Exception:
     """Return the same error, saying once which call it was."""
     names = (operation.inputs[0], *operation.weights[:1], *operation.inputs[1:])
     sizes = ", ".join(f"{name} {key[0]}" for name in names if (key := arrays.get(name)) is not None)
@@ -278,7 +287,7 @@ def plan_for(
         call = Call(problem, tuple(strides_of.items()), options.threads, options.max_workspace)
         plan = make_plan(call, algorithm, options)
     except (InvalidProblem, Unsupported, TypeError) as error:
-        raise _in_context(operation, arrays, error) from None
+        raise in_context(operation, arrays, error) from None
     fresh = tuple(Fresh.of(outputs[name]) if name in outputs else None for name in operation.outputs)
     assert fresh[0] is not None
     is_empty = all(0 in operand.shape for operand in problem.outputs)
@@ -296,12 +305,12 @@ def _check_out(operation: Operation, name: str, out: Array) -> None:
 
 def is_plain_target(out: Any, *others: Array | None) -> bool:
     """Whether a kernel may write straight into an output; :func:`perform` has an answer for any that it may not."""
-    return (
-        out.__class__ is np.ndarray
-        and out.flags.writeable
-        and 0 not in out.strides
-        and not any(other is not None and _may_share_memory(out, other) for other in others)
-    )
+    if out.__class__ is not np.ndarray or not out.flags.writeable or 0 in out.strides:
+        return False
+    for other in others:  # noqa: SIM110 - a generator costs as much as what it would ask
+        if other is not None and _may_share_memory(out, other):
+            return False
+    return True
 
 
 def _same_memory(a: Array, b: Array) -> bool:
@@ -395,8 +404,10 @@ def _in_order(problem: Problem, operation: Operation, arrays: tuple[Array | None
 
 def _allocate(plan: CallPlan, targets: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
     return tuple(
-        target if target is not None or fresh is None else fresh.allocate()
-        for target, fresh in zip(targets, plan.fresh_all, strict=True)
+        [
+            target if target is not None or fresh is None else fresh.allocate()
+            for target, fresh in zip(targets, plan.fresh_all, strict=True)
+        ]
     )
 
 
@@ -417,14 +428,18 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     first: Any = inputs[0]
     if first.__class__ is DeviceArray:
         return run_on_gpu(request, outs, algorithm)
-    given = () if weights is None else weights.arrays
-    lifted = operation.unbatched and first.ndim == operation.rank + 1
-    if not lifted and all(
-        out is None or is_plain_target(out, *inputs, *given, *outs[:i]) for i, out in enumerate(outs)
-    ):
-        # the usual call, with nothing between it and the cached plan
-        keys = tuple(map(key_of, inputs)), () if weights is None else weights.keys(), tuple(map(key_of, outs))
-        plan = plan_for(operation, *keys, settings, algorithm, options)
+    plain_call = not operation.unbatched or first.ndim != operation.rank + 1
+    others = inputs if weights is None else (*inputs, *weights.arrays)
+    for index, out in enumerate(outs):
+        if out is not None and not is_plain_target(out, *others, *outs[:index]):
+            plain_call = False
+            break
+    if plain_call:
+        # the usual call, with nothing between it and the cached plan; what key_of does is spelled out for its sake
+        keys = tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in inputs])
+        out_keys = tuple([None if a is None else (a.shape, a.strides, a.dtype) for a in outs])
+        packed_keys = () if weights is None else weights.keys()
+        plan = plan_for(operation, keys, packed_keys, out_keys, settings, algorithm, options)
         if plan is not None and not plan.is_empty:
             results = _allocate(plan, outs)
             if plan.run(None if weights is None else weights.packed(plan), *inputs, *results):
@@ -502,31 +517,44 @@ def gradients(
     output_mask: Any,
     out: Any,
     algorithm: Any,
+    joined: Mapping[tuple[int, ...], Request] | None = None,
 ) -> tuple[Array | None, ...]:
     """Run the gradients that are wanted, each a request of its own; None for the others.
 
     ``requests`` has one entry for each array argument of the forward function, None for one that has no gradient or
     was not given. ``out`` and ``algorithm`` may be tuples of as many entries; all are planned before one is run.
+    ``joined`` has requests of several outputs that stand for those of several places, where one word asks for all.
     """
     count = len(requests)
+    if count == 1 and requests[0] is not None and output_mask is None:
+        return (run(requests[0], _of_each("out", out, 1, name), _of_each("algorithm", algorithm, 1, name)[0])[0],)
     wanted = _of_each("output_mask", (True,) * count if output_mask is None else output_mask, count, name)
     outs = _of_each("out", out if isinstance(out, (tuple, list)) or out is None else (out,), count, name)
     words = _of_each("algorithm", algorithm, count, name)
-    chosen = [(i, request) for i, request in enumerate(requests) if request is not None and wanted[i]]
+    chosen: dict[tuple[int, ...], Request] = {
+        (i,): request for i, request in enumerate(requests) if request is not None and wanted[i]
+    }
+    for group, together in (joined or {}).items():
+        if all((i,) in chosen for i in group) and len({words[i] for i in group}) == 1:
+            chosen = {others: request for others, request in chosen.items() if others[0] not in group}
+            chosen[group] = together
     if len(chosen) > 1:
         options = current()
-        for i, request in chosen:
-            check_word("algorithm", words[i])
+        for places, request in chosen.items():
+            check_word("algorithm", words[places[0]])
             keys = () if request.weights is None else request.weights.keys()
-            as_planned = _batched_keys(request, outs[i])
-            plan_for(request.operation, as_planned[0], keys, as_planned[1], request.settings, words[i], options)
+            as_planned = _batched_keys(request, tuple(outs[i] for i in places))
+            word = words[places[0]]
+            plan_for(request.operation, as_planned[0], keys, as_planned[1], request.settings, word, options)
     results: list[Array | None] = [None] * count
-    for i, request in chosen:
-        results[i] = run(request, (outs[i],), words[i])[0]
+    for places, request in chosen.items():
+        found = run(request, tuple(outs[i] for i in places), words[places[0]])
+        for i, result in zip(places, found, strict=True):
+            results[i] = result
     return tuple(results)
 
 
-def _batched_keys(request: Request, out: Any) -> tuple[tuple[Key | None, ...], tuple[Key | None, ...]]:
+def _batched_keys(request: Request, outs: tuple[Any, ...]) -> tuple[tuple[Key | None, ...], tuple[Key | None, ...]]:
     """Return the keys of a request's arrays as they are planned, with the batch axis in front."""
     operation = request.operation
     first = request.inputs[0]
@@ -536,7 +564,7 @@ def _batched_keys(request: Request, out: Any) -> tuple[tuple[Key | None, ...], t
         return key_of(array if array is None or not lift or name in operation.whole else array[None])
 
     inputs = tuple(key(name, array) for name, array in zip(operation.inputs, request.inputs, strict=True))
-    return inputs, (key(operation.outputs[0], as_out(out)),)
+    return inputs, tuple(key(name, as_out(out)) for name, out in zip(operation.outputs, outs, strict=False))
 
 
 def _of_each(what: str, value: Any, count: int, name: str) -> tuple[Any, ...]:
@@ -588,7 +616,7 @@ def explain(
             )
         found = left[0]
     operation = found.operation
-    keys = _batched_keys(found, None)
+    keys = _batched_keys(found, (None,))
     arrays_by_name = _by_name(
         operation,
         keys[0],
@@ -600,4 +628,4 @@ def explain(
         problem = operation.describe(arrays_by_name, found.settings)
         return answer(Call.typical(problem, options.threads, options.max_workspace), algorithm, options)
     except (InvalidProblem, Unsupported, TypeError) as error:
-        raise _in_context(operation, arrays_by_name, error) from None
+        raise in_context(operation, arrays_by_name, error) from None

@@ -1,4 +1,4 @@
-"""interpolate: resizing, by nearest neighbours, with its gradient."""
+"""interpolate: resizing in all its modes, with its gradient."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from ..algorithm import Array
-from ..errors import InvalidProblem, Unsupported
+from ..errors import InvalidProblem
 from ..problem import FLOATS, RESIZE_MODES, ResizeProblem
+from . import pool
 from .arguments import as_array, flag, numbers, real
 from .call import (
     REQUESTS,
@@ -27,8 +28,9 @@ from .call import (
 
 __all__ = ["interpolate", "interpolate_gradient"]
 
-#: What torch knows beside the modes there are.
-_OTHER_MODES = ("linear", "bilinear", "bicubic", "trilinear", "area")
+#: Adaptive average pooling, and planned as that.
+_AREA = "area"
+_MODES = (*RESIZE_MODES, _AREA)
 
 
 def _sizes(size: Any, factors: Any, recompute: bool, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], Any]:
@@ -44,23 +46,31 @@ def _sizes(size: Any, factors: Any, recompute: bool, spatial: tuple[int, ...]) -
     return tuple(math.floor(n * factor) for n, factor in zip(spatial, found, strict=True)), None if recompute else found
 
 
+def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sizes of the spatial axes of x."""
+    if not 3 <= len(shape) <= 5:
+        raise InvalidProblem(f"x must have axes (n, c, w), (n, c, h, w) or (n, c, d, h, w), got shape {shape}")
+    return tuple(shape[2:])
+
+
 def _problem_of(gradient: bool, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> ResizeProblem:
     """Check everything and describe it; raises the bare fact."""
-    size, factors, recompute, mode, like = settings
+    size, factors, recompute, mode, align_corners, antialias, like = settings
     x: Key | None = like if gradient else arrays["x"]
     assert x is not None
     shape = x[0]
-    if not 3 <= len(shape) <= 5:
-        raise InvalidProblem(f"x must have axes (n, c, w), (n, c, h, w) or (n, c, d, h, w), got shape {shape}")
+    spatial = _spatial(shape)
     dtype = check_one_dtype(arrays, ("grad_output",) if gradient else ("x",), FLOATS)
-    out_spatial, scales = _sizes(size, factors, recompute, tuple(shape[2:]))
+    out_spatial, scales = _sizes(size, factors, recompute, spatial)
     problem = ResizeProblem(
         n=shape[0],
         c=shape[1],
-        spatial=tuple(shape[2:]),
+        spatial=spatial,
         out_spatial=out_spatial,
         scales=scales,
         mode=mode,
+        align_corners=align_corners,
+        antialias=antialias,
         gradient=gradient,
         dtype=dtype,
         channels_last=is_channels_last(x),
@@ -89,17 +99,15 @@ def _settings(
     size: Any, scale_factor: Any, mode: Any, align_corners: Any, recompute_scale_factor: Any, antialias: Any
 ) -> tuple[Any, ...]:
     check_word("mode", mode)
-    if mode in _OTHER_MODES:
-        modes = " and ".join(map(repr, RESIZE_MODES))
-        raise Unsupported(f"interpolate: mode {mode!r} is not there yet; there are {modes}")
-    if mode not in RESIZE_MODES:
-        raise InvalidProblem(f"interpolate: mode must be one of {', '.join(RESIZE_MODES)}, got {mode!r}")
+    if mode not in _MODES:
+        raise InvalidProblem(f"interpolate: mode must be one of {', '.join(_MODES)}, got {mode!r}")
     if (size is None) == (scale_factor is None):
         given = "neither" if size is None else "both"
         raise InvalidProblem(f"interpolate: give size or scale_factor, got {given} of them")
-    if align_corners is not None:
+    if align_corners is not None and (mode == _AREA or mode.startswith("nearest")):
         raise InvalidProblem(f"interpolate: align_corners has no meaning for mode {mode!r}; leave it out")
-    if flag("antialias", antialias):
+    corners = align_corners is not None and flag("align_corners", align_corners)
+    if flag("antialias", antialias) and mode not in ("bilinear", "bicubic"):
         raise InvalidProblem(f"interpolate: antialias has no meaning for mode {mode!r}; leave it out")
     recompute = recompute_scale_factor is not None and flag("recompute_scale_factor", recompute_scale_factor)
     if recompute and size is not None:
@@ -109,7 +117,16 @@ def _settings(
         factors = tuple(real("scale_factor", factor) for factor in scale_factor)
     elif scale_factor is not None:
         factors = real("scale_factor", scale_factor)
-    return None if size is None else exact(size), factors, recompute, mode
+    return None if size is None else exact(size), factors, recompute, mode, corners, bool(antialias)
+
+
+def _area_size(x: Array, settings: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return the output's sizes of mode "area", of which nothing else is left."""
+    size, factors, recompute, *_ = settings
+    out = _sizes(size, factors, recompute, _spatial(x.shape))[0]
+    if min(out) < 1 or min(x.shape[2:]) < 1:
+        raise InvalidProblem(f"interpolate: sizes must be >= 1, got {x.shape[2:]} -> {out}")
+    return out
 
 
 def _request(
@@ -123,7 +140,10 @@ def _request(
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
     settings = _settings(size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
-    return Request(_FORWARD, (as_array("x", x),), None, (*settings, None))
+    x = as_array("x", x)
+    if mode == _AREA:
+        return pool.adaptive_request("avg", x.ndim - 2, x, _area_size(x, settings))
+    return Request(_FORWARD, (x,), None, (*settings, None))
 
 
 def interpolate_gradient(
@@ -139,6 +159,9 @@ def interpolate_gradient(
     """Return the request of interpolate's gradient; only the shape, the dtype and the memory order of x matter."""
     settings = _settings(size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     grad_output, x = as_array("grad_output", grad_output), as_array("x", x)
+    if mode == _AREA:
+        size = _area_size(x, settings)
+        return (pool.adaptive_gradient("avg", x.ndim - 2, grad_output, x, size)[0],)
     keys = {"grad_output": (grad_output.shape, (), grad_output.dtype), "x": (x.shape, (), x.dtype)}
     check_one_dtype(keys, ("grad_output", "x"), FLOATS)
     return (Request(_GRADIENT, (grad_output,), None, (*settings, key_of(x))),)
@@ -156,7 +179,10 @@ def interpolate(
     out: Array | None = None,
     algorithm: str = "auto",
 ) -> Array:
-    r"""Resize signals, images or volumes by nearest neighbours.
+    r"""Resize signals, images or volumes.
+
+    ``out[n, c, o] = sum_i weight[o, i] x[n, c, i]`` along each axis. Output o lies at ``(o + 1/2) / scale - 1/2`` among
+    the elements of x, or at ``o (in - 1) / (out - 1)`` with align_corners.
 
     Parameters
     ----------
@@ -166,17 +192,25 @@ def interpolate(
         The output's spatial size.
     scale_factor : float or tuple of float, optional
         Instead of size: the output has ``floor(in * scale_factor)`` elements along an axis.
-    mode : {"nearest", "nearest-exact"}
+    mode : {"nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"}
         ``"nearest"``: output o takes element ``floor(o / scale)``; ``"nearest-exact"``: ``floor((o + 1/2) / scale)``,
-        which is symmetric. scale is scale_factor where that is given, else out / in, in float32 as torch has it.
-    align_corners, antialias : bool, optional
-        Of torch's other modes, which are not there yet; None and False.
+        which is symmetric. ``"linear"``, ``"bilinear"`` and ``"trilinear"`` are for one, two and three axes: the two
+        elements beside a place, by their distances. ``"bicubic"``: four elements along each of two axes, by Keys' cubic
+        convolution of a = -0.75. ``"area"``: :func:`pyconv.adaptive_avg_pool2d` and its relatives, also by name of the
+        algorithms.
+        scale is scale_factor where that is given, else out / in; for nearest neighbours in float32 as torch has it.
+    align_corners : bool, optional
+        Whether the centres of the outermost elements meet, or, by default, the outer edges. Not for "nearest",
+        "nearest-exact" and "area".
     recompute_scale_factor : bool, optional
         With scale_factor: whether scale is out / in all the same.
+    antialias : bool
+        For "bilinear" and "bicubic" (here of a = -0.5, as PIL has it): whether the interpolating function is as wide as
+        an output where that is wider than an element of x, so that all elements count.
     out : numpy.ndarray, optional
         Where to put the result; may overlap x.
     algorithm : str
-        "auto", a family ("nearest", "reference") or an id of :func:`pyconv.algorithms`.
+        "auto", a family ("nearest", "separable", "reference") or an id of :func:`pyconv.algorithms`.
 
     Returns
     -------
@@ -189,9 +223,14 @@ def interpolate(
     TypeError
         Not an array, or a dtype that is not taken.
     Unsupported
-        A mode that is not there yet, or the algorithm asked for cannot do it; the message says why.
+        The algorithm asked for cannot do it; the message says why.
     MemoryError
         With the number of bytes asked for.
+
+    Notes
+    -----
+    Elements beyond the ends are those at the ends. float16 is summed in float32. An element whose weight is zero is no
+    part of a sum, also where it is infinite. The result has the same bits for any number of threads.
 
     Examples
     --------
@@ -201,6 +240,8 @@ def interpolate(
     array([[[1., 1., 2., 2., 3., 3.]]], dtype=float32)
     >>> pyconv.interpolate(x, size=2), pyconv.interpolate(x, size=2, mode="nearest-exact")
     (array([[[1., 2.]]], dtype=float32), array([[[1., 3.]]], dtype=float32))
+    >>> pyconv.interpolate(x, size=5, mode="linear", align_corners=True)
+    array([[[1. , 1.5, 2. , 2.5, 3. ]]], dtype=float32)
     """
     request = _request(x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
     return run(request, (out,), algorithm)[0]  # type: ignore[no-any-return]

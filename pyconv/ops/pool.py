@@ -95,8 +95,8 @@ def _optional(value: Any) -> Any:
     """Return a setting of integers, None among them, as a key."""
     if value is None:
         return None
-    if isinstance(value, (list, tuple)):
-        return tuple(_optional(entry) for entry in value)
+    if isinstance(value, (list, tuple)) and any(entry is None for entry in value):
+        return tuple(map(_optional, value))
     return exact(value)
 
 
@@ -284,7 +284,8 @@ def _lp_request(
     return _request("lp", False, rank, x, settings)
 
 
-def _adaptive_request(kind: str, rank: int, x: Any, output_size: Any, return_indices: Any = False) -> Request:
+def adaptive_request(kind: str, rank: int, x: Any, output_size: Any, return_indices: Any = False) -> Request:
+    """Return an adaptive pooling's request."""
     settings = _adaptive_settings(output_size, return_indices)
     return _request(kind, True, rank, x, settings)
 
@@ -808,7 +809,7 @@ def adaptive_avg_pool1d(
     >>> pyconv.adaptive_avg_pool1d(np.array([[1.0, 5.0, 2.0, 0.0]]), 2)
     array([[3., 1.]])
     """
-    return run(_adaptive_request("avg", 1, x, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+    return run(adaptive_request("avg", 1, x, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
 def adaptive_avg_pool2d(
@@ -851,7 +852,7 @@ def adaptive_avg_pool2d(
     >>> pyconv.adaptive_avg_pool2d(x, (None, 3)).shape
     (1, 1, 2, 3)
     """
-    return run(_adaptive_request("avg", 2, x, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+    return run(adaptive_request("avg", 2, x, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
 def adaptive_avg_pool3d(
@@ -871,7 +872,7 @@ def adaptive_avg_pool3d(
     >>> pyconv.adaptive_avg_pool3d(np.arange(8.0).reshape(1, 1, 2, 2, 2), 1).item()
     3.5
     """
-    return run(_adaptive_request("avg", 3, x, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
+    return run(adaptive_request("avg", 3, x, output_size), (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
 def adaptive_max_pool1d(
@@ -892,7 +893,7 @@ def adaptive_max_pool1d(
     >>> pyconv.adaptive_max_pool1d(np.array([[1.0, 5.0, 2.0, 0.0]]), 2)
     array([[5., 2.]])
     """
-    request = _adaptive_request("max", 1, x, output_size, return_indices)
+    request = adaptive_request("max", 1, x, output_size, return_indices)
     return _with_indices(request, return_indices, out, algorithm)
 
 
@@ -937,7 +938,7 @@ def adaptive_max_pool2d(
     >>> pyconv.adaptive_max_pool2d(x, (1, 3))
     array([[[[5., 8., 8.]]]], dtype=float32)
     """
-    request = _adaptive_request("max", 2, x, output_size, return_indices)
+    request = adaptive_request("max", 2, x, output_size, return_indices)
     return _with_indices(request, return_indices, out, algorithm)
 
 
@@ -959,7 +960,7 @@ def adaptive_max_pool3d(
     >>> pyconv.adaptive_max_pool3d(np.arange(8.0).reshape(1, 1, 2, 2, 2), 1).item()
     7.0
     """
-    request = _adaptive_request("max", 3, x, output_size, return_indices)
+    request = adaptive_request("max", 3, x, output_size, return_indices)
     return _with_indices(request, return_indices, out, algorithm)
 
 
@@ -1177,12 +1178,12 @@ REQUESTS.update(
         lp_pool1d: Explainable(partial(_lp_request, 1), 1),
         lp_pool2d: Explainable(partial(_lp_request, 2), 1),
         lp_pool3d: Explainable(partial(_lp_request, 3), 1),
-        adaptive_avg_pool1d: Explainable(partial(_adaptive_request, "avg", 1), 1),
-        adaptive_avg_pool2d: Explainable(partial(_adaptive_request, "avg", 2), 1),
-        adaptive_avg_pool3d: Explainable(partial(_adaptive_request, "avg", 3), 1),
-        adaptive_max_pool1d: Explainable(partial(_adaptive_request, "max", 1), 1),
-        adaptive_max_pool2d: Explainable(partial(_adaptive_request, "max", 2), 1),
-        adaptive_max_pool3d: Explainable(partial(_adaptive_request, "max", 3), 1),
+        adaptive_avg_pool1d: Explainable(partial(adaptive_request, "avg", 1), 1),
+        adaptive_avg_pool2d: Explainable(partial(adaptive_request, "avg", 2), 1),
+        adaptive_avg_pool3d: Explainable(partial(adaptive_request, "avg", 3), 1),
+        adaptive_max_pool1d: Explainable(partial(adaptive_request, "max", 1), 1),
+        adaptive_max_pool2d: Explainable(partial(adaptive_request, "max", 2), 1),
+        adaptive_max_pool3d: Explainable(partial(adaptive_request, "max", 3), 1),
         max_unpool1d: Explainable(partial(_unpool_request, 1), 2),
         max_unpool2d: Explainable(partial(_unpool_request, 2), 2),
         max_unpool3d: Explainable(partial(_unpool_request, 3), 2),

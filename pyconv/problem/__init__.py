@@ -28,11 +28,15 @@ from .base import (
 )
 from .conv import ConvProblem
 from .conv_grad import ConvBiasProblem, ConvWeightProblem
+from .deform import DeformProblem
 from .layers import NORM_KINDS, ElementwiseProblem, LinearProblem, NormProblem, ResponseProblem
+from .lowering import LoweringProblem, check_reach
 from .parse import parse_problem
 from .pool import POOL_KINDS, PoolProblem, UnpoolProblem
 from .resize import RESIZE_MODES, ResizeProblem
 from .roi import MAX_SAMPLING_RATIO, ROI_KINDS, ROI_MODES, ROI_MODES_OF_MAXIMA, NmsProblem, RoiProblem
+from .sample import GRID_MODES, GRID_PADDING_MODES, AffineGridProblem, GridSampleProblem
+from .shuffle import ShuffleProblem
 from .transposed import PhaseAxis, TransposedPart, TransposedProblem
 
 __all__ = [
@@ -41,6 +45,8 @@ __all__ = [
     "DEFAULT_SLOPES",
     "DTYPES",
     "FLOATS",
+    "GRID_MODES",
+    "GRID_PADDING_MODES",
     "INTEGERS",
     "ITEM_BYTES",
     "MAX_ELEMENTS",
@@ -52,11 +58,15 @@ __all__ = [
     "ROI_KINDS",
     "ROI_MODES",
     "ROI_MODES_OF_MAXIMA",
+    "AffineGridProblem",
     "ConvBiasProblem",
     "ConvProblem",
     "ConvWeightProblem",
+    "DeformProblem",
     "ElementwiseProblem",
+    "GridSampleProblem",
     "LinearProblem",
+    "LoweringProblem",
     "NmsProblem",
     "NormProblem",
     "Operand",
@@ -67,9 +77,11 @@ __all__ = [
     "ResizeProblem",
     "ResponseProblem",
     "RoiProblem",
+    "ShuffleProblem",
     "TransposedPart",
     "TransposedProblem",
     "UnpoolProblem",
+    "check_reach",
     "output_size",
     "pad_index",
     "parse_problem",

@@ -30,10 +30,8 @@ def fits(*arrays: Array) -> bool:
 def exact_type(x: Array, kernel: Array) -> np.dtype[Any] | None:
     """Return the type of a sum; int64 of integers, None where they are too large for float64 to hold."""
     if x.dtype.kind in "iub" and kernel.dtype.kind in "iub":
-        largest = (
-            int(np.abs(x.astype(object)).max()) if x.dtype.itemsize == 8 else int(np.abs(x.astype(np.int64)).max())
-        )
-        total = sum(abs(int(value)) for value in kernel.ravel().tolist())
+        largest = max(abs(int(x.min())), abs(int(x.max())))
+        total = float(np.abs(kernel.astype(np.float64)).sum())
         return np.dtype(np.int64) if largest * total < _EXACT else None
     return np.result_type(x, kernel)
 

@@ -1,0 +1,12 @@
+/* Every sampling kernel, for one type of the arrays (STORAGE, DTYPE) and of the arithmetic (REAL, REAL_DTYPE) on one
+ * instruction set. */
+#if !PC_WIDENED
+#include "vec.h"
+#include "math.inc.c"
+#endif
+#include "storage.h"
+#include "turn.inc.c"
+#include "lanes.inc.c"
+#include "sample_separable.inc.c"
+#include "sample_grid.inc.c"
+#include "sample_affine.inc.c"
