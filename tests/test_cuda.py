@@ -1,24 +1,18 @@
-"""The GPU kernels: the same undecorated functions, through the whole way of a call, on the emulator."""
+"""The GPU kernels of convolution and pooling: the same undecorated functions, through the whole way of a call."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-
-pytest.importorskip("greenlet", reason="the emulator's threads are greenlets: pip install greenlet")
-pytest.importorskip("numba.cuda", reason="Numba's CUDA target is not there: pip install numba-cuda")
-
 from cases import problems
 from checker import Data, compare, make_data, tolerance
-from cuda_emulator import launch
+from cuda_device import EmulatedGpu, OnGpu, backend, forget, gpu, ran, there
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 import pyconv
 from pyconv import ConvProblem, InvalidProblem, PoolProblem, Unsupported, reference, registry
@@ -26,89 +20,10 @@ from pyconv.backends import numba_cuda
 from pyconv.kernels.cuda import implicit_gemm
 from pyconv.ops import call, device
 
+__all__ = ["gpu"]
+
 SMALL = implicit_gemm.Tile(16, 32, 8, 4, 4)
 CONV = {1: pyconv.conv1d, 2: pyconv.conv2d, 3: pyconv.conv3d}
-
-
-class OnGpu:
-    """An array that says that it is in GPU memory; it is in the host's, where the emulator works."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        there = dict(self.array.__array_interface__)
-        return {key: there[key] for key in ("shape", "typestr", "data", "strides")} | {"version": 3, "stream": 7}
-
-    def __getitem__(self, index: int) -> OnGpu:
-        return OnGpu(self.array[index])
-
-
-class EmulatedGpu(numba_cuda.Gpu):
-    """Kernels run on the emulator; scratch begins as what nobody would take for a result."""
-
-    def __init__(self) -> None:
-        self.streams: set[int] = set()
-
-    def is_installed(self) -> bool:
-        return True
-
-    def why_not(self) -> str:
-        return ""
-
-    @staticmethod
-    def memory(flat: Any) -> np.ndarray:
-        size = flat.elements * flat.dtype.itemsize
-        return np.frombuffer((ctypes.c_byte * size).from_address(flat.pointer), np.uint8).view(flat.dtype)
-
-    def launch(
-        self, kernel: Any, grid: int, threads: int, blocks: int, gpu: Any, stream: int, arguments: tuple[Any, ...]
-    ) -> None:
-        self.streams.add(stream)
-
-        def given_as(argument: Any) -> Any:
-            if isinstance(argument, numba_cuda._Flat):
-                return self.memory(argument)
-            return tuple(map(int, argument)) if isinstance(argument, tuple) else argument
-
-        arguments = tuple(int(a) if isinstance(a, np.int32) else given_as(a) for a in arguments)
-        launch(kernel, grid, threads, *arguments)
-
-    def scratch(self, elements: int, dtype: np.dtype, gpu: Any) -> Any:
-        array = np.full(elements * dtype.itemsize, 0xFF, np.uint8).view(dtype)
-        return numba_cuda._Flat(array.ctypes.data, elements, dtype, array)
-
-    def put(self, flat: Any, value: int, gpu: Any, stream: int) -> None:
-        self.memory(flat)[0] = value
-
-    def get(self, flat: Any, gpu: Any, stream: int) -> int:
-        return int(self.memory(flat)[0])
-
-
-def empty(shape: tuple[int, ...], dtype: str, axes: tuple[int, ...] | None, like: OnGpu) -> OnGpu:
-    array = np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, 0xFF, np.uint8).view(dtype).reshape(shape)
-    return OnGpu(array if axes is None else array.transpose(axes))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def gpu() -> Iterator[EmulatedGpu]:
-    """A machine with an emulated GPU."""
-    emulated = EmulatedGpu()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numba_cuda, "gpu", emulated)
-        patch.setitem(device.KINDS, "test_cuda", device.Kind(empty, lambda like: 7, lambda like: None))
-        patch.setattr(registry, "_algorithms", dict(registry._algorithms))
-        patch.setattr(registry, "_missing", {k: v for k, v in registry._missing.items() if k != "cuda"})
-        patch.setattr(registry, "_loaded", registry._loaded - {"cuda"})
-        for id in [id for id in registry._algorithms if id.endswith("@cuda")]:
-            del registry._algorithms[id]
-        registry.candidates.cache_clear()
-        call.plan_for.cache_clear()
-        assert registry.why_missing("cuda") is None
-        yield emulated
-    registry.candidates.cache_clear()
-    call.plan_for.cache_clear()
 
 
 @pytest.fixture
@@ -116,10 +31,6 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles of which a small problem has several."""
     monkeypatch.setattr(implicit_gemm, "TILES", {"16x32": SMALL})
     call.plan_for.cache_clear()
-
-
-def there(array: np.ndarray | None) -> OnGpu | None:
-    return None if array is None else OnGpu(array)
 
 
 def convolve(problem: ConvProblem, data: Data, algorithm: str, **more: Any) -> np.ndarray:
@@ -138,10 +49,10 @@ def convolve(problem: ConvProblem, data: Data, algorithm: str, **more: Any) -> n
 def check(problem: ConvProblem, family: str, integers: bool = False, data: Data | None = None) -> None:
     algorithm = registry.find(f"{problem.op}.{family}.{problem.dtype}@cuda")
     data = make_data(problem, integers) if data is None else data
-    numba_cuda._local.kernel = ""
+    forget()
     result = convolve(problem, data, algorithm.id)
     if 0 not in problem.out_shape:
-        assert numba_cuda.last_kernel() == f"conv_{family.replace('-', '_')}_{problem.dtype}__cuda"
+        assert ran(algorithm)
     with np.errstate(all="ignore"):
         expected = reference.conv(problem, data.x, data.w, data.bias, data.residual)
         allowed = tolerance(problem, data, algorithm, expected)
@@ -274,14 +185,18 @@ POOLS = (
     "n0c3h8w8-k2s2p0-f32",
 )
 MAXIMA = ("n1c2h9w8-k3x2s1x2p1d2-f32", "n1c1h3w3-k2s2p1d3-f32")
+ADAPTIVE = ("n2c3h7w9-to3x4-f32", "n1c2d5h4w6-to2x5x3-f16", "n1c4h6w5-to6x7-f64-channels_last", "n2c2w10-to4-f32")
 AVERAGES = ("n1c2h8w9-k3s2p1-f32-ceil-without_pad", "n1c2h8w9-k3s2p1-f32-over5")
 
 
-def pool_arguments(problem: PoolProblem) -> dict[str, Any]:
+def pool_arguments(problem: PoolProblem) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if problem.adaptive is not None:
+        return (problem.adaptive,), {}
     found: dict[str, Any] = {"stride": problem.stride, "padding": problem.padding, "ceil_mode": problem.ceil_mode}
     if problem.kind == "max":
-        return found | {"dilation": problem.dilation}
-    return found | {"count_include_pad": problem.count_include_pad, "divisor_override": problem.divisor}
+        return (problem.kernel,), found | {"dilation": problem.dilation}
+    more = {"count_include_pad": problem.count_include_pad, "divisor_override": problem.divisor}
+    return (problem.kernel,), found | more
 
 
 def pool_data(problem: PoolProblem, integers: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -298,57 +213,60 @@ def pool_data(problem: PoolProblem, integers: bool) -> tuple[np.ndarray, np.ndar
 @pytest.mark.parametrize("integers", [True, False], ids=["integers", "normal"])
 @pytest.mark.parametrize(
     ("op", "text"),
-    [("max_pool", text) for text in (*POOLS, *MAXIMA)] + [("avg_pool", text) for text in (*POOLS, *AVERAGES)],
+    [("max_pool", text) for text in (*POOLS, *MAXIMA)]
+    + [("avg_pool", text) for text in (*POOLS, *AVERAGES)]
+    + [(f"adaptive_{kind}_pool", text) for kind in ("max", "avg") for text in ADAPTIVE],
 )
 def test_pools(op: str, text: str, integers: bool) -> None:
     rank = sum(axis in text.partition("-")[0] for axis in "dhw")
     problem = PoolProblem.parse(f"{op}{rank}d", text)
     x, _ = pool_data(problem, integers)
     algorithm = registry.find(f"{problem.op}.gather.{problem.dtype}@cuda")
-    function, words = getattr(pyconv, problem.op), pool_arguments(problem)
+    function, (how, words) = getattr(pyconv, problem.op), pool_arguments(problem)
     expected, _ = reference.pool(problem, x)
     allowed = 0.0
     if problem.kind == "avg":
         sizes, _ = reference.pool(problem, np.abs(x))
         allowed = algorithm.error_bound(problem) * sizes + np.finfo(x.dtype).eps / 2 * np.abs(expected)
-    numba_cuda._local.kernel = ""
-    result = function(OnGpu(x), problem.kernel, algorithm=algorithm.id, **words)
+    forget()
+    result = function(OnGpu(x), *how, algorithm=algorithm.id, **words)
     compare(result.array, expected, allowed, x.dtype)
     if result.array.size:
-        assert numba_cuda.last_kernel() == f"pool_gather_{problem.dtype}__cuda"
+        assert ran(algorithm)
     if problem.kind == "max":
         with_indices = replace(problem, indices=True)
-        values, indices = function(OnGpu(x), problem.kernel, return_indices=True, **words)
+        values, indices = function(OnGpu(x), *how, return_indices=True, **words)
         expected, places = reference.pool(with_indices, x)
         compare(values.array, expected, 0.0, x.dtype)
         np.testing.assert_array_equal(indices.array, places)
 
 
 @pytest.mark.parametrize("given_indices", [True, False], ids=["indices", "x"])
-@pytest.mark.parametrize("text", [*POOLS, MAXIMA[0]])
+@pytest.mark.parametrize("text", [*POOLS, MAXIMA[0], *ADAPTIVE])
 def test_gradient_of_maxima(text: str, given_indices: bool) -> None:
     rank = sum(axis in text.partition("-")[0] for axis in "dhw")
-    forward = PoolProblem.parse(f"max_pool{rank}d", text)
+    forward = PoolProblem.parse(f"{'adaptive_' if '-to' in text else ''}max_pool{rank}d", text)
     problem = replace(forward, gradient=True, indices=given_indices)
     x, g = pool_data(problem, integers=True)
     _, indices = reference.pool(replace(forward, indices=True), x)
+    how, words = pool_arguments(problem)
     result = getattr(pyconv.grad, forward.op)(
-        OnGpu(g), OnGpu(x), problem.kernel, indices=OnGpu(indices) if given_indices else None,
-        algorithm=f"{problem.op}.gather.{problem.dtype}@cuda", **pool_arguments(problem),
+        OnGpu(g), OnGpu(x), *how, indices=OnGpu(indices) if given_indices else None,
+        algorithm=f"{problem.op}.gather.{problem.dtype}@cuda", **words,
     )[0]  # fmt: skip
     expected = reference.pool_grad(problem, g, x, indices if given_indices else None)
     compare(result.array, expected, 0.0, x.dtype)
 
 
-@pytest.mark.parametrize("text", [*POOLS, *AVERAGES])
+@pytest.mark.parametrize("text", [*POOLS, *AVERAGES, *ADAPTIVE])
 def test_gradient_of_averages(text: str) -> None:
     rank = sum(axis in text.partition("-")[0] for axis in "dhw")
-    problem = replace(PoolProblem.parse(f"avg_pool{rank}d", text), gradient=True)
+    op = f"{'adaptive_' if '-to' in text else ''}avg_pool{rank}d"
+    problem = replace(PoolProblem.parse(op, text), gradient=True)
     x, g = pool_data(problem, integers=False)
     algorithm = registry.find(f"{problem.op}.gather.{problem.dtype}@cuda")
-    result = getattr(pyconv.grad, problem.op.partition("-")[0])(
-        OnGpu(g), OnGpu(x), problem.kernel, algorithm=algorithm.id, **pool_arguments(problem)
-    )[0]
+    how, words = pool_arguments(problem)
+    result = getattr(pyconv.grad, op)(OnGpu(g), OnGpu(x), *how, algorithm=algorithm.id, **words)[0]
     expected = reference.pool_grad(problem, g, None, None)
     sizes = reference.pool_grad(problem, np.abs(g), None, None)
     allowed = algorithm.error_bound(problem) * np.abs(sizes) + np.finfo(x.dtype).eps / 2 * np.abs(expected)
@@ -368,6 +286,28 @@ def test_indices_outside_their_windows_count_and_outside_their_planes_are_refuse
         indices[0, 0, 1, 1] = bad
         with pytest.raises(InvalidProblem, match="an index lies outside its plane of 24"):
             pyconv.grad.max_pool2d(OnGpu(g), OnGpu(x), 2, indices=OnGpu(indices))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_unpooling(rank: int) -> None:
+    """The last of several elements with one index wins."""
+    rng = np.random.default_rng(rank)
+    sizes, large = (3, 2, 4)[-rank:], (6, 4, 8)[-rank:]
+    x = rng.integers(1, 9, (2, 3, *sizes)).astype(np.float32)
+    indices = rng.integers(0, np.prod(large), x.shape)
+    result = getattr(pyconv, f"max_unpool{rank}d")(OnGpu(x), OnGpu(indices), 2)
+    np.testing.assert_array_equal(result.array, reference.unpool(x, indices, large))
+    assert backend.last_kernel() == "pool_gather_f32__cuda"
+    g = rng.standard_normal((2, 3, *large)).astype(np.float16)
+    half = x.astype(np.float16)
+    result = getattr(pyconv.grad, f"max_unpool{rank}d")(OnGpu(g), OnGpu(half), OnGpu(indices), 2)[0]
+    np.testing.assert_array_equal(result.array, reference.unpool_grad(g, indices))
+    for bad in (-1, int(np.prod(large)), 2**32):
+        indices[1, 2, ...] = bad
+        with pytest.raises(InvalidProblem, match="an index lies outside its plane"):
+            getattr(pyconv, f"max_unpool{rank}d")(OnGpu(x), OnGpu(indices), 2)
+        with pytest.raises(InvalidProblem, match="an index lies outside its plane"):
+            getattr(pyconv.grad, f"max_unpool{rank}d")(OnGpu(g), OnGpu(half), OnGpu(indices), 2)
 
 
 def test_nan_in_maxima() -> None:
@@ -438,7 +378,9 @@ def test_host_and_gpu_arrays_do_not_mix() -> None:
 
 def test_arrays_on_two_gpus_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = iter((0, 1))
-    monkeypatch.setitem(device.KINDS, "test_cuda", device.KINDS["test_cuda"]._replace(gpu=lambda like: next(numbers)))
+    monkeypatch.setitem(
+        device.KINDS, "cuda_device", device.KINDS["cuda_device"]._replace(gpu=lambda like: next(numbers))
+    )
     with pytest.raises(TypeError, match="must be on one GPU"):
         pyconv.conv2d(OnGpu(np.ones((1, 1, 2, 2), np.float32)), OnGpu(np.ones((1, 1, 1, 1), np.float32)))
 
@@ -460,10 +402,10 @@ def test_what_no_kernel_does_is_said() -> None:
     x, w = OnGpu(np.ones((1, 3, 4, 5), np.float32)), OnGpu(np.ones((2, 3, 1, 1), np.float32))
     with pytest.raises(Unsupported, match="knows no border but zeros"):
         pyconv.conv2d(x, w, padding=1, padding_mode="reflect")
-    with pytest.raises(Unsupported, match="no GPU kernel does adaptive_avg_pool2d in f32; or copy"):
-        pyconv.adaptive_avg_pool2d(x, 1)
-    with pytest.raises(TypeError, match=r"[xw] lives on a GPU; copy it to the host first"):
-        pyconv.conv_transpose2d(x, w)
+    with pytest.raises(Unsupported, match="no GPU kernel does lp_pool2d in f32; or copy"):
+        pyconv.lp_pool2d(x, 2, 1)
+    with pytest.raises(TypeError, match=r"x lives on a GPU; copy it to the host first"):
+        pyconv.unfold(x, 1)
     with pytest.raises(Unsupported, match="of less than"):
         pyconv.explain(pyconv.conv2d, x, w, padding=40000)
 
@@ -488,7 +430,7 @@ def test_algorithms_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = [id for id in pyconv.algorithms() if id.endswith("@cuda")]
     assert "conv2d.implicit-gemm.f32@cuda" in listed
     assert "max_pool3d-grad-x.gather.f16@cuda" in listed
-    assert len(listed) == 3 * (3 + 3 + 2) + 3 * 3 * 4
+    assert {id.partition(".")[0] for id in listed} >= {"conv1d", "adaptive_max_pool2d", "max_unpool3d-grad-x"}
     assert "numba_cuda" not in sys.modules or "numba.cuda" in sys.modules
 
 

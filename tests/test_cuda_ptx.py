@@ -47,9 +47,9 @@ class Budgeted:
     """A kernel, its arguments' types, its block, the blocks promised to fit a multiprocessor, and its registers."""
 
     make: Callable[[], Any]
-    n_sizes: int
-    n_steps: int
-    arguments: str  # s: a sum's type, x: an array of elements, i: of int64, f: of int32
+    #: 3: three integers, n: one, s: a sum's type; arrays x: of elements, r: of sums, i: of int64, f: of int32, b: of
+    #: float64.
+    arguments: str
     threads: int
     blocks: int
     registers: int
@@ -62,22 +62,22 @@ def budgets() -> dict[str, Budgeted]:
     """Every kernel in the forms that are used most, with its budget."""
     from numba import float32, float64
 
-    from pyconv.kernels.cuda import depthwise, direct, implicit_gemm, pool
+    from pyconv.kernels.cuda import channel_sums, depthwise, direct, grad_weight, implicit_gemm, pool, transposed
 
     conv = "sxxxxx"
     found = {
-        "direct f32": Budgeted(lambda: direct.conv_direct(float32, "relu", True, True), 21, 18, conv, 128, 1, 80),
+        "direct f32": Budgeted(lambda: direct.conv_direct(float32, "relu", True, True), f"21 18 {conv}", 128, 1, 80),
         "direct f16": Budgeted(
-            lambda: direct.conv_direct(float32, "silu", True, True), 21, 18, conv, 128, 1, 80, dtype="f16"
+            lambda: direct.conv_direct(float32, "silu", True, True), f"21 18 {conv}", 128, 1, 80, dtype="f16"
         ),
         "direct f64": Budgeted(
-            lambda: direct.conv_direct(float64, None, True, False), 21, 18, conv, 128, 1, 96, dtype="f64"
+            lambda: direct.conv_direct(float64, None, True, False), f"21 18 {conv}", 128, 1, 96, dtype="f64"
         ),
     }
     for kh, stride in ((3, 1), (3, 2), (5, 1), (7, 1)):
         found[f"depthwise {kh}x{kh} s{stride} f32"] = Budgeted(
             lambda kh=kh, stride=stride: depthwise.conv_depthwise(float32, kh, stride, 1, "relu", True, False),  # type: ignore[misc]
-            18, 18, conv, depthwise.THREADS, 1, 72,
+            f"18 18 {conv}", 128, 1, 72,
         )  # fmt: skip
     one = (1, 1, 1)
     for name, tile in implicit_gemm.TILES.items():
@@ -86,7 +86,7 @@ def budgets() -> dict[str, Budgeted]:
                 lambda tile=tile, kernel=kernel, stride=stride: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
                     float32, kernel, stride, one, tile, "relu", True, False
                 ),
-                13, 18, conv, tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
+                f"13 18 {conv}", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
             )  # fmt: skip
         # the longest epilogue that the tile is taken for
         any_epilogue = tile.tm * tile.tn <= implicit_gemm.MOST_SUMS
@@ -95,26 +95,60 @@ def budgets() -> dict[str, Budgeted]:
             lambda tile=tile, long=long, residual=any_epilogue: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
                 float32, (1, 3, 3), one, one, tile, long, True, residual
             ),
-            13, 18, conv, tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
+            f"13 18 {conv}", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
         )  # fmt: skip
         found[f"implicit GEMM {name} 3x3 f64"] = Budgeted(
             lambda tile=tile: implicit_gemm.conv_implicit_gemm(float64, (1, 3, 3), one, one, tile, None, True, False),  # type: ignore[misc]
-            13, 18, conv, tile.threads, 1, 255, dtype="f64", wide=True,
+            f"13 18 {conv}", tile.threads, 1, 255, dtype="f64", wide=True,
         )  # fmt: skip
     found |= {
-        "max_pool f32": Budgeted(lambda: pool.max_pool(float32, False, False), 20, 18, "xxi", 128, 1, 64),
-        "max_pool with indices f32": Budgeted(lambda: pool.max_pool(float32, True, False), 20, 18, "xxi", 128, 1, 64),
-        "max_pool gradient f32": Budgeted(lambda: pool.grad_max(float32, False), 20, 18, "xix", 128, 1, 64),
-        "max_pool gradient, any indices f32": Budgeted(
-            lambda: pool.grad_max_anywhere(float32, False), 20, 18, "xix", 128, 1, 64
+        "max_pool f32": Budgeted(lambda: pool.max_pool(float32, False, False, False), "20 18 xxi", 128, 1, 64),
+        "max_pool with indices f32": Budgeted(
+            lambda: pool.max_pool(float32, True, False, False), "20 18 xxi", 128, 1, 64
         ),
-        "check of indices": Budgeted(lambda: pool.check_indices(False), 20, 6, "if", 128, 1, 64),
-        "avg_pool f32": Budgeted(lambda: pool.avg_pool(float32, True, False, False), 20, 12, "sxx", 128, 1, 80),
+        "max_pool gradient f32": Budgeted(lambda: pool.grad_max(float32, False, False), "20 18 xix", 128, 1, 64),
+        "max_pool gradient, any indices f32": Budgeted(
+            lambda: pool.grad_max_anywhere(float32, False), "20 18 xix", 128, 1, 64
+        ),
+        "check of indices": Budgeted(lambda: pool.check_indices(False, False), "20 6 if", 128, 1, 64),
+        "avg_pool f32": Budgeted(lambda: pool.avg_pool(float32, True, False, False, False), "20 12 sxx", 128, 1, 80),
         "avg_pool f16": Budgeted(
-            lambda: pool.avg_pool(float32, True, False, True), 20, 12, "sxx", 128, 1, 80, dtype="f16"
+            lambda: pool.avg_pool(float32, True, False, True, False), "20 12 sxx", 128, 1, 80, dtype="f16"
         ),
         "avg_pool gradient f32": Budgeted(
-            lambda: pool.grad_avg(float32, True, False, False), 20, 12, "sxx", 128, 1, 80
+            lambda: pool.grad_avg(float32, True, False, False, False), "20 12 sxx", 128, 1, 80
+        ),
+    }
+    three, two = (1, 3, 3), (1, 2, 2)
+    for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+        found |= {
+            f"transposed {dtype}": Budgeted(
+                lambda real=real: transposed.conv_transposed(real, "relu", True),  # type: ignore[misc]
+                "24 12 sxxxx", 128, 1, 96, dtype=dtype,
+            ),
+            f"gradient of weights 3x3 s2 {dtype}": Budgeted(
+                lambda real=real: grad_weight.grad_weight(real, three, two, one),  # type: ignore[misc]
+                "14 12 xxr", 128, 1, 168, dtype=dtype, wide=dtype == "f32",
+            ),
+            f"sums of channels {dtype}": Budgeted(
+                lambda real=real: channel_sums.channel_sums(real, "products"),  # type: ignore[misc]
+                "6 12 xxrr", 128, 1, 64, dtype=dtype,
+            ),
+        }  # fmt: skip
+    found |= {
+        "sums of parts f32": Budgeted(lambda: grad_weight.sum_parts(float32), "6 6 rx", 128, 1, 40),
+        "un-pooling: owners": Budgeted(pool.unpool_owners, "3 4 6 iff", 128, 1, 40),
+        "un-pooling f32": Budgeted(lambda: pool.unpool(float32), "n 4 4 12 fxx", 128, 1, 48),
+        "un-pooling gradient f32": Budgeted(lambda: pool.grad_unpool(float32), "n 4 4 18 xifx", 128, 1, 48),
+        "adaptive max_pool f32": Budgeted(lambda: pool.max_pool(float32, False, False, True), "20 18 xxi", 128, 1, 64),
+        "adaptive max_pool gradient f32": Budgeted(
+            lambda: pool.grad_max(float32, False, True), "20 18 xix", 128, 1, 64
+        ),
+        "adaptive avg_pool f32": Budgeted(
+            lambda: pool.avg_pool(float32, True, False, False, True), "20 12 sxx", 128, 1, 80
+        ),
+        "adaptive avg_pool gradient f32": Budgeted(
+            lambda: pool.grad_avg(float32, True, False, False, True), "20 12 sxx", 128, 1, 80
         ),
     }
     return found
@@ -153,11 +187,11 @@ def report(name: str, cc: tuple[int, int]) -> Report:
     def flat(element: Any) -> Any:
         return types.Array(element, 1, "C")
 
-    kinds = {"s": real, "x": flat(stored), "i": flat(int64), "f": flat(int32)}
-    signature = (
-        types.UniTuple(int32, budget.n_sizes),
-        types.UniTuple(int32, budget.n_steps),
-        *(kinds[kind] for kind in budget.arguments),
+    kinds = {"n": int32, "s": real, "x": flat(stored), "r": flat(real), "i": flat(int64), "f": flat(int32)}
+    kinds["b"] = flat(float64)
+    signature = tuple(
+        types.UniTuple(int32, int(word)) if word.isdigit() else kinds[word]
+        for word in re.findall(r"\d+|[a-z]", budget.arguments)
     )
     ptx, _ = cuda.compile_ptx(budget.make(), signature, cc=cc, launch_bounds=(budget.threads, budget.blocks))
     with tempfile.TemporaryDirectory() as folder:

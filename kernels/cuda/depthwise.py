@@ -18,14 +18,14 @@ from typing import Any
 
 from numba import cuda, int32
 
+from . import THREADS
 from .activation import activation
 from .memory import load, quotient, store
 
-__all__ = ["MAX_ROWS", "MAX_SPAN", "ROWS", "THREADS", "blocks_depthwise", "conv_depthwise", "span_of"]
+__all__ = ["MAX_ROWS", "MAX_SPAN", "ROWS", "blocks_depthwise", "conv_depthwise", "span_of"]
 
 #: Output rows of a thread.
 ROWS = 4
-THREADS = 128
 #: Kernel rows, and rows of x that a thread holds: more of them do not unroll, and would lie in memory.
 MAX_ROWS, MAX_SPAN = 7, 16
 

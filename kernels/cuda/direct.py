@@ -20,14 +20,14 @@ from typing import Any
 
 from numba import cuda, int32
 
+from . import THREADS
 from .activation import activation
 from .memory import load, quotient, store
 
-__all__ = ["OUTPUTS", "THREADS", "blocks_direct", "conv_direct"]
+__all__ = ["OUTPUTS", "blocks_direct", "conv_direct"]
 
 #: Output channels of a thread: four accumulators hide an FMA's latency together with four warps a scheduler.
 OUTPUTS = 4
-THREADS = 128
 
 
 def blocks_direct(pixels: int, c_out: int, groups: int) -> int:

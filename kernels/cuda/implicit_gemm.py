@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from numba import cuda, int32
 
+from . import THREADS
 from .activation import activation
 from .memory import commit_copies, copy4_async, copy_async, load, load4, quotient, store, wait_copies, wait_older_copies
 
@@ -64,7 +65,6 @@ class Tile(NamedTuple):
 TILES = {"128x128": Tile(128, 128, 8, 8, 8), "64x64": Tile(64, 64, 8, 8, 4), "32x128": Tile(32, 128, 8, 8, 4)}
 #: Activations whose code is long: with one, or a residual, a thread with more sums than this keeps them in memory.
 LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu", "hardswish"), 32
-PACK_THREADS = 128
 
 
 def packed_rows(c_out: int) -> int:
@@ -77,23 +77,31 @@ def blocks_implicit_gemm(tile: Tile, pixels: int, c_out: int, groups: int) -> in
     return -(-pixels // tile.bn) * -(-c_out // tile.bm) * groups
 
 
-def pack_weights(w: Any, packed: Any, c_out: int, reduction: int, rows: int, groups: int) -> None:
-    """Turn weights (groups c_out, K) into (groups, K, rows), zeros where there is no channel; a thread an element."""
-    i = int32(cuda.blockIdx.x * PACK_THREADS + cuda.threadIdx.x)
-    if i < groups * reduction * rows:
-        step = quotient(i, rows)
-        o = int32(i - step * rows)
-        group = quotient(step, reduction)
-        k = int32(step - group * reduction)
-        if o < c_out:
-            store(packed, i, load(w, int32((group * c_out + o) * reduction + k)))
-        else:
-            store(packed, i, 0)
+def pack_weights() -> Any:
+    """Return the kernel that turns (groups c_out, K) into (groups, K, rows), zeros where there is no channel.
+
+    A thread an element; ``sizes`` are c_out, K, rows, groups.
+    """
+
+    def kernel(sizes: Any, w: Any, packed: Any) -> None:
+        c_out, reduction, rows, groups = sizes
+        i = int32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
+        if i < groups * reduction * rows:
+            step = quotient(i, rows)
+            o = int32(i - step * rows)
+            group = quotient(step, reduction)
+            k = int32(step - group * reduction)
+            if o < c_out:
+                store(packed, i, load(w, int32((group * c_out + o) * reduction + k)))
+            else:
+                store(packed, i, 0)
+
+    return kernel
 
 
 def conv_implicit_gemm(
     real: Any,
-    kernel: tuple[int, int, int],
+    window: tuple[int, int, int],
     stride: tuple[int, int, int],
     dilation: tuple[int, int, int],
     tile: Tile,
@@ -107,7 +115,7 @@ def conv_implicit_gemm(
     packed weights. ``steps`` are as in conv_direct.
     """
     activate = activation(name, real)
-    (kd, kh, kw), (sd, sh, sw), (dd, dh, dw) = kernel, stride, dilation
+    (kd, kh, kw), (sd, sh, sw), (dd, dh, dw) = window, stride, dilation
     taps = kd * kh * kw
     bm, bn, bk, tm, tn = tile
     threads = tile.threads
@@ -122,7 +130,7 @@ def conv_implicit_gemm(
     a_stage, b_stage = bk * bm, bk * bn
     a_size, b_size, sums = 2 * a_stage, 2 * b_stage, tm * tn
 
-    def kernel_(sizes: Any, steps: Any, slope: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any) -> None:
+    def kernel(sizes: Any, steps: Any, slope: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any) -> None:
         n, c_in, c_out, d, h, width, d_out, h_out, w_out, pd, ph, pw, rows = sizes
         x0, x_n, x_c, x_d, x_h, x_w, r0, r_n, r_c, r_d, r_h, r_w, y0, y_n, y_c, y_d, y_h, y_w = steps
         a_tile = cuda.shared.array(a_size, real)
@@ -242,4 +250,4 @@ def conv_implicit_gemm(
                         total += load(residual, int32(of_residual[j] + channel * r_c))
                     store(out, int32(to[j] + channel * y_c), activate(total, slope))
 
-    return kernel_
+    return kernel

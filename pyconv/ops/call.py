@@ -539,8 +539,8 @@ def gradients(
             chosen = {others: request for others, request in chosen.items() if others[0] not in group}
             chosen[group] = together
     if len(chosen) > 1:
-        options = current()
         for places, request in chosen.items():
+            options = on_gpu(current()) if isinstance(request.inputs[0], DeviceArray) else current()
             check_word("algorithm", words[places[0]])
             keys = () if request.weights is None else request.weights.keys()
             as_planned = _batched_keys(request, tuple(outs[i] for i in places))
@@ -557,14 +557,18 @@ def gradients(
 def _batched_keys(request: Request, outs: tuple[Any, ...]) -> tuple[tuple[Key | None, ...], tuple[Key | None, ...]]:
     """Return the keys of a request's arrays as they are planned, with the batch axis in front."""
     operation = request.operation
-    first = request.inputs[0]
+    first: Any = request.inputs[0]
     lift = operation.unbatched and first is not None and first.ndim == operation.rank + 1
 
     def key(name: str, array: Array | None) -> Key | None:
         return key_of(array if array is None or not lift or name in operation.whole else array[None])
 
     inputs = tuple(key(name, array) for name, array in zip(operation.inputs, request.inputs, strict=True))
-    return inputs, tuple(key(name, as_out(out)) for name, out in zip(operation.outputs, outs, strict=False))
+    if isinstance(first, DeviceArray):
+        outs = tuple(None if out is None else as_array_anywhere("out", out) for out in outs)
+    else:
+        outs = tuple(map(as_out, outs))
+    return inputs, tuple(map(key, operation.outputs, outs))
 
 
 def _of_each(what: str, value: Any, count: int, name: str) -> tuple[Any, ...]:

@@ -101,13 +101,20 @@ class DeviceArray:
         """What its library has to say."""
         return KINDS.get(type(self.base).__module__.partition(".")[0], KINDS[""])
 
-    def __getitem__(self, axis: None) -> DeviceArray:
-        """Return the same memory with an axis of one element in front."""
-        if axis is not None:
-            raise TypeError("a DeviceArray has no elements to look at")
+    def __getitem__(self, key: Any) -> DeviceArray:
+        """Return the same memory with an axis of one element in front, or the first elements along the last axes.
+
+        ``array[None]``, and ``array[..., :h, :w]`` with sizes up to the array's: no more is asked of it.
+        """
         found: DeviceArray = object.__new__(DeviceArray)
         found.base, found.dtype, found.pointer, found.readonly = self.base, self.dtype, self.pointer, self.readonly
-        found.shape, found.strides = (1, *self.shape), (0, *self.strides)
+        if key is None:
+            found.shape, found.strides = (1, *self.shape), (0, *self.strides)
+        elif isinstance(key, tuple) and key[0] is Ellipsis:
+            sizes = tuple(part.stop for part in key[1:])
+            found.shape, found.strides = (*self.shape[: -len(sizes)], *sizes), self.strides
+        else:
+            raise TypeError("a DeviceArray has no elements to look at")
         return found
 
     def span(self) -> tuple[int, int]:

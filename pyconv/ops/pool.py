@@ -392,7 +392,8 @@ def _unpool_request(
     rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Request:
     settings = _unpool_settings(kernel_size, stride, padding, output_size)
-    return Request(_UNPOOL[rank, False], (as_array("x", x), as_array("indices", indices)), None, (*settings, None))
+    arrays = as_array_anywhere("x", x), as_array_anywhere("indices", indices)
+    return Request(_UNPOOL[rank, False], arrays, None, (*settings, None))
 
 
 def unpool_gradient(
@@ -400,10 +401,11 @@ def unpool_gradient(
     output_size: Any = None,
 ) -> tuple[Request]:  # fmt: skip
     """Return the request of max_unpool's gradient."""
-    x = as_array("x", x)
+    x = as_array_anywhere("x", x)
     settings = _unpool_settings(kernel_size, stride, padding, output_size)
     shape = x.shape if x.ndim == rank + 2 else (1, *x.shape)
-    arrays = as_array("grad_output", grad_output), as_array("indices", indices)
+    arrays = as_array_anywhere("grad_output", grad_output), as_array_anywhere("indices", indices)
+    check_one_place({"grad_output": arrays[0], "x": x, "indices": arrays[1]})
     return (Request(_UNPOOL[rank, True], arrays, None, (*settings, shape)),)
 
 
