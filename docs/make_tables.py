@@ -1,4 +1,4 @@
-"""Write the README's table of algorithms from the registry; ``--check`` fails where it is stale instead."""
+"""Write the README's table of algorithms and coverage.md from the registry; ``--check`` fails where one is stale."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import pyconv
+from pyconv.backends import numba_cuda
 from pyconv.problem import INTEGERS
 from pyconv.registry import family_of
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+DOCS = Path(__file__).resolve().parent
+README, COVERAGE = DOCS.parent / "README.md", DOCS / "coverage.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 BACKENDS = {"c": "C", "numba": "Numba CPU"}
+COVERED = BACKENDS | {"cuda": "CUDA"}
 
 
 def _types(words: set[str]) -> str:
@@ -38,6 +41,8 @@ def table() -> str:
     found: dict[tuple[str, str], dict[str, set[str]]] = {}
     for name in pyconv.algorithms():
         what, _, where = name.partition("@")
+        if where == "cuda":  # docs/cuda.md; listed only where numba-cuda is installed
+            continue
         op, family, dtype = what.split(".")
         if family == "reference":
             continue
@@ -53,17 +58,49 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def coverage() -> str:
+    """Return operations x backend x (forward, gradients); cells list element types, the reference left out.
+
+    The GPU kernels are those that exist, whether numba-cuda is installed here or not.
+    """
+    found: dict[str, dict[tuple[str, bool], set[str]]] = {}
+    arguments: dict[str, set[str]] = {}
+    everything = [*(id for id in pyconv.algorithms() if not id.endswith("@cuda")), *(a.id for a in numba_cuda.every())]
+    for id in everything:
+        what, _, where = id.partition("@")
+        op, _, dtype = what.split(".")
+        name, gradient, argument = op.partition("-grad-")
+        cells = found.setdefault(name, {})
+        if gradient:
+            arguments.setdefault(name, set()).add(argument)
+        if where != "numpy":
+            cells.setdefault((where.split("-")[0], bool(gradient)), set()).add(dtype)
+    columns = [(backend, gradient) for backend in COVERED for gradient in (False, True)]
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, cells in sorted(found.items()):
+        has = bool(arguments.get(name))
+        texts = tuple(
+            "" if gradient and not has else _types(cells.get((b, gradient), set())) for b, gradient in columns
+        )
+        rows.setdefault((", ".join(sorted(arguments.get(name, ()))), *texts), []).append(name)
+    heads = [f"{title}{', gradients' if gradient else ''}" for title in COVERED.values() for gradient in (False, True)]
+    lines = [f"| operation | gradients of | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    for texts, ops in sorted(rows.items(), key=lambda row: row[1]):
+        lines.append(f"| {_ranks(ops)} | {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Rewrite or check the table."""
-    text = README.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    wanted = f"{head}{BEGIN}\n{table()}\n{END}{tail}"
-    if "--check" in sys.argv[1:]:
-        if text != wanted:
-            raise SystemExit("the README's table is stale; run python docs/make_tables.py")
-    else:
-        README.write_text(wanted)
+    """Rewrite or check the tables."""
+    for path, made in ((README, table), (COVERAGE, coverage)):
+        text = path.read_text()
+        head, _, rest = text.partition(BEGIN)
+        _, _, tail = rest.partition(END)
+        wanted = f"{head}{BEGIN}\n{made()}\n{END}{tail}"
+        if "--check" not in sys.argv[1:]:
+            path.write_text(wanted)
+        elif text != wanted:
+            raise SystemExit(f"the table of {path.name} is stale; run python docs/make_tables.py")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-__all__ = ["Options", "current", "default_threads", "options", "set_options"]
+__all__ = ["Options", "current", "default_threads", "on_gpu", "options", "set_options"]
 
 ACCURACIES = ("strict", "standard", "fast")
 BACKENDS = ("auto", "c", "numba", "numpy")
@@ -137,6 +137,11 @@ def current() -> Options:
     return _process
 
 
+def on_gpu(base: Options) -> Options:
+    """Return the options for arrays in GPU memory, of which one backend knows and which are never timed."""
+    return _intern(replace(base, backend="cuda", measure=False))
+
+
 @contextlib.contextmanager
 def options(**changes: Any) -> Iterator[Options]:
     """Change options for a ``with`` block (this thread or asyncio task only; threads started inside do not see it).
@@ -151,7 +156,8 @@ def options(**changes: Any) -> Iterator[Options]:
     max_workspace : int or str
         Limit of scratch memory in bytes, for all threads of a call together: ``64 << 20`` or ``"64MB"``.
     backend : {"auto", "c", "numba", "numpy"}
-        "auto" is C where it was built, else Numba where it is installed, else the NumPy reference.
+        "auto" is C where it was built, else Numba where it is installed, else the NumPy reference. Arrays in GPU
+        memory have a backend of their own, whatever this says.
     measure : bool
         Whether unknown problems may be timed on first use.
 

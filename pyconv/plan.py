@@ -104,6 +104,9 @@ def _named(name: str, call: Call, options: Options) -> list[Algorithm]:
     if not isinstance(name, str):
         raise TypeError(f'algorithm must be "auto", a family or an id, got {name!r}')
     permitted = list(registry.candidates(problem.op, problem.dtype, registry.available(options.backend)))
+    if options.backend == "cuda" and not permitted:
+        missing = registry.why_missing("cuda") or f"no GPU kernel does {problem.op} in {problem.dtype}"
+        raise Unsupported(f"{missing}; or copy the arrays to the host")
     if name == "auto":
         return permitted
     family = [a for a in permitted if registry.answers_to(a, name)]
@@ -130,6 +133,9 @@ def _refusal(algorithm: Algorithm, call: Call, name: str, alone: bool, options: 
     support = algorithm.supports(call.problem)
     if not support:
         return support.reason
+    if (algorithm.backend == "cuda") != (options.backend == "cuda"):
+        places = ("a GPU's", "the host's") if algorithm.backend == "cuda" else ("the host's", "a GPU's")
+        return "works on arrays in {} memory, these are in {}".format(*places)
     # whoever spells out a variant knows what it is
     if name in ("auto", registry.family_of(algorithm.family)) and not alone:
         needed = algorithm.accuracy(call.problem)
@@ -173,6 +179,8 @@ def _refusals(
     ``in_use_only`` leaves out those of other instruction sets, which nobody wants to hear of unless it is explained.
     """
     asked = _named(name, call, options)
+    if not in_use_only and name == "auto" and options.backend == "auto":
+        asked += registry.candidates(call.problem.op, call.problem.dtype, registry.available("cuda"))
     alone = name != "auto" and not any(registry.answers_to(a, name) for a in asked)
     if in_use_only and not alone:
         asked = [a for a in asked if a.preferred] or asked

@@ -24,7 +24,12 @@ __all__ = [
 ]
 
 #: Backends in the order "auto" prefers them, and the module of each.
-BACKENDS = {"c": "pyconv.backends.c", "numba": "pyconv.backends.numba_cpu", "numpy": "pyconv.backends.numpy"}
+BACKENDS = {
+    "c": "pyconv.backends.c",
+    "numba": "pyconv.backends.numba_cpu",
+    "numpy": "pyconv.backends.numpy",
+    "cuda": "pyconv.backends.numba_cuda",  # for arrays in GPU memory only, and those only
+}
 
 _algorithms: dict[str, Algorithm] = {}
 _missing: dict[str, str] = {}
@@ -61,7 +66,12 @@ def why_missing(backend: str) -> str | None:
 
 
 def available(backend: str) -> tuple[str, ...]:
-    """Backends that an option ``backend=`` stands for: "auto" never mixes two, the reference is always last."""
+    """Backends that an option ``backend=`` stands for: "auto" never mixes two, the reference is always last.
+
+    "cuda" is no option: it is what arrays in GPU memory ask for.
+    """
+    if backend == "cuda":
+        return (backend,) if _load(backend) else ()
     if backend == "auto":
         backend = next(name for name in BACKENDS if _load(name))
     _load(backend)

@@ -25,7 +25,12 @@ from pyconv.algorithm import Algorithm, Call
 
 FUNCTIONS = {1: pyconv.conv1d, 2: pyconv.conv2d, 3: pyconv.conv3d}
 pyconv.algorithms()
-ALGORITHMS = {id: registry.find(id) for rank in (1, 2, 3) for id in pyconv.algorithms(f"conv{rank}d")}
+ALGORITHMS = {
+    id: registry.find(id)
+    for rank in (1, 2, 3)
+    for id in pyconv.algorithms(f"conv{rank}d")
+    if not id.endswith("@cuda")  # tests/test_cuda.py
+}
 #: family.dtype@backend, whatever the operation: what hypothesis draws for
 KINDS = sorted({id.split(".", 1)[1] for id in ALGORITHMS})
 

@@ -47,7 +47,8 @@ MAY_IMPORT = {
     "tune": {"algorithm", "errors", "ops", "options", "plan", "prepare", "problem", "wisdom"},
     "grad": {"algorithm", "ops"},
     "info": {"__init__", "backends", "machine", "options", "registry"},
-    "ops.arguments": {"algorithm", "errors", "problem"},
+    "ops.arguments": {"algorithm", "errors", "ops", "problem"},
+    "ops.device": {"problem"},
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "ops.pool": {"algorithm", "errors", "ops", "problem"},
     "ops.activation": {"algorithm", "errors", "ops", "problem"},
@@ -91,6 +92,10 @@ MAY_IMPORT = {
     "backends.memory": {"algorithm", "options"},
     "backends.numpy": {"algorithm", "backends", "cost", "errors", "problem", "reference"},
     "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.gpu": {"algorithm", "backends", "errors", "kernels", "problem"},
+    "backends.numba_cuda": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.cuda_grad": {"algorithm", "backends", "kernels", "problem"},
+    "backends.cuda_pool": {"algorithm", "backends", "errors", "problem"},
     "backends.numba_sample": {"algorithm", "backends", "cost", "kernels", "problem", "reference"},
     "backends.numba_deform": {"algorithm", "backends", "cost", "kernels", "problem"},
     "backends.numba_roi": {"algorithm", "cost", "kernels", "problem"},
@@ -178,7 +183,13 @@ def test_kernels_are_called_by_the_formula(root: Path) -> None:
     """op_algo_dtype__isa, and the algorithm's id says the same."""
     for id in pyconv.algorithms():
         algorithm = importlib.import_module("pyconv.registry").find(id)
-        assert re.fullmatch(r"[a-z0-9_]+(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@(c-[a-z0-9]+|numba|numpy)", id)
+        where = r"(c-[a-z0-9]+|numba|numpy|cuda)"
+        assert re.fullmatch(rf"[a-z0-9_]+(-grad-[a-z]+)?\.[a-z0-9-]+\.[fiu](8|16|32|64)@{where}", id)
+        if algorithm.backend == "cuda":
+            what = algorithm.kernel_name.partition("_")[0]
+            file = "pool" if what == "pool" else algorithm.family.replace("-", "_")
+            assert (root / "kernels" / "cuda" / f"{file}.py").exists()
+            assert algorithm.kernel_name == f"{what}_{algorithm.family.replace('-', '_')}_{algorithm.dtype}__cuda"
         if algorithm.backend == "c":
             family = algorithm.family.replace("-", "_")
             what = algorithm.kernel_name.partition("_")[0]

@@ -13,10 +13,12 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, FLOATS, Pads
+from .device import DeviceArray
 
 __all__ = [
     "activation_of",
     "as_array",
+    "as_array_anywhere",
     "dtype_of",
     "flag",
     "hashable",
@@ -39,10 +41,21 @@ def as_array(name: str, value: Any) -> Array:
     if hasattr(value, "__array_interface__"):
         return np.asarray(value)
     if hasattr(value, "__cuda_array_interface__"):
-        raise TypeError(f"{name} lives on a GPU; copy it to the host first (no GPU algorithm is registered)")
+        raise TypeError(f"{name} lives on a GPU; copy it to the host first (no GPU kernel does this)")
     if hasattr(value, "__dlpack__"):
         return np.from_dlpack(value)
     raise TypeError(f"{name} must be an array, got {type(value).__name__}; use numpy.asarray(...) if that is meant")
+
+
+def as_array_anywhere(name: str, value: Any) -> Any:
+    """Return :func:`as_array` of it, or a :class:`DeviceArray` over GPU memory."""
+    if isinstance(value, np.ndarray):
+        return as_array(name, value)
+    if isinstance(value, DeviceArray):
+        return value
+    if hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array_interface__"):
+        return DeviceArray(name, value)
+    return as_array(name, value)
 
 
 def hashable(value: Any) -> Any:

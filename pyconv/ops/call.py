@@ -15,10 +15,11 @@ import numpy as np
 
 from ..algorithm import Algorithm, Array, Call, Packed, Runner
 from ..errors import InvalidProblem, Unsupported
-from ..options import Options, current
+from ..options import Options, current, on_gpu
 from ..plan import Explanation, explain_call, make_plan
 from ..problem import AXES, DTYPES, Operand, Problem, standard_strides
-from .arguments import dtype_of, is_plain, numbers, plain
+from .arguments import as_array_anywhere, dtype_of, is_plain, numbers, plain
+from .device import DeviceArray, check_one_place
 
 __all__ = [
     "REQUESTS",
@@ -39,6 +40,7 @@ __all__ = [
     "perform",
     "plan_for",
     "run",
+    "run_on_gpu",
     "spatial_axes",
 ]
 
@@ -423,7 +425,10 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
         check_word("algorithm", algorithm)
     options = current()
     operation, inputs, weights, settings = request
-    plain_call = not operation.unbatched or inputs[0].ndim != operation.rank + 1  # type: ignore[union-attr]
+    first: Any = inputs[0]
+    if first.__class__ is DeviceArray:
+        return run_on_gpu(request, outs, algorithm)
+    plain_call = not operation.unbatched or first.ndim != operation.rank + 1
     others = inputs if weights is None else (*inputs, *weights.arrays)
     for index, out in enumerate(outs):
         if out is not None and not is_plain_target(out, *others, *outs[:index]):
@@ -442,6 +447,61 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     for name, out in zip(operation.outputs, outs, strict=True):
         as_out(out, name)
     return perform(request, outs, algorithm, options)
+
+
+def run_on_gpu(request: Request, outs: tuple[Any, ...], algorithm: str) -> tuple[Any, ...]:
+    """Run a request on arrays in GPU memory: nothing is copied, results are arrays of the first input's kind."""
+    operation, inputs, weights, settings = request
+    given = () if weights is None else weights.arrays
+    targets: tuple[Any, ...] = tuple(
+        None if out is None else as_array_anywhere(name, out) for name, out in zip(operation.outputs, outs, strict=True)
+    )
+    names = (*operation.inputs, *operation.weights, *operation.outputs)
+    check_one_place(dict(zip(names, (*inputs, *given, *targets), strict=True)))
+    first: Any = inputs[0]
+    lift = operation.unbatched and first.ndim == operation.rank + 1
+    if lift:
+        inputs = tuple(None if a is None else a[None] for a in inputs)
+        targets = tuple(None if a is None else a[None] for a in targets)
+    keys = () if weights is None else weights.keys()
+    options = on_gpu(current())
+    plan = plan_for(
+        operation, tuple(map(key_of, inputs)), keys, tuple(map(key_of, targets)), settings, algorithm, options
+    )
+    if plan is None:
+        raise InvalidProblem(
+            f"{operation.name}: arrays in GPU memory must have native byte order and strides of whole elements"
+        )
+    results: list[Any] = []
+    for index, (name, target, fresh) in enumerate(zip(operation.outputs, targets, plan.fresh_all, strict=True)):
+        if target is not None:
+            _check_gpu_out(operation, name, target, (*inputs, *given, *targets[:index]))
+        elif fresh is not None:
+            target = DeviceArray(name, first.kind.empty(fresh.shape, fresh.dtype.name, fresh.axes, first.base))
+        results.append(target)
+    if not plan.is_empty:
+        packed = None if weights is None else plan.algorithm.prepare(plan.problem, *given)
+        plan.run(packed, *inputs, *results)
+    return tuple(
+        out if out is not None or result is None else result.base[0] if lift else result.base
+        for out, result in zip(outs, results, strict=True)
+    )
+
+
+def _check_gpu_out(operation: Operation, name: str, out: DeviceArray, others: tuple[Any, ...]) -> None:
+    """Refuse an output that cannot be written into, or that would be written while others are read."""
+    if out.readonly:
+        raise InvalidProblem(f"{operation.name}: {name} is read-only; pass a writeable array")
+    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
+        raise InvalidProblem(
+            f"{operation.name}: {name} has elements that share memory (a stride of 0); pass a plain array"
+        )
+    for position, other in enumerate(others):
+        if other is None or not out.overlaps(other):
+            continue
+        in_place = position < len(operation.inputs) and operation.inputs[position] in operation.in_place
+        if not (in_place and (out.pointer, out.strides) == (other.pointer, other.strides)):
+            raise InvalidProblem(f"{operation.name}: {name} overlaps another array; in GPU memory it must not")
 
 
 def check_word(name: str, value: Any) -> None:
@@ -479,8 +539,8 @@ def gradients(
             chosen = {others: request for others, request in chosen.items() if others[0] not in group}
             chosen[group] = together
     if len(chosen) > 1:
-        options = current()
         for places, request in chosen.items():
+            options = on_gpu(current()) if isinstance(request.inputs[0], DeviceArray) else current()
             check_word("algorithm", words[places[0]])
             keys = () if request.weights is None else request.weights.keys()
             as_planned = _batched_keys(request, tuple(outs[i] for i in places))
@@ -497,14 +557,18 @@ def gradients(
 def _batched_keys(request: Request, outs: tuple[Any, ...]) -> tuple[tuple[Key | None, ...], tuple[Key | None, ...]]:
     """Return the keys of a request's arrays as they are planned, with the batch axis in front."""
     operation = request.operation
-    first = request.inputs[0]
+    first: Any = request.inputs[0]
     lift = operation.unbatched and first is not None and first.ndim == operation.rank + 1
 
     def key(name: str, array: Array | None) -> Key | None:
         return key_of(array if array is None or not lift or name in operation.whole else array[None])
 
     inputs = tuple(key(name, array) for name, array in zip(operation.inputs, request.inputs, strict=True))
-    return inputs, tuple(key(name, as_out(out)) for name, out in zip(operation.outputs, outs, strict=False))
+    if isinstance(first, DeviceArray):
+        outs = tuple(None if out is None else as_array_anywhere("out", out) for out in outs)
+    else:
+        outs = tuple(map(as_out, outs))
+    return inputs, tuple(map(key, operation.outputs, outs))
 
 
 def _of_each(what: str, value: Any, count: int, name: str) -> tuple[Any, ...]:
@@ -563,7 +627,7 @@ def explain(
         () if found.weights is None else found.weights.keys(),
         (*keys[1], *(None,) * (len(operation.outputs) - 1)),
     )
-    options = current()
+    options = on_gpu(current()) if isinstance(found.inputs[0], DeviceArray) else current()
     try:
         problem = operation.describe(arrays_by_name, found.settings)
         return answer(Call.typical(problem, options.threads, options.max_workspace), algorithm, options)

@@ -12,7 +12,7 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..options import current
 from ..problem import FLOATS, ConvProblem
-from .arguments import activation_of, as_array, hashable, numbers, padding_of
+from .arguments import activation_of, as_array_anywhere, hashable, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -29,8 +29,10 @@ from .call import (
     key_of,
     perform,
     plan_for,
+    run_on_gpu,
     spatial_axes,
 )
+from .device import DeviceArray, check_one_place
 from .prepared import PREPARED, Prepared, kept_weights
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_request"]
@@ -120,12 +122,15 @@ def conv_request(
     activation: Any = None,
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    x, w = as_array("x", x), as_array("w", w)
-    weights = Weights(w, None if bias is None else as_array("bias", bias))
+    x, w = as_array_anywhere("x", x), as_array_anywhere("w", w)
+    bias = None if bias is None else as_array_anywhere("bias", bias)
+    residual = None if residual is None else as_array_anywhere("residual", residual)
+    check_one_place({"x": x, "w": w, "bias": bias, "residual": residual})
+    weights = Weights(w, bias)
     check_word("padding_mode", padding_mode)
     return Request(
         _CONV[rank],
-        (x, None if residual is None else as_array("residual", residual)),
+        (x, residual),
         weights,
         (exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode, hashable(activation)),
     )
@@ -146,12 +151,20 @@ def _convolve(
     out: Any,
     algorithm: Any,
 ) -> Array:
-    if x.__class__ is not _ndarray:
-        x = as_array("x", x)
-    if w.__class__ is not _ndarray:
-        w = as_array("w", w)
-    if bias is not None and bias.__class__ is not _ndarray:
-        bias = as_array("bias", bias)
+    if (
+        x.__class__ is not _ndarray
+        or w.__class__ is not _ndarray
+        or (bias is not None and bias.__class__ is not _ndarray)
+    ):
+        x, w = as_array_anywhere("x", x), as_array_anywhere("w", w)
+        bias = None if bias is None else as_array_anywhere("bias", bias)
+        if DeviceArray in (x.__class__, w.__class__, bias.__class__):
+            request = conv_request(
+                rank, x, w, bias, stride, padding, dilation, groups,
+                padding_mode=padding_mode, residual=residual, activation=activation,
+            )  # fmt: skip
+            check_word("algorithm", algorithm)
+            return run_on_gpu(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
     if stride.__class__ is not int or dilation.__class__ is not int or groups.__class__ is not int:
         stride, dilation, groups = exact(stride), exact(dilation), exact(groups)
     if padding.__class__ is not int:
@@ -180,7 +193,8 @@ def _convolve(
             if plan.run(plan.algorithm.prepare(plan.problem, w, bias), x, None, result):
                 return result
     if residual is not None:
-        residual = as_array("residual", residual)
+        residual = as_array_anywhere("residual", residual)
+        check_one_place({"x": x, "residual": residual})
     request = Request(operation, (x, residual), Weights(w, bias), settings)
     return perform(request, (as_out(out),), algorithm, options)[0]  # type: ignore[no-any-return]
 

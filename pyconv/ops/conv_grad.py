@@ -10,10 +10,11 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ConvBiasProblem, ConvProblem, ConvWeightProblem, Pads
 from .activation import activation_gradient
-from .arguments import activation_of, as_array, numbers, padding_of
+from .arguments import activation_of, as_array, as_array_anywhere, numbers, padding_of
 from .call import Key, Operation, Request, check_one_dtype, check_word, exact, is_channels_last, spatial_axes
 from .conv import conv_request
 from .conv_transpose import gradient_of_x, transposed_problem
+from .device import check_one_place
 
 __all__ = ["before_activation", "bias_request", "conv_gradients", "conv_transpose_gradients", "weight_request"]
 
@@ -174,13 +175,21 @@ def weight_request(
     """
     check_word("padding_mode", padding_mode)
     settings = (exact(w_shape), exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode)
-    arrays = as_array("grad_output", grad_output), as_array("x", x)
+    arrays = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     return Request(_WEIGHT[rank, transposed], arrays, None, settings)
 
 
 def bias_request(rank: int, grad_output: Any, *, transposed: bool = False) -> Request:
     """Return the gradient of the bias: one sum for each channel of grad_output."""
-    return Request(_BIAS[rank, transposed], (as_array("grad_output", grad_output),), None, ())
+    return Request(_BIAS[rank, transposed], (as_array_anywhere("grad_output", grad_output),), None, ())
+
+
+def _in_one_place(grad_output: Any, x: Any, w: Any) -> tuple[Any, Any, Any]:
+    """Return the arrays of a gradient, all in the host's memory or in a GPU's."""
+    arrays = {"grad_output": grad_output, "x": x, "w": w}
+    found = {name: as_array_anywhere(name, array) for name, array in arrays.items()}
+    check_one_place(found)
+    return found["grad_output"], found["x"], found["w"]
 
 
 def conv_gradients(
@@ -202,7 +211,7 @@ def conv_gradients(
 
     ``residual`` and ``activation`` have been seen to by :func:`before_activation`.
     """
-    x, w = as_array("x", x), as_array("w", w)
+    grad_output, x, w = _in_one_place(grad_output, x, w)
     window = (stride, padding, dilation, groups)
     return (
         gradient_of_x(rank, grad_output, x.shape, w, *window, padding_mode=padding_mode),
@@ -229,7 +238,7 @@ def conv_transpose_gradients(
 
     ``activation`` has been seen to by :func:`before_activation`.
     """
-    x, w, grad_output = as_array("x", x), as_array("w", w), as_array("grad_output", grad_output)
+    grad_output, x, w = _in_one_place(grad_output, x, w)
     forward = transposed_problem(rank, x, w, stride, padding, output_padding, groups, dilation)
     if grad_output.shape[-rank - 1 :] != forward.out_shape[1:]:
         raise InvalidProblem(

@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, TransposedProblem, output_size
-from .arguments import activation_of, as_array, hashable, numbers, padding_of
+from .arguments import activation_of, as_array_anywhere, hashable, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -25,6 +25,7 @@ from .call import (
     run,
     spatial_axes,
 )
+from .device import check_one_place
 from .prepared import PREPARED, Prepared, kept_weights
 
 __all__ = ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "gradient_of_x", "transposed_problem"]
@@ -165,8 +166,9 @@ def gradient_of_x(
 ) -> Request:
     """Return the call that is a convolution's gradient with respect to x, which only has to have a shape."""
     check_word("padding_mode", padding_mode)
+    grad_output, w = as_array_anywhere("grad_output", grad_output), as_array_anywhere("w", w)
     settings = (tuple(x_shape), exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode)
-    return Request(_GRADIENT[rank], (as_array("grad_output", grad_output),), Weights(as_array("w", w)), settings)
+    return Request(_GRADIENT[rank], (grad_output,), Weights(w), settings)
 
 
 def transposed_problem(
@@ -207,9 +209,11 @@ def _request(
     *,
     activation: Any = None,
 ) -> Request:
-    weights = Weights(as_array("w", w), None if bias is None else as_array("bias", bias))
+    x, w = as_array_anywhere("x", x), as_array_anywhere("w", w)
+    bias = None if bias is None else as_array_anywhere("bias", bias)
+    check_one_place({"x": x, "w": w, "bias": bias})
     settings = _settings(stride, padding, output_padding, groups, dilation, activation)
-    return Request(_TRANSPOSED[rank], (as_array("x", x),), weights, settings)
+    return Request(_TRANSPOSED[rank], (x,), Weights(w, bias), settings)
 
 
 def conv_transpose1d(

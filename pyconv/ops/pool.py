@@ -14,7 +14,7 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import DTYPES, FLOATS, PoolProblem, UnpoolProblem
-from .arguments import as_array, flag, numbers, padding_of
+from .arguments import as_array, as_array_anywhere, flag, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -28,6 +28,7 @@ from .call import (
     run,
     spatial_axes,
 )
+from .device import check_one_place
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -226,14 +227,16 @@ def _adaptive_settings(output_size: Any, return_indices: Any) -> tuple[Any, ...]
 
 
 def _request(kind: str, adaptive: bool, rank: int, x: Any, settings: tuple[Any, ...]) -> Request:
-    return Request(_FORWARD[kind, adaptive][rank], (as_array("x", x),), None, settings)
+    return Request(_FORWARD[kind, adaptive][rank], (as_array_anywhere("x", x),), None, settings)
 
 
 def _gradient_request(
     kind: str, adaptive: bool, rank: int, grad_output: Any, x: Any, indices: Any, settings: tuple[Any, ...]
 ) -> Request:
     """Return the gradient; an average's needs only the shape of x, a maximum's with indices too."""
-    grad_output, x = as_array("grad_output", grad_output), as_array("x", x)
+    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    indices = None if indices is None else as_array_anywhere("indices", indices)
+    check_one_place({"grad_output": grad_output, "x": x, "indices": indices})
     if x.ndim not in (rank + 1, rank + 2) or x.ndim != grad_output.ndim:
         axes = spatial_axes(rank)
         raise InvalidProblem(
@@ -248,7 +251,7 @@ def _gradient_request(
     if kind == "lp":
         inputs = grad_output, x
     if kind == "max":
-        inputs = (grad_output, x, None) if indices is None else (grad_output, None, as_array("indices", indices))
+        inputs = (grad_output, x, None) if indices is None else (grad_output, None, indices)
     return Request(_GRADIENT[kind, adaptive][rank], inputs, None, (*settings, like))
 
 
@@ -389,7 +392,8 @@ def _unpool_request(
     rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Request:
     settings = _unpool_settings(kernel_size, stride, padding, output_size)
-    return Request(_UNPOOL[rank, False], (as_array("x", x), as_array("indices", indices)), None, (*settings, None))
+    arrays = as_array_anywhere("x", x), as_array_anywhere("indices", indices)
+    return Request(_UNPOOL[rank, False], arrays, None, (*settings, None))
 
 
 def unpool_gradient(
@@ -397,10 +401,11 @@ def unpool_gradient(
     output_size: Any = None,
 ) -> tuple[Request]:  # fmt: skip
     """Return the request of max_unpool's gradient."""
-    x = as_array("x", x)
+    x = as_array_anywhere("x", x)
     settings = _unpool_settings(kernel_size, stride, padding, output_size)
     shape = x.shape if x.ndim == rank + 2 else (1, *x.shape)
-    arrays = as_array("grad_output", grad_output), as_array("indices", indices)
+    arrays = as_array_anywhere("grad_output", grad_output), as_array_anywhere("indices", indices)
+    check_one_place({"grad_output": arrays[0], "x": x, "indices": arrays[1]})
     return (Request(_UNPOOL[rank, True], arrays, None, (*settings, shape)),)
 
 

@@ -1,0 +1,261 @@
+"""Check each GPU kernel against the definition and time it beside other libraries: ``python -m benchmarks.gpu``.
+
+Needs a GPU, numba-cuda, and torch or CuPy for the arrays. Each kernel is first run on a small problem and compared with
+the host's result in float64 under the bound that its algorithm states. Then the one that a plain call takes is timed on
+a large problem, in interleaved rounds with torch (cuDNN, without tf32), torchvision and CuPy where they are installed:
+medians. The table comes last. It exits with 1 where a kernel is wrong, with 2 where there is no GPU, and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import pyconv
+from pyconv import registry
+from pyconv.backends import gpu
+
+__all__ = ["CASES", "Case", "Modules", "check", "main"]
+
+Shapes = tuple[tuple[int, ...], ...]
+#: Seconds that a batch of calls takes at least, and batches of each library.
+BATCH_S, ROUNDS = 0.02, 9
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call of pyconv, a small and a large problem of it, and what rivals call it.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+    words : mapping
+        Its arguments behind the arrays.
+    small, large : tuple of shapes
+        Of the arrays.
+    rivals : mapping
+        By the name of a library: rival(modules, arrays) -> result.
+    draw : callable, optional
+        draw(shapes, generator) -> arrays, where they are no normal numbers.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    words: Mapping[str, Any]
+    small: Shapes
+    large: Shapes
+    rivals: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
+    draw: Callable[[Shapes, np.random.Generator], list[Any]] | None = None
+
+    def arrays(self, shapes: Shapes) -> list[Any]:
+        """Return float32 arrays of these shapes."""
+        generator = np.random.default_rng(0)
+        if self.draw is not None:
+            return self.draw(shapes, generator)
+        return [generator.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+    def run(self, arrays: list[Any], algorithm: str = "auto") -> Any:
+        """Return the result; of a gradient the one that is wanted."""
+        found = self.function(*arrays, **self.words, algorithm=algorithm)
+        return next(a for a in found if a is not None) if isinstance(found, tuple) else found
+
+
+def _torch(name: str, **words: Any) -> dict[str, Callable[[Any, Any], Any]]:
+    return {"torch": lambda modules, a: getattr(modules.torch.nn.functional, name)(*a, **words)}
+
+
+def _same(function: Callable[..., Any], small: Shapes, large: Shapes, more: str = "", **words: Any) -> Case:
+    """Return the case of a function that torch has by the same name."""
+    name = function.__name__
+    return Case(f"{name} {more}".strip(), function, words, small, large, _torch(name, **words))
+
+
+def _gradients(small: Shapes, large: Shapes, padding: int) -> list[Case]:
+    """Return the cases of conv2d's gradients."""
+    found = []
+    for place, argument in enumerate(("x", "w", "bias")):
+        mask = tuple(i == place for i in range(3))
+
+        def rival(modules: Any, a: Any, mask: Any = mask, place: int = place) -> Any:
+            aten = modules.torch.ops.aten.convolution_backward
+            return aten(*a[:3], [a[3].shape[0]], [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1, mask)[place]
+
+        words = {"padding": padding, "output_mask": mask}
+        found.append(Case(f"grad.conv2d: {argument}", pyconv.grad.conv2d, words, small, large, {"torch": rival}))
+    return found
+
+
+def _correlate(modules: Any, arrays: Any) -> Any:
+    x, w = (modules.cupy.asarray(a)[0, 0] for a in arrays)
+    return importlib.import_module("cupyx.scipy.ndimage").correlate(x, w, mode="constant")
+
+
+_SMALL = ((2, 5, 9, 8), (6, 5, 3, 3), (6,))
+_RESNET = ((32, 64, 56, 56), (64, 64, 3, 3), (64,))
+_PLANES = ((2, 3, 9, 8),), ((32, 64, 112, 112),)
+CASES: tuple[Case, ...] = (
+    _same(pyconv.conv2d, _SMALL, _RESNET, "3x3", padding=1),
+    _same(pyconv.conv2d, ((2, 9, 5, 7), (6, 9, 1, 1), (6,)), ((32, 256, 56, 56), (64, 256, 1, 1), (64,)), "1x1"),
+    _same(
+        pyconv.conv2d, ((1, 3, 9, 9), (4, 3, 7, 7)), ((32, 3, 224, 224), (64, 3, 7, 7)), "7x7 s2",
+        stride=2, padding=3,
+    ),
+    _same(
+        pyconv.conv2d, ((2, 144, 5, 4), (144, 1, 3, 3)), ((32, 144, 56, 56), (144, 1, 3, 3)), "depthwise",
+        padding=1, groups=144,
+    ),
+    _same(pyconv.conv3d, ((1, 3, 4, 5, 6), (4, 3, 3, 3, 3)), ((2, 32, 16, 56, 56), (32, 32, 3, 3, 3)), "3x3x3"),
+    _same(
+        pyconv.conv_transpose2d, ((2, 5, 6, 7), (5, 6, 4, 4)), ((16, 256, 16, 16), (256, 128, 4, 4)), "4x4 s2",
+        stride=2, padding=1,
+    ),
+    *_gradients(((2, 6, 9, 8), *_SMALL), ((32, 64, 56, 56), *_RESNET), padding=1),
+    _same(pyconv.max_pool2d, *_PLANES, kernel_size=3, stride=2, padding=1),
+    _same(pyconv.avg_pool2d, *_PLANES, kernel_size=3, stride=2, padding=1),
+    _same(pyconv.adaptive_max_pool2d, *_PLANES, output_size=7),
+    _same(pyconv.adaptive_avg_pool2d, *_PLANES, output_size=7),
+    Case(
+        "correlation 5x5", pyconv.conv2d, {"padding": 2}, ((1, 1, 20, 30), (1, 1, 5, 5)),
+        ((1, 1, 4096, 4096), (1, 1, 5, 5)), {"cupy": _correlate},
+    ),
+)  # fmt: skip
+
+
+class Modules(NamedTuple):
+    """The libraries that are installed here, None for others."""
+
+    torch: Any
+    torchvision: Any
+    cupy: Any
+
+    @classmethod
+    def found(cls) -> Modules:
+        """Import what is there."""
+
+        def module(name: str) -> Any:
+            try:
+                return importlib.import_module(name)
+            except ImportError:
+                return None
+
+        return cls(*map(module, cls._fields))
+
+
+def check(case: Case, to_gpu: Callable[[Any], Any], to_host: Callable[[Any], Any]) -> dict[str, str]:
+    """Run every GPU algorithm that takes a case's small problem; return by id what is wrong, "" for nothing."""
+    arrays = case.arrays(case.small)
+    wide = [a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays]
+    expected = case.run(wide)
+    size = case.run([np.abs(a) if a.dtype == np.float64 else a for a in wide])
+    there = [to_gpu(a) for a in arrays]
+    found = {}
+    for candidate in pyconv.explain(case.function, *there, **case.words).candidates:
+        if candidate.supported and registry.find(candidate.id).backend == "cuda":
+            result = to_host(case.run(there, candidate.id)).astype(np.float64)
+            found[candidate.id] = _difference(result, expected, size, candidate.error_bound)
+    return found
+
+
+def _difference(result: Any, expected: Any, size: Any, bound: float) -> str:
+    """Say what differs by more than the bound; empty where nothing does."""
+    if result.shape != expected.shape:
+        return f"shape {result.shape}, expected {expected.shape}"
+    allowed = bound * np.abs(size) + 2.0**-24 * np.abs(expected)
+    error = np.abs(result - expected)
+    if not (error <= allowed).all():
+        return f"wrong by {float((error / np.maximum(allowed, 1e-300)).max()):.1f} times what is allowed"
+    return ""
+
+
+def _timed(calls: Mapping[str, Callable[[], Any]], wait: Callable[[], None]) -> dict[str, float]:
+    """Return median seconds of a call of each, in interleaved batches."""
+
+    def batch(call: Callable[[], Any], count: int) -> float:
+        wait()
+        begin = time.perf_counter()
+        for _ in range(count):
+            call()
+        wait()
+        return (time.perf_counter() - begin) / count
+
+    counts = {}
+    for name, call in calls.items():
+        batch(call, 3)
+        counts[name] = max(1, round(BATCH_S / batch(call, 3)))
+    rounds = [{name: batch(call, counts[name]) for name, call in calls.items()} for _ in range(ROUNDS)]
+    return {name: statistics.median(seconds[name] for seconds in rounds) for name in calls}
+
+
+def _missing(modules: Modules) -> str:
+    """Say what this needs and has not; empty where there is everything."""
+    if not gpu.machine.is_installed():
+        return "numba-cuda is not installed; pip install 'pyconv-kernels[cuda]'"
+    reason = gpu.machine.why_not()
+    if reason:
+        return reason
+    has_torch = modules.torch is not None and modules.torch.cuda.is_available()
+    return "" if has_torch or modules.cupy is not None else "neither CuPy nor torch with CUDA is installed"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check, time, print; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--check", action="store_true", help="check, and time nothing")
+    given = parser.parse_args(arguments)
+    modules = Modules.found()
+    missing = _missing(modules)
+    if missing:
+        print(f"benchmarks.gpu needs an NVIDIA GPU: {missing}", file=sys.stderr)
+        return 2
+    torch, cupy = modules.torch, modules.cupy
+    if torch is not None and torch.cuda.is_available():
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        to_gpu, to_host = (lambda a: torch.from_numpy(a).cuda()), (lambda a: a.cpu().numpy())
+        wait = torch.cuda.synchronize
+    else:
+        to_gpu, to_host, wait = cupy.asarray, cupy.asnumpy, cupy.cuda.Device().synchronize
+    failed, lines = 0, []
+    for case in CASES:
+        if given.only not in case.name:
+            continue
+        results = check(case, to_gpu, to_host)
+        for id, difference in results.items():
+            print(f"{id}: {difference or 'as defined'}")
+            failed += bool(difference)
+        if given.check or any(results.values()):
+            continue
+        lines.append(_row(case, modules, [to_gpu(a) for a in case.arrays(case.large)], wait))
+    if lines:
+        print("\n| case | algorithm | us | others: us, and how many times ours |\n|---|---|---|---|")
+        print("\n".join(lines))
+    print(f"{failed} kernels are wrong" if failed else "every kernel is as defined")
+    return 1 if failed else 0
+
+
+def _row(case: Case, modules: Modules, arrays: list[Any], wait: Callable[[], None]) -> str:
+    """Time a case's large problem; return its row of the table."""
+    calls: dict[str, Callable[[], Any]] = {"pyconv": lambda: case.run(arrays)}
+    for name, rival in case.rivals.items():
+        if getattr(modules, name) is not None:
+            calls[name] = partial(rival, modules, arrays)
+    seconds = _timed(calls, wait)
+    ours = seconds.pop("pyconv")
+    beside = ", ".join(f"{name} {s * 1e6:.0f} ({s / ours:.2f}x)" for name, s in seconds.items())
+    chosen = pyconv.explain(case.function, *arrays, **case.words).algorithm
+    return f"| {case.name} | {chosen} | {ours * 1e6:.0f} | {beside} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,4 @@
+"""Kernels for NVIDIA GPUs. Undecorated functions made by factories, so that an emulator can run the same ones."""
+
+#: Threads of a block whose threads have nothing in common.
+THREADS = 128

@@ -1,0 +1,253 @@
+"""conv_implicit_gemm: convolution as C = A B, A the weights (c_out x K), B what windows see (K x pixels).
+
+K = c_in kd kh kw. B is never in memory: each of its elements is fetched from x when its tile is filled, and what lies
+outside x is zero.
+
+A block of (BM / TM) (BN / TN) threads makes a tile of BM output channels x BN pixels of all images, BK steps of K at a
+time. Two stages of shared memory: while one is multiplied, ``cp.async`` fills the other, so that no register waits for
+memory; one barrier before a stage is read, and one before it is filled again. A's rows come in 16-byte copies from
+weights packed as (group, k, c_out rounded up to a multiple of four); B's elements one by one, neighbouring lanes at
+neighbouring pixels, each with its own test for the border. A thread keeps its BN column: its pixel's place is computed
+once, and k gives the channel and the tap by division by constants.
+
+A thread holds TM x TN sums. For each k it loads TM + TN values in 128-bit loads and does TM TN FMAs: 16 values for 64
+at 8 x 8. Its rows are fours that lie BM / (TM / 4) apart, its columns likewise, so that a warp's loads of 16 bytes fall
+into different banks, or are the same address.
+
+Registers: TM TN sums, TM + TN values, addresses. Shared memory: 2 BK (BM + BN) values, 16 KB at 128 x 128 x 8 float32.
+flops: 2 c_out pixels K; from memory at least K (c_out pixels / BN + pixels c_out / BM) values pass L2.
+Sums run over (c, kd, kh, kw) in order; error (K + 2) eps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from numba import cuda, int32
+
+from . import THREADS
+from .activation import activation
+from .memory import commit_copies, copy4_async, copy_async, load, load4, quotient, store, wait_copies, wait_older_copies
+
+__all__ = [
+    "LONG_ACTIVATIONS",
+    "MOST_SUMS",
+    "TILES",
+    "Tile",
+    "blocks_implicit_gemm",
+    "conv_implicit_gemm",
+    "pack_weights",
+    "packed_rows",
+]
+
+
+class Tile(NamedTuple):
+    """Sizes of a block's tile, and of a thread's."""
+
+    bm: int
+    bn: int
+    bk: int
+    tm: int
+    tn: int
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of a block."""
+        return (self.bm // self.tm) * (self.bn // self.tn)
+
+    @property
+    def blocks(self) -> int:
+        """Return the blocks of float32 that are to fit a multiprocessor's registers, of which it has 64 K."""
+        return 512 // self.threads if self.threads > 128 else 4
+
+
+#: By name, the largest first; both keep every thread busy with whole copies.
+TILES = {"128x128": Tile(128, 128, 8, 8, 8), "64x64": Tile(64, 64, 8, 8, 4), "32x128": Tile(32, 128, 8, 8, 4)}
+#: Activations whose code is long: with one, or a residual, a thread with more sums than this keeps them in memory.
+LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu", "hardswish"), 32
+
+
+def packed_rows(c_out: int) -> int:
+    """Return the output channels of a group in packed weights: a multiple of four, for copies of 16 bytes."""
+    return -(-c_out // 4) * 4
+
+
+def blocks_implicit_gemm(tile: Tile, pixels: int, c_out: int, groups: int) -> int:
+    """Return the size of the grid."""
+    return -(-pixels // tile.bn) * -(-c_out // tile.bm) * groups
+
+
+def pack_weights() -> Any:
+    """Return the kernel that turns (groups c_out, K) into (groups, K, rows), zeros where there is no channel.
+
+    A thread an element; ``sizes`` are c_out, K, rows, groups.
+    """
+
+    def kernel(sizes: Any, w: Any, packed: Any) -> None:
+        c_out, reduction, rows, groups = sizes
+        i = int32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
+        if i < groups * reduction * rows:
+            step = quotient(i, rows)
+            o = int32(i - step * rows)
+            group = quotient(step, reduction)
+            k = int32(step - group * reduction)
+            if o < c_out:
+                store(packed, i, load(w, int32((group * c_out + o) * reduction + k)))
+            else:
+                store(packed, i, 0)
+
+    return kernel
+
+
+def conv_implicit_gemm(
+    real: Any,
+    window: tuple[int, int, int],
+    stride: tuple[int, int, int],
+    dilation: tuple[int, int, int],
+    tile: Tile,
+    name: str | None,
+    has_bias: bool,
+    has_residual: bool,
+) -> Any:
+    """Return the kernel for a type, a window, a tile and an epilogue.
+
+    ``sizes`` are n, c_in, c_out (each in a group); d, h, w of x and of the output; the padding before; the rows of
+    packed weights. ``steps`` are as in conv_direct.
+    """
+    activate = activation(name, real)
+    (kd, kh, kw), (sd, sh, sw), (dd, dh, dw) = window, stride, dilation
+    taps = kd * kh * kw
+    bm, bn, bk, tm, tn = tile
+    threads = tile.threads
+    across = bn // tn
+    # a thread's copies: groups of four along A's rows, single elements along B's columns
+    a_quads = bm // 4
+    a_copies = -(-(bk * a_quads) // threads)
+    b_step = threads // bn
+    b_copies = bk // b_step
+    # a thread's rows and columns are fours, so far apart
+    m_apart, n_apart = bm // (tm // 4), bn // (tn // 4)
+    a_stage, b_stage = bk * bm, bk * bn
+    a_size, b_size, sums = 2 * a_stage, 2 * b_stage, tm * tn
+
+    def kernel(sizes: Any, steps: Any, slope: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any) -> None:
+        n, c_in, c_out, d, h, width, d_out, h_out, w_out, pd, ph, pw, rows = sizes
+        x0, x_n, x_c, x_d, x_h, x_w, r0, r_n, r_c, r_d, r_h, r_w, y0, y_n, y_c, y_d, y_h, y_w = steps
+        a_tile = cuda.shared.array(a_size, real)
+        b_tile = cuda.shared.array(b_size, real)
+        acc = cuda.local.array(sums, real)
+        a = cuda.local.array(tm, real)
+        b = cuda.local.array(tn, real)
+
+        pixels = int32(n * d_out * h_out * w_out)
+        columns = quotient(int32(pixels + bn - 1), bn)
+        part = quotient(cuda.blockIdx.x, columns)
+        first_pixel = int32((cuda.blockIdx.x - part * columns) * bn)
+        parts = quotient(int32(c_out + bm - 1), bm)
+        group = quotient(part, parts)
+        first_row = int32((part - group * parts) * bm)
+        thread = int32(cuda.threadIdx.x)
+        reduction = int32(c_in * taps)
+
+        # the pixel whose column of B this thread fills
+        b_k = quotient(thread, bn)
+        b_n = int32(thread - b_k * bn)
+        pixel = int32(first_pixel + b_n)
+        is_pixel = pixel < pixels
+        row_ = quotient(pixel, w_out)
+        plane_ = quotient(row_, h_out)
+        image_ = quotient(plane_, d_out)
+        i_w = int32((pixel - row_ * w_out) * sw - pw)
+        i_h = int32((row_ - plane_ * h_out) * sh - ph)
+        i_d = int32((plane_ - image_ * d_out) * sd - pd)
+        from_image = int32(x0 + image_ * x_n + group * c_in * x_c) if is_pixel else int32(0)
+
+        for i in range(sums):
+            acc[i] = real(0)
+        t_m = quotient(thread, across)
+        t_n = int32(thread - t_m * across)
+
+        chunks = quotient(int32(reduction + bk - 1), bk)
+        for chunk in range(chunks + 1):
+            # fill one stage ...
+            if chunk < chunks:
+                into = int32(chunk & 1)
+                first_k = int32(chunk * bk)
+                for i in range(a_copies):
+                    item = int32(thread + i * threads)
+                    k = quotient(item, a_quads)
+                    m = int32((item - k * a_quads) * 4)
+                    if k < bk:
+                        ok = first_k + k < reduction and first_row + m < rows
+                        at = int32((group * reduction + first_k + k) * rows + first_row + m) if ok else int32(0)
+                        copy4_async(a_tile, int32(into * a_stage + k * bm + m), w, at, ok)
+                for i in range(b_copies):
+                    kk = int32(b_k + i * b_step)
+                    k = int32(first_k + kk)
+                    c = quotient(k, taps)
+                    tap = int32(k - c * taps)
+                    plane = quotient(tap, kh * kw)
+                    row = quotient(int32(tap - plane * (kh * kw)), kw)
+                    at_d = int32(i_d + plane * dd)
+                    at_h = int32(i_h + row * dh)
+                    at_w = int32(i_w + (tap - plane * (kh * kw) - row * kw) * dw)
+                    inside = (
+                        is_pixel
+                        and k < reduction
+                        and at_d >= 0
+                        and at_d < d
+                        and at_h >= 0
+                        and at_h < h
+                        and at_w >= 0
+                        and at_w < width
+                    )
+                    at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w) if inside else int32(0)
+                    copy_async(b_tile, int32(into * b_stage + kk * bn + b_n), x, at, inside)
+            commit_copies()
+            # ... and multiply the one before
+            if chunk > 0:
+                wait_older_copies()
+                cuda.syncthreads()
+                of = int32((chunk - 1) & 1)
+                for k in range(bk):
+                    for i in range(0, tm, 4):
+                        at = int32(of * a_stage + k * bm + (i // 4) * m_apart + t_m * 4)
+                        a[i], a[i + 1], a[i + 2], a[i + 3] = load4(a_tile, at)
+                    for j in range(0, tn, 4):
+                        at = int32(of * b_stage + k * bn + (j // 4) * n_apart + t_n * 4)
+                        b[j], b[j + 1], b[j + 2], b[j + 3] = load4(b_tile, at)
+                    for i in range(tm):
+                        for j in range(tn):
+                            acc[i * tn + j] += a[i] * b[j]
+                cuda.syncthreads()
+        wait_copies()
+
+        if has_bias:
+            for i in range(tm):
+                o = int32(first_row + (i // 4) * m_apart + t_m * 4 + i % 4)
+                a[i] = load(bias, int32(group * c_out + o)) if o < c_out else real(0)
+        # places first, then stores: a body that is short enough to unroll keeps the sums in registers
+        to = cuda.local.array(tn, int32)
+        of_residual = cuda.local.array(tn, int32)
+        for j in range(tn):
+            pixel = int32(first_pixel + (j // 4) * n_apart + t_n * 4 + j % 4)
+            row = quotient(pixel, w_out)
+            plane = quotient(row, h_out)
+            image = quotient(plane, d_out)
+            p_w, p_h, p_d = int32(pixel - row * w_out), int32(row - plane * h_out), int32(plane - image * d_out)
+            to[j] = int32(y0 + image * y_n + p_d * y_d + p_h * y_h + p_w * y_w) if pixel < pixels else int32(-1)
+            if has_residual:
+                of_residual[j] = int32(r0 + image * r_n + p_d * r_d + p_h * r_h + p_w * r_w) if pixel < pixels else 0
+        for i in range(tm):
+            o = int32(first_row + (i // 4) * m_apart + t_m * 4 + i % 4)
+            channel = int32(group * c_out + o)
+            for j in range(tn):
+                if o < c_out and to[j] != -1:
+                    total = acc[i * tn + j]
+                    if has_bias:
+                        total += a[i]
+                    if has_residual:
+                        total += load(residual, int32(of_residual[j] + channel * r_c))
+                    store(out, int32(to[j] + channel * y_c), activate(total, slope))
+
+    return kernel

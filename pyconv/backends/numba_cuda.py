@@ -1,0 +1,159 @@
+"""The Numba kernels for NVIDIA GPUs as algorithms, on arrays in GPU memory: convolutions here, the rest by family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..algorithm import Call, Packed, Runner, Support
+from ..cost import Machine
+from ..problem import FLOATS, ConvProblem
+from . import cuda_grad, cuda_pool, gpu, summation
+from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds, steps, three, why_not
+
+__all__ = ["algorithms", "every"]
+
+
+def _padded(problem: ConvProblem) -> list[int]:
+    """Return what kernels count besides the elements of arrays."""
+    sizes = [size + sum(pad) for size, pad in zip(problem.spatial, problem.padding, strict=True)]
+    bordered = problem.n * problem.c_in * math.prod(sizes)
+    return [math.prod(problem.w_shape), bordered, *(size * max(problem.stride) for size in sizes)]
+
+
+@dataclass(frozen=True, slots=True)
+class CudaConv(OnCuda):
+    """A convolution kernel of kernels/cuda/."""
+
+    unit: ClassVar[str] = "conv"
+
+    def supports(self, problem: ConvProblem) -> Support:
+        """Whether the kernel can do it."""
+        if problem.padding_mode != "zeros":
+            return Support("knows no border but zeros")
+        found = summation.supports(problem, self.family, 1)
+        if not found:
+            return found
+        if self.family == "depthwise" and not _fits_registers(problem):
+            return Support("needs a kernel whose rows fit a thread's registers")
+        return Support(why_not(problem, *_padded(problem)))
+
+    def estimate(self, problem: ConvProblem, machine: Machine) -> float:
+        """Return seconds of a nominal GPU; the launches of one kernel, or of two where weights are packed."""
+        again = LAUNCH_S if self.family == "implicit-gemm" else 0.0
+        share = SHARE[self.family]
+        if self.family == "implicit-gemm":
+            # a tile's rows that have no channel are computed all the same
+            c_out = problem.c_out // problem.groups
+            rows = _tile_of(problem).bm
+            share *= c_out / (-(-c_out // rows) * rows)
+        return seconds(problem, share) + again
+
+    def error_bound(self, problem: ConvProblem) -> float:
+        """(K + 2) eps for K products summed in one order, the bias and the residual."""
+        return (problem.reduction + 2) * EPSILON[self.dtype]
+
+    def prepare(self, problem: ConvProblem, *weights: Any) -> Packed:
+        """Return the weights and the bias as they are."""
+        return weights
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of arrays in GPU memory, which launches and does not wait."""
+        problem = call.problem
+        kernel, words, grid, threads, blocks, sizes = self._launch_of(problem)
+        slope = self.number(problem.slope)
+        groups, c_out, reduction = problem.groups, problem.c_out // problem.groups, problem.reduction
+
+        def run(packed: Packed, x: Any, residual: Any, out: Any) -> bool:
+            w, bias = packed
+            place = Place.of(x)
+            check_contiguous(w, bias)
+            if self.family == "implicit-gemm":
+                rows = sizes[-1]
+                ordered = place.scratch(groups * rows * reduction, self.dtype)
+                of_weights = c_out, reduction, rows, groups
+                place.run("implicit_gemm.pack_weights", (), ordered.elements, of_weights, w, ordered)
+                w = ordered
+            arrays = steps(x, residual, out), slope, x, w, bias, residual, out
+            place.launch(kernel, words, grid, sizes, *arrays, threads=threads, blocks=blocks)
+            return self.done()
+
+        return run
+
+    def _launch_of(self, problem: ConvProblem) -> tuple[str, tuple[Any, ...], int, int, int, tuple[int, ...]]:
+        """Return the kernel and its constants, its grid, its block, how many fit a multiprocessor, and its sizes."""
+        from ..kernels.cuda import THREADS, depthwise, direct, implicit_gemm
+
+        n, groups = problem.n, problem.groups
+        c_in, c_out = problem.c_in // groups, problem.c_out // groups
+        x, taps, out = three(problem.spatial), three(problem.kernel), three(problem.out_spatial)
+        stride, dilation = three(problem.stride), three(problem.dilation)
+        before = three(tuple(pad for pad, _ in problem.padding), 0)
+        epilogue = problem.activation, problem.bias, problem.residual
+        real, pixels = self.real, n * math.prod(out)
+        sizes: tuple[int, ...]
+        if self.family == "implicit-gemm":
+            tile = _tile_of(problem)
+            words = real, taps, stride, dilation, tile, *epilogue
+            grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, groups)
+            sizes = n, c_in, c_out, *x, *out, *before, implicit_gemm.packed_rows(c_out)
+            blocks = tile.blocks if self.dtype == "f32" else 1
+            return "implicit_gemm.conv_implicit_gemm", words, grid, tile.threads, blocks, sizes
+        if self.family == "depthwise":
+            rows = real, taps[1], stride[1], dilation[1], *epilogue
+            grid = depthwise.blocks_depthwise(n, problem.c_out, out)
+            sizes = n, groups, c_out, *x, taps[0], taps[2], *out, stride[0], stride[2], dilation[0], dilation[2]
+            return "depthwise.conv_depthwise", rows, grid, THREADS, 1, (*sizes, *before)
+        sizes = n, c_in, c_out, *x, *taps, *out, *stride, *dilation, *before
+        grid = direct.blocks_direct(pixels, c_out, groups)
+        return "direct.conv_direct", (real, *epilogue), grid, THREADS, 1, sizes
+
+
+def _fits_registers(problem: ConvProblem) -> bool:
+    """Whether the depthwise kernel unrolls."""
+    from ..kernels.cuda import depthwise
+
+    kh, stride, dilation = three(problem.kernel)[1], three(problem.stride)[1], three(problem.dilation)[1]
+    return bool(kh <= depthwise.MAX_ROWS and depthwise.span_of(kh, stride, dilation) <= depthwise.MAX_SPAN)
+
+
+def _tile_of(problem: ConvProblem) -> Any:
+    """Return the largest tile whose rows the channels fill by half, and of which there are enough for a GPU."""
+    from ..kernels.cuda import implicit_gemm
+
+    c_out, pixels = problem.c_out // problem.groups, problem.n * math.prod(problem.out_spatial)
+    long = problem.residual or problem.activation in implicit_gemm.LONG_ACTIVATIONS
+    for tile in implicit_gemm.TILES.values():
+        if long and tile.tm * tile.tn > implicit_gemm.MOST_SUMS:
+            continue
+        grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, problem.groups)
+        if 2 * c_out > tile.bm and grid >= 2 * _PROCESSORS:
+            return tile
+    return tile
+
+
+#: Multiprocessors of a large GPU: fewer blocks than two for each leave some of them idle.
+_PROCESSORS = 108
+
+
+def _convolutions() -> Iterator[CudaConv]:
+    for rank in (1, 2, 3):
+        for dtype in FLOATS:
+            for family in ("direct", "depthwise", *(("implicit-gemm",) if dtype != "f16" else ())):
+                yield CudaConv(f"conv{rank}d", family, dtype)
+
+
+def algorithms() -> Iterator[OnCuda]:
+    """Every kernel, where numba-cuda could compile it."""
+    if not gpu.machine.is_installed():
+        raise ImportError("numba-cuda is not installed; pip install 'pyconv-kernels[cuda]'")
+    yield from every()
+
+
+def every() -> Iterator[OnCuda]:
+    """Every kernel that there is, for each operation and element type."""
+    yield from _convolutions()
+    for family in (cuda_grad, cuda_pool):
+        yield from family.algorithms()

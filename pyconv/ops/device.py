@@ -1,0 +1,146 @@
+"""Arrays in GPU memory: what they say of themselves, and how results of the same kind are made.
+
+They come by ``__cuda_array_interface__``. CuPy arrays and torch tensors are answered with such, made by their own
+allocators and on their current stream; anything else with Numba's device arrays, on the stream that the interface
+names.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..problem import standard_strides
+
+__all__ = ["KINDS", "DeviceArray", "Kind", "check_one_place"]
+
+
+class Kind(NamedTuple):
+    """What a library has to say for its arrays."""
+
+    #: empty(shape, dtype name, transposition or None, an array on the same GPU) -> a fresh array
+    empty: Callable[[tuple[int, ...], str, tuple[int, ...] | None, Any], Any]
+    #: stream(an array) -> the handle of the stream that the caller works on
+    stream: Callable[[Any], int]
+    #: gpu(an array) -> the number of its GPU, None where it does not say
+    gpu: Callable[[Any], int | None]
+
+
+def _torch_empty(shape: tuple[int, ...], dtype: str, axes: tuple[int, ...] | None, like: Any) -> Any:
+    torch = sys.modules["torch"]
+    found = torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
+    return found if axes is None else found.permute(axes)
+
+
+def _cupy_empty(shape: tuple[int, ...], dtype: str, axes: tuple[int, ...] | None, like: Any) -> Any:
+    with like.device:
+        found = sys.modules["cupy"].empty(shape, dtype)
+    return found if axes is None else found.transpose(axes)
+
+
+def _numba_empty(shape: tuple[int, ...], dtype: str, axes: tuple[int, ...] | None, like: Any) -> Any:
+    from numba import cuda
+
+    found = cuda.device_array(shape, np.dtype(dtype))
+    if axes is None:
+        return found
+    interface = dict(found.__cuda_array_interface__)
+    strides = standard_strides(shape, False, np.dtype(dtype).itemsize)
+    interface |= {"shape": tuple(shape[axis] for axis in axes), "strides": tuple(strides[axis] for axis in axes)}
+    return cuda.from_cuda_array_interface(interface, owner=found)
+
+
+#: By the name of the package that an array's class is from; "" stands for the rest.
+KINDS = {
+    "torch": Kind(
+        _torch_empty,
+        lambda like: int(sys.modules["torch"].cuda.current_stream(like.device).cuda_stream),
+        lambda like: int(like.device.index),
+    ),
+    "cupy": Kind(
+        _cupy_empty,
+        lambda like: int(sys.modules["cupy"].cuda.get_current_stream().ptr),
+        lambda like: int(like.device.id),
+    ),
+    "": Kind(_numba_empty, lambda like: int(like.__cuda_array_interface__.get("stream") or 0), lambda like: None),
+}
+
+
+class DeviceArray:
+    """An array in GPU memory, with as much of a NumPy array's manners as planning asks for.
+
+    ``base`` is the caller's object; ``strides`` are in bytes, ``pointer`` is where the first element lies.
+    """
+
+    __slots__ = ("base", "dtype", "pointer", "readonly", "shape", "strides")
+
+    def __init__(self, name: str, base: Any) -> None:
+        interface = base.__cuda_array_interface__
+        lacking = [key for key in ("shape", "typestr", "data") if key not in interface]
+        if lacking:
+            raise TypeError(f"{name} lives on a GPU, but its __cuda_array_interface__ lacks {', '.join(lacking)}")
+        if interface.get("mask") is not None:
+            raise TypeError(f"{name} is a masked array; masks are not taken")
+        self.base = base
+        self.dtype = np.dtype(interface["typestr"])
+        self.shape = tuple(interface["shape"])
+        strides = interface.get("strides")
+        self.strides = standard_strides(self.shape, False, self.dtype.itemsize) if strides is None else tuple(strides)
+        self.pointer, self.readonly = interface["data"]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def kind(self) -> Kind:
+        """What its library has to say."""
+        return KINDS.get(type(self.base).__module__.partition(".")[0], KINDS[""])
+
+    def __getitem__(self, key: Any) -> DeviceArray:
+        """Return the same memory with an axis of one element in front, or the first elements along the last axes.
+
+        ``array[None]``, and ``array[..., :h, :w]`` with sizes up to the array's: no more is asked of it.
+        """
+        found: DeviceArray = object.__new__(DeviceArray)
+        found.base, found.dtype, found.pointer, found.readonly = self.base, self.dtype, self.pointer, self.readonly
+        if key is None:
+            found.shape, found.strides = (1, *self.shape), (0, *self.strides)
+        elif isinstance(key, tuple) and key[0] is Ellipsis:
+            sizes = tuple(part.stop for part in key[1:])
+            found.shape, found.strides = (*self.shape[: -len(sizes)], *sizes), self.strides
+        else:
+            raise TypeError("a DeviceArray has no elements to look at")
+        return found
+
+    def span(self) -> tuple[int, int]:
+        """Return the addresses of its first byte and behind its last; equal ones of an empty array."""
+        if 0 in self.shape:
+            return self.pointer, self.pointer
+        reach = [(size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True)]
+        first = self.pointer + sum(step for step in reach if step < 0)
+        return first, self.pointer + sum(step for step in reach if step > 0) + self.dtype.itemsize
+
+    def overlaps(self, other: DeviceArray) -> bool:
+        """Whether the memory between the first and the last elements has a byte in common."""
+        (first, end), (other_first, other_end) = self.span(), other.span()
+        return max(first, other_first) < min(end, other_end)
+
+
+def check_one_place(arrays: dict[str, Any]) -> None:
+    """Refuse a call with arrays in host memory and in a GPU's, or on two GPUs; None stands for one not given."""
+    given = {name: array for name, array in arrays.items() if array is not None}
+    there = [name for name, array in given.items() if isinstance(array, DeviceArray)]
+    here = [name for name in given if name not in there]
+    if there and here:
+        raise TypeError(
+            f"all arrays must be in one memory: {', '.join(there)} on a GPU, {', '.join(here)} on the host; move one"
+        )
+    found = {given[name].kind.gpu(given[name].base): name for name in there}
+    found.pop(None, None)
+    if len(found) > 1:
+        raise TypeError(f"all arrays must be on one GPU; {', '.join(found.values())} are on different ones")

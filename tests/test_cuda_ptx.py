@@ -1,0 +1,285 @@
+"""The GPU kernels as machine code: registers, spills, stack and shared memory, for three architectures, and budgets.
+
+numba-cuda makes PTX without a GPU, and ptxas machine code of that (`pip install 'pyconv-kernels[cuda]'
+nvidia-cuda-nvcc==13.0.*`, or NVIDIA's toolkit). ``python tests/test_cuda_ptx.py`` prints the table of docs/cuda.md.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ARCHITECTURES = ((8, 0), (9, 0), (12, 0))
+#: Registers, threads and shared memory of a multiprocessor; threads and blocks differ on sm_120.
+REGISTERS, SHARED_BYTES = 1 << 16, {(8, 0): 164 << 10, (9, 0): 228 << 10, (12, 0): 100 << 10}
+THREADS = {(8, 0): 2048, (9, 0): 2048, (12, 0): 1536}
+
+
+def ptxas() -> str | None:
+    """Where the assembler is: on the path, or in NVIDIA's package."""
+    inside = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
+    packaged = sorted(inside.glob("*/bin/ptxas"))
+    return shutil.which("ptxas") or (str(packaged[0]) if packaged else None)
+
+
+if importlib.util.find_spec("numba_cuda") is None:
+    MISSING = "numba-cuda is not installed; pip install 'pyconv-kernels[cuda]'"
+elif ptxas() is None:
+    MISSING = "ptxas is not installed; it comes in the package nvidia-cuda-nvcc, or with NVIDIA's toolkit"
+else:
+    MISSING = ""
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """A kernel, its arguments' types, its block, the blocks promised to fit a multiprocessor, and its registers."""
+
+    make: Callable[[], Any]
+    #: 3: three integers, n: one, s: a sum's type; arrays x: of elements, r: of sums, i: of int64, f: of int32, b: of
+    #: float64.
+    arguments: str
+    threads: int
+    blocks: int
+    registers: int
+    dtype: str = "f32"
+    wide: bool = False  # 128-bit loads from shared memory, and products at least half of the main loop
+
+
+@cache
+def budgets() -> dict[str, Budgeted]:
+    """Every kernel in the forms that are used most, with its budget."""
+    from numba import float32, float64
+
+    from pyconv.kernels.cuda import channel_sums, depthwise, direct, grad_weight, implicit_gemm, pool, transposed
+
+    conv = "sxxxxx"
+    found = {
+        "direct f32": Budgeted(lambda: direct.conv_direct(float32, "relu", True, True), f"21 18 {conv}", 128, 1, 80),
+        "direct f16": Budgeted(
+            lambda: direct.conv_direct(float32, "silu", True, True), f"21 18 {conv}", 128, 1, 80, dtype="f16"
+        ),
+        "direct f64": Budgeted(
+            lambda: direct.conv_direct(float64, None, True, False), f"21 18 {conv}", 128, 1, 96, dtype="f64"
+        ),
+    }
+    for kh, stride in ((3, 1), (3, 2), (5, 1), (7, 1)):
+        found[f"depthwise {kh}x{kh} s{stride} f32"] = Budgeted(
+            lambda kh=kh, stride=stride: depthwise.conv_depthwise(float32, kh, stride, 1, "relu", True, False),  # type: ignore[misc]
+            f"18 18 {conv}", 128, 1, 72,
+        )  # fmt: skip
+    one = (1, 1, 1)
+    for name, tile in implicit_gemm.TILES.items():
+        for window, kernel, stride in (("1x1", one, one), ("3x3", (1, 3, 3), one), ("3x3 s2", (1, 3, 3), (1, 2, 2))):
+            found[f"implicit GEMM {name} {window} f32"] = Budgeted(
+                lambda tile=tile, kernel=kernel, stride=stride: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                    float32, kernel, stride, one, tile, "relu", True, False
+                ),
+                f"13 18 {conv}", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
+            )  # fmt: skip
+        # the longest epilogue that the tile is taken for
+        any_epilogue = tile.tm * tile.tn <= implicit_gemm.MOST_SUMS
+        long = "silu" if any_epilogue else "relu6"
+        found[f"implicit GEMM {name} 3x3 {'residual ' if any_epilogue else ''}{long} f32"] = Budgeted(
+            lambda tile=tile, long=long, residual=any_epilogue: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, (1, 3, 3), one, one, tile, long, True, residual
+            ),
+            f"13 18 {conv}", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
+        )  # fmt: skip
+        found[f"implicit GEMM {name} 3x3 f64"] = Budgeted(
+            lambda tile=tile: implicit_gemm.conv_implicit_gemm(float64, (1, 3, 3), one, one, tile, None, True, False),  # type: ignore[misc]
+            f"13 18 {conv}", tile.threads, 1, 255, dtype="f64", wide=True,
+        )  # fmt: skip
+    found |= {
+        "max_pool f32": Budgeted(lambda: pool.max_pool(float32, False, False, False), "20 18 xxi", 128, 1, 64),
+        "max_pool with indices f32": Budgeted(
+            lambda: pool.max_pool(float32, True, False, False), "20 18 xxi", 128, 1, 64
+        ),
+        "max_pool gradient f32": Budgeted(lambda: pool.grad_max(float32, False, False), "20 18 xix", 128, 1, 64),
+        "max_pool gradient, any indices f32": Budgeted(
+            lambda: pool.grad_max_anywhere(float32, False), "20 18 xix", 128, 1, 64
+        ),
+        "check of indices": Budgeted(lambda: pool.check_indices(False, False), "20 6 if", 128, 1, 64),
+        "avg_pool f32": Budgeted(lambda: pool.avg_pool(float32, True, False, False, False), "20 12 sxx", 128, 1, 80),
+        "avg_pool f16": Budgeted(
+            lambda: pool.avg_pool(float32, True, False, True, False), "20 12 sxx", 128, 1, 80, dtype="f16"
+        ),
+        "avg_pool gradient f32": Budgeted(
+            lambda: pool.grad_avg(float32, True, False, False, False), "20 12 sxx", 128, 1, 80
+        ),
+    }
+    three, two = (1, 3, 3), (1, 2, 2)
+    for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+        found |= {
+            f"transposed {dtype}": Budgeted(
+                lambda real=real: transposed.conv_transposed(real, "relu", True),  # type: ignore[misc]
+                "24 12 sxxxx", 128, 1, 96, dtype=dtype,
+            ),
+            f"gradient of weights 3x3 s2 {dtype}": Budgeted(
+                lambda real=real: grad_weight.grad_weight(real, three, two, one),  # type: ignore[misc]
+                "14 12 xxr", 128, 1, 168, dtype=dtype, wide=dtype == "f32",
+            ),
+            f"sums of channels {dtype}": Budgeted(
+                lambda real=real: channel_sums.channel_sums(real, "products"),  # type: ignore[misc]
+                "6 12 xxrr", 128, 1, 64, dtype=dtype,
+            ),
+        }  # fmt: skip
+    found |= {
+        "sums of parts f32": Budgeted(lambda: grad_weight.sum_parts(float32), "6 6 rx", 128, 1, 40),
+        "un-pooling: owners": Budgeted(pool.unpool_owners, "3 4 6 iff", 128, 1, 40),
+        "un-pooling f32": Budgeted(lambda: pool.unpool(float32), "n 4 4 12 fxx", 128, 1, 48),
+        "un-pooling gradient f32": Budgeted(lambda: pool.grad_unpool(float32), "n 4 4 18 xifx", 128, 1, 48),
+        "adaptive max_pool f32": Budgeted(lambda: pool.max_pool(float32, False, False, True), "20 18 xxi", 128, 1, 64),
+        "adaptive max_pool gradient f32": Budgeted(
+            lambda: pool.grad_max(float32, False, True), "20 18 xix", 128, 1, 64
+        ),
+        "adaptive avg_pool f32": Budgeted(
+            lambda: pool.avg_pool(float32, True, False, False, True), "20 12 sxx", 128, 1, 80
+        ),
+        "adaptive avg_pool gradient f32": Budgeted(
+            lambda: pool.grad_avg(float32, True, False, False, True), "20 12 sxx", 128, 1, 80
+        ),
+    }
+    return found
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ptxas says of a kernel, and what its PTX holds."""
+
+    registers: int
+    spilled: int
+    stack: int
+    shared: int
+    share: float  # of products in the block of instructions that has most of them
+    wide_loads: int
+    blocks: int  # that fit a multiprocessor
+    occupancy: float
+
+
+def _main_loop(ptx: str) -> list[str]:
+    """Return the straight run of instructions with the most products in it."""
+    runs = re.split(r"^\$?\w+:|^\s*@?%?p?\d*\s*bra.*$", ptx, flags=re.MULTILINE)
+    lines = [[line.strip() for line in run.splitlines() if re.match(r"\s+[a-z@]", line)] for run in runs]
+    return max(lines, key=lambda run: sum(line.startswith("fma.rn") for line in run))
+
+
+@cache
+def report(name: str, cc: tuple[int, int]) -> Report:
+    """Compile a kernel for an architecture."""
+    from numba import cuda, float32, float64, int32, int64, types, uint16
+
+    budget = budgets()[name]
+    real = float64 if budget.dtype == "f64" else float32
+    stored = uint16 if budget.dtype == "f16" else real
+
+    def flat(element: Any) -> Any:
+        return types.Array(element, 1, "C")
+
+    kinds = {"n": int32, "s": real, "x": flat(stored), "r": flat(real), "i": flat(int64), "f": flat(int32)}
+    kinds["b"] = flat(float64)
+    signature = tuple(
+        types.UniTuple(int32, int(word)) if word.isdigit() else kinds[word]
+        for word in re.findall(r"\d+|[a-z]", budget.arguments)
+    )
+    ptx, _ = cuda.compile_ptx(budget.make(), signature, cc=cc, launch_bounds=(budget.threads, budget.blocks))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "kernel.ptx")
+        source.write_text(ptx)
+        command = [
+            ptxas() or "",
+            "-v",
+            f"-arch=sm_{cc[0]}{cc[1]}",
+            str(source),
+            "-o",
+            str(Path(folder, "kernel.cubin")),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    def number(pattern: str) -> int:
+        match = re.search(pattern, done.stderr)
+        return int(match[1]) if match else 0
+
+    registers, shared = number(r"Used (\d+) registers"), number(r"(\d+) bytes smem")
+    spilled = number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads")
+    loop = _main_loop(ptx)
+    # registers are dealt to warps in portions of 256
+    warps = budget.threads // 32
+    by_registers = REGISTERS // (-(-registers * 32 // 256) * 256 * warps)
+    # a block takes 1 KB of shared memory besides its own
+    by_shared = SHARED_BYTES[cc] // (shared + 1024)
+    blocks = min(by_registers, by_shared, THREADS[cc] // budget.threads)
+    return Report(
+        registers=registers,
+        spilled=spilled,
+        stack=number(r"(\d+) bytes stack frame"),
+        shared=shared,
+        share=sum(line.startswith("fma.rn") for line in loop) / max(1, len(loop)),
+        wide_loads=len(re.findall(r"ld\.shared\.v4\.f32|ld\.shared\.v2\.f64", ptx)),
+        blocks=blocks,
+        occupancy=blocks * budget.threads / THREADS[cc],
+    )
+
+
+def names() -> list[str]:
+    return [] if MISSING else list(budgets())
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+@pytest.mark.parametrize("cc", ARCHITECTURES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+@pytest.mark.parametrize("name", names())
+def test_kernels_keep_their_budgets(name: str, cc: tuple[int, int]) -> None:
+    budget, found = budgets()[name], report(name, cc)
+    assert found.stack == 0, "arrays of a thread lie in memory instead of registers"
+    assert found.spilled == 0
+    assert found.registers <= budget.registers
+    assert found.blocks >= budget.blocks
+    if budget.wide:
+        if budget.dtype == "f32":  # in float64 the products' own rate decides
+            assert found.share >= 0.5, "products are at least half of the main loop"
+        assert found.wide_loads > 0, "shared memory is read in 128 bits"
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_copies_are_asynchronous_and_wide() -> None:
+    from numba import cuda, float32, int32, types
+
+    budget = next(b for name, b in budgets().items() if name.startswith("implicit GEMM"))
+    array = types.Array(float32, 1, "C")
+    signature = types.UniTuple(int32, 13), types.UniTuple(int32, 18), float32, *(array,) * 5
+    ptx, _ = cuda.compile_ptx(budget.make(), signature, cc=(8, 0))
+    assert re.search(r"cp\.async\.cg\.shared\.global \[a \+ 0\], \[g \+ 0\], 16", ptx)
+    assert re.search(r"cp\.async\.ca\.shared\.global \[a \+ 0\], \[g \+ 0\], 4", ptx)
+    assert "cp.async.wait_group 1;" in ptx
+
+
+def table() -> str:
+    """Return the table of docs/cuda.md."""
+    heads = [f"sm_{cc[0]}{cc[1]}" for cc in ARCHITECTURES]
+    columns = " | ".join(f"{head} registers, occupancy" for head in heads)
+    lines = [
+        f"| kernel | block | shared bytes | FMA share | {columns} |",
+        "|---|---|---|---|" + "---|" * len(heads),
+    ]
+    for name, budget in budgets().items():
+        found = [report(name, cc) for cc in ARCHITECTURES]
+        cells = [f"{r.registers}, {r.occupancy:.0%}" + (f", {r.spilled} B spilled" if r.spilled else "") for r in found]
+        share = f"{found[1].share:.2f}" if budget.wide else ""
+        lines.append(f"| {name} | {budget.threads} | {found[1].shared or ''} | {share} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(MISSING) if MISSING else print(table())

@@ -1,0 +1,40 @@
+"""A few cases of every kernel on Numba's own simulator, which has to be asked for before Numba is imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from cuda_device import factories
+
+#: Tests of the emulator's.
+CASES = (
+    "test_cuda.py::test_direct[n1c5h6w7-o9k3s1p1-f32-bias-relu-integers]",
+    "test_cuda.py::test_direct[n1c5h6w7-o6k3s1p1-f16-bias-relu-integers]",
+    "test_cuda.py::test_depthwise[n1c3h10w9-o6k3s2p1g3-f32-residual-silu-integers]",
+    "test_cuda.py::test_implicit_gemm_in_small_tiles[n3c9h5w4-o17k1s1p0-f32-bias-residual-relu6]",
+    "test_cuda.py::test_pools[max_pool-n2c3h7w9-k2s2p0-f32-integers]",
+    "test_cuda.py::test_pools[avg_pool-n1c2h8w9-k3s2p1-f32-ceil-without_pad-normal]",
+    "test_cuda.py::test_gradient_of_maxima[n1c2h8w9-k3s2p1-f32-ceil-indices]",
+    "test_cuda.py::test_gradient_of_averages[n1c3h6w5-k3x2s1p1x0-f64]",
+    "test_cuda.py::test_unpooling[2]",
+    "test_cuda_grad.py::test_transposed[conv_transpose2d-n2c3h4w3-o5k3x2s2x3p1x0d1x2+1x0-f32-bias-relu-integers]",
+    "test_cuda_grad.py::test_weights[conv2d-grad-w-n2c3h6w5-o4k3x2s2x1p1x0-f32-integers]",
+    "test_cuda_grad.py::test_bias[conv2d-grad-bias-n3c2h5w7-f32]",
+    "test_cuda.py::test_indices_outside_their_windows_count_and_outside_their_planes_are_refused",
+)
+
+
+def test_numbas_simulator_agrees(subprocess_environment: dict[str, str], tmp_path: Path) -> None:
+    """In one process, which notes the kernels that it has run; each that exists is among them."""
+    names = tmp_path / "kernels"
+    environment = subprocess_environment | {"NUMBA_ENABLE_CUDASIM": "1", "PYCONV_TEST_KERNELS": str(names)}
+    tests = Path(__file__).parent
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tests.parent)]
+    cases = [str(tests / case) for case in CASES]
+    done = subprocess.run([*command, *cases], capture_output=True, text=True, env=environment, cwd=tests)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert f"{len(CASES)} passed" in done.stdout, done.stdout
+    missing = factories() - set(names.read_text().split())
+    assert not missing, f"no case runs {', '.join(sorted(missing))}"
