@@ -206,7 +206,7 @@ def _application() -> Any:
                 problems: list[Any] = _problems_in(shapes) if shapes is not None else []
                 if onnx is not None:
                     try:
-                        from .interop.onnx_problems import problems_of
+                        from .interop.onnx.problems import problems_of
                     except ImportError as error:
                         raise ValueError(f'models need {error.name}: pip install "pyconv-kernels[onnx]"') from None
                     problems += problems_of(onnx, size)
