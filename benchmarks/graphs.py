@@ -1,4 +1,4 @@
-"""Networks for tests and benchmarks: onnx's own graphs with weights, and graphs built here."""
+"""The networks in onnx's own package, with weights: for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
+__all__ = ["LIGHT", "before_softmax", "light"]
 
 Array = np.ndarray[Any, Any]
 
@@ -49,7 +51,9 @@ def light(name: str, seed: int = 0) -> Any:
     kept = [node for node in graph.node if node.op_type != "ConstantOfShape"]
     used = {value for node in kept for value in node.input}
     initializers = [tensor for tensor in graph.initializer if tensor.name in used]
-    inputs = [value for value in graph.input if value.name in used]
+    # old models list their weights among the inputs
+    known = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in known]
     for field, entries in (("node", kept), ("initializer", initializers), ("input", inputs)):
         copies = [type(entry).FromString(entry.SerializeToString()) for entry in entries]
         graph.ClearField(field)
@@ -68,3 +72,13 @@ def _weights(rng: np.random.Generator, role: tuple[str, int], size: tuple[int, .
     if (op, place) == ("BatchNormalization", 4):
         return rng.uniform(0.5, 1.5, size).astype(np.float32)
     return (rng.standard_normal(size, np.float32) * np.float32(0.1)).astype(np.float32)
+
+
+def before_softmax(model: Any) -> Any:
+    """Return the model with what goes into its last Softmax as its output, which says more of rounding."""
+    found = type(model).FromString(model.SerializeToString())
+    last = next(node for node in reversed(found.graph.node) if node.op_type == "Softmax")
+    found.graph.node.remove(last)
+    found.graph.output[0].name = last.input[0]
+    found.graph.output[0].type.tensor_type.ClearField("shape")
+    return found
