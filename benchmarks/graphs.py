@@ -77,7 +77,9 @@ def _weights(rng: np.random.Generator, role: tuple[str, int], size: tuple[int, .
 def before_softmax(model: Any) -> Any:
     """Return the model with what goes into its last Softmax as its output, which says more of rounding."""
     found = type(model).FromString(model.SerializeToString())
-    last = next(node for node in reversed(found.graph.node) if node.op_type == "Softmax")
+    last = found.graph.node[-1]
+    if last.op_type != "Softmax":
+        return found
     found.graph.node.remove(last)
     found.graph.output[0].name = last.input[0]
     found.graph.output[0].type.tensor_type.ClearField("shape")

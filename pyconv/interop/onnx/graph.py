@@ -38,7 +38,10 @@ class ValueType:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else None
         if not tensor.HasField("shape"):
             return cls(value.name, dtype, None)
-        dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim)
+        dims = tuple(
+            d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or None
+            for d in tensor.shape.dim
+        )
         return cls(value.name, dtype, dims)
 
 

@@ -30,7 +30,7 @@ __all__ = ["Plan", "trace"]
 _SIZES = {
     "Reshape": (1,), "Expand": (1,), "Tile": (1,), "Slice": (1, 2, 3, 4), "Resize": (1, 2, 3), "Upsample": (1,),
     "ConstantOfShape": (0,), "Pad": (1, 3), "Range": (0, 1, 2), "Split": (1,), "Squeeze": (1,), "Unsqueeze": (1,),
-    "MaxUnpool": (2,), "Col2Im": (1, 2), "AffineGrid": (1,), **{f"Reduce{word}": (1,) for word in
+    "MaxUnpool": (2,), "Col2Im": (1, 2), "AffineGrid": (1,), "TopK": (1,), **{f"Reduce{word}": (1,) for word in
     ("Mean", "Sum", "Max", "Min", "Prod")},
 }  # fmt: skip
 #: Nodes in the table whose result's size depends on elements.
@@ -62,7 +62,7 @@ def trace(
 ) -> tuple[Plan, dict[str, Any]]:
     """Run a network once; return the plan for runs with inputs of these shapes, and the outputs."""
     values: dict[str, Any] = dict(graph.constants) | dict(feeds)
-    fixed = {name: _Fixed(v.shape, v.dtype) for name, v in values.items() if isinstance(v, np.ndarray)}
+    fixed = {name: _Fixed(v.shape, v.dtype) for name, v in values.items() if _is_plain(v)}
     known = dict(graph.constants)
     last = {name: i for i, node in enumerate(graph.nodes) for name in (*node.inputs, *node.captured)}
     wanted = {value.name for value in graph.outputs}
@@ -74,7 +74,7 @@ def trace(
         shapes_alone = node.op_type in ("Shape", "Size") and node.inputs[0] in fixed
         if not by_host and (shapes_alone or all(name in known for name in node.inputs if name)):
             known |= named
-        if by_host or not _is_fixed(node, fixed, known) or not all(isinstance(v, np.ndarray) for v in named.values()):
+        if by_host or not _is_fixed(node, fixed, known) or not all(map(_is_plain, named.values())):
             open_nodes.add(i)
         else:
             fixed |= {name: _Fixed(v.shape, v.dtype) for name, v in named.items()}
@@ -86,6 +86,11 @@ def trace(
         found = values[value.name]
         outputs[value.name] = found.copy() if isinstance(found, np.ndarray) else found
     return Plan(graph, layers, hosts, fixed, known, open_nodes, feeds), outputs
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value may lie in planned memory: an array of anything but objects, as strings are."""
+    return isinstance(value, np.ndarray) and not value.dtype.hasobject
 
 
 def _compute(
@@ -129,7 +134,7 @@ class Plan:
             for i, node in enumerate(graph.nodes)
             if i in open_nodes or not all(name in known for name in node.outputs if name)
         ]
-        self._inputs = [name for name in feeds if name in fixed]
+        self._inputs = [name for name in feeds if name in fixed and name not in known]
         #: Every value that is there before a run; those of open nodes come and go.
         self._values: dict[str, Any] = dict(known)
         layout = _Layout(self._nodes, open_nodes, fixed, known, self._inputs)
@@ -155,7 +160,7 @@ class Plan:
         """Run with inputs of the shapes that this was planned for."""
         values = self._values
         for name, array in feeds.items():
-            if name in values and isinstance(array, np.ndarray):
+            if name in self._inputs:
                 np.copyto(values[name], array)
             else:
                 values[name] = array

@@ -223,6 +223,21 @@ def _arg(node: Node, inputs: Inputs, out: Array | None) -> Array:
     return np.asarray(np.expand_dims(y, axis) if node.get("keepdims", 1) else y, np.int64)
 
 
+@operator("TopK", compiled=False)
+def _top_k(node: Node, inputs: Inputs, out: Array | None) -> Any:
+    x, count = [*inputs, None][:2]
+    _ordinary(x)
+    assert x is not None
+    if x.dtype.kind != "f":
+        raise NotTaken("integers")
+    k = int(node.attributes["k"] if count is None else np.asarray(count).reshape(-1)[0])
+    axis = node.get("axis", -1)
+    # the first of equals comes first
+    order = np.argsort(-x if node.get("largest", 1) else x, axis=axis, kind="stable")
+    index = np.take(order, range(k), axis=axis)
+    return np.take_along_axis(x, index, axis=axis), index.astype(np.int64)
+
+
 @operator("Concat", compiled=False)
 def _concat(node: Node, inputs: Inputs, out: Array | None) -> Array:
     _ordinary(*inputs)
