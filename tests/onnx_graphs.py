@@ -245,7 +245,7 @@ def yolo_v3() -> Any:
     y = leaky(leaky("x", 3, 8), 8, 16, strides=[2, 2])
     y = net.add("Add", y, leaky(leaky(y, 16, 8, 1), 8, 16))
     deep = leaky(y, 16, 32, strides=[2, 2])
-    up = net.add("Resize", leaky(deep, 32, 16, 1), "", net.constant([1, 1, 2, 2], np.float32))
+    up = net.add("Resize", leaky(deep, 32, 16, 1), net.constant([], np.float32), net.constant([1, 1, 2, 2], np.float32))
     y = leaky(net.add("Concat", up, y, axis=1), 32, 16)
     return net.model({"small": net.conv(y, 16, 24, 1), "large": net.conv(deep, 32, 24, 1)}, opset=11)
 

@@ -159,7 +159,8 @@ def both(model: Any, feeds: dict[str, np.ndarray]) -> list[Any]:
 @pytest.mark.parametrize("word", ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"])
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"])
 def test_auto_pad(op: str, word: str) -> None:
-    for size, kernel, stride in itertools.product((7, 8), ((3, 2), (4, 5)), (1, 2, 3)):
+    # onnxruntime refuses windows that are shorter than their stride, or crops a transposed convolution's result
+    for size, kernel, stride in itertools.product((7, 8), ((3, 4), (4, 5)), (1, 2, 3)):
         settings: dict[str, Any] = {"auto_pad": word, "strides": [stride, stride], "kernel_shape": list(kernel)}
         inputs = [rand(2, 4, size, size + 1)]
         if op.startswith("Conv"):
@@ -257,9 +258,9 @@ def test_max_roi_pool_and_global_lp_pool() -> None:
         close(both(model, feeds)[0], rivals(model, feeds)[0])
 
 
-@needs_onnxruntime
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_resize(mode: str) -> None:
+    """As onnx.reference has it: onnxruntime rounds sizes before it aligns corners, and places in float32."""
     x = rand(1, 2, 7, 6)
     words = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
     rounding = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil") if mode == "nearest" else (None,)
@@ -268,7 +269,7 @@ def test_resize(mode: str) -> None:
         settings |= {} if rounded is None else {"nearest_mode": rounded}
         given = [x, None, np.array([1, 1, *scales], np.float32)]
         model, feeds = one_node("Resize", given, opset=13, **settings)
-        close(both(model, feeds)[0], rivals(model, feeds)[0], 1e-4)
+        close(both(model, feeds)[0], ReferenceEvaluator(model).run(None, feeds)[0], 1e-5)
 
 
 def test_resize_takes_pyconv_where_it_means_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,16 +469,28 @@ def replace_outputs(net: Net, value: str) -> Any:
 
 def test_a_concat_is_no_step() -> None:
     net = Net()
-    a, b = net.conv("x", 3, 4), net.pool("x", 3, strides=[1, 1], pads=[1] * 4)
-    inner = net.add("Concat", a, b, axis=1)
-    outer = net.add("Concat", inner, net.conv(inner, 7, 5), "x", a, axis=1)
-    model, feeds = net.model({"y": net.conv(outer, 19, 2)}), {"x": rand(2, 3, 8, 9)}
+    y, c = net.conv("x", 3, 4), 4
+    for _ in range(3):
+        # as DenseNet has it: each one holds the one before
+        y, c = net.add("Concat", y, net.conv(y, c, 5), net.pool(y, 3, strides=[1, 1], pads=[1] * 4), axis=1), 2 * c + 5
+    model, feeds = net.model({"y": net.conv(y, c, 2)}), {"x": rand(2, 3, 8, 9)}
     session = InferenceSession(model)
     for _ in range(3):
         close(session.run(None, feeds)[0], rivals(model, feeds)[0], 1e-5)
     (planned,) = session._plans.values()
-    # the outer one has x and a to copy: an input, and a part that lies elsewhere already
-    assert [step.op for step in planned._steps].count("Concat") == 1
+    assert "Concat" not in [step.op for step in planned._steps]
+
+
+def test_a_concat_copies_what_lies_elsewhere() -> None:
+    net = Net()
+    a, b = net.conv("x", 3, 4), net.pool("x", 3, strides=[1, 1], pads=[1] * 4)
+    inner = net.add("Concat", a, b, axis=1)
+    outer = net.add("Concat", inner, net.conv(inner, 7, 5), "x", a, net.constant(rand(2, 1, 8, 9)), axis=1)
+    model, feeds = net.model({"y": net.conv(outer, 20, 2), "z": outer}), {"x": rand(2, 3, 8, 9)}
+    session = InferenceSession(model)
+    for _ in range(3):
+        for got, expected in zip(session.run(None, feeds), rivals(model, feeds), strict=True):
+            close(got, expected, 1e-5)
 
 
 def test_shapes_are_computed_once() -> None:
@@ -485,7 +498,7 @@ def test_shapes_are_computed_once() -> None:
     session = InferenceSession(model)
     session.run(None, feeds)
     (planned,) = session._plans.values()
-    assert not {"Shape", "Slice", "Add", "Dropout"} & {step.op for step in planned._steps if step.op != "Add"}
+    assert not {"Shape", "Slice", "Dropout"} & {step.op for step in planned._steps}
     assert "Shape" in operators_of(session)
 
 

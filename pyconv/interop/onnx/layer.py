@@ -78,7 +78,10 @@ class Layer:
         residual = inputs[3] if len(inputs) > 3 else None
         assert x is not None
         bound = getattr(self._call(x), "bind", None)
-        if bound is None or (residual is not None and residual.shape != out.shape):
+        broadcasts = residual is not None and not (
+            residual.shape == out.shape == conv_shape(self._node, x, self._w)
+        )
+        if bound is None or broadcasts:
             return lambda: np.copyto(out, y) if (y := self(inputs, out)) is not out else None
         found: Callable[[], Any] = bound(x, out) if residual is None else bound(x, out, residual)
         activation = self._node.get("activation")

@@ -142,7 +142,7 @@ class Plan:
         self._open = [name for i, node in self._nodes if i in open_nodes for name in node.outputs if name]
         self._steps = [
             _Step(
-                self._open_step(node) if i in open_nodes else self._fixed_step(node),
+                self._open_step(node) if i in open_nodes else self._fixed_step(node, layout),
                 node.op_type if node.domain in ("", FUSED) else f"{node.domain}.{node.op_type}",
                 node.name,
                 fixed[node.outputs[0]].shape if node.outputs[0] in fixed else (),
@@ -188,7 +188,7 @@ class Plan:
 
         return step
 
-    def _fixed_step(self, node: Node) -> Callable[[], Any]:
+    def _fixed_step(self, node: Node, layout: _Layout) -> Callable[[], Any]:
         inputs = tuple(self._values[name] if name else None for name in node.inputs)
         outs = [self._values[name] if name else None for name in node.outputs]
         layer = self._layers.get(id(node))
@@ -196,10 +196,32 @@ class Plan:
             assert outs[0] is not None
             return layer.bind(inputs, outs[0])
 
+        if node.op_type == "Concat":
+            return self._copies(node, layout)
+
         def step() -> None:
             for out, result in zip(outs, evaluate(node, inputs, outs[0]), strict=False):
                 if out is not None and result is not out:
                     np.copyto(out, result)
+
+        return step
+
+
+    def _copies(self, node: Node, layout: _Layout) -> Callable[[], Any]:
+        """Return a function that copies those parts of a Concat that are not made where it wants them."""
+        whole, axis, pairs = self._values[node.outputs[0]], node.get("axis", 1), []
+        offset = 0
+        for name in node.inputs:
+            part = self._values[name]
+            window = [slice(None)] * whole.ndim
+            window[axis] = slice(offset, offset + part.shape[axis])
+            offset += part.shape[axis]
+            if not layout.is_part(name, node.outputs[0]):
+                pairs.append((whole[tuple(window)], part))
+
+        def step() -> None:
+            for target, part in pairs:
+                np.copyto(target, part)
 
         return step
 
@@ -250,6 +272,7 @@ class _Layout:
                     and name in self._made
                     and name not in placed
                     and maker.op_type not in _VIEWS
+                    and name in self._fixed
                     and self._fixed[name].dtype == self._fixed[node.outputs[0]].dtype
                     and list(node.inputs).count(name) == 1
                 ):
@@ -283,10 +306,14 @@ class _Layout:
                     self._root_of[name] = self._root_of[node.inputs[0]]
                     self._views.add(name)
 
+    def is_part(self, name: str, whole: str) -> bool:
+        """Whether a value is made where a Concat wants it."""
+        return name in self._parts and self._parts[name][0] == whole
+
     def is_done(self, node: Node) -> bool:
         """Whether a node leaves nothing to do: its results are views, or its parts are in place."""
         if node.op_type == "Concat":
-            return all(self._parts.get(name, ("",))[0] == node.outputs[0] for name in node.inputs)
+            return all(self.is_part(name, node.outputs[0]) for name in node.inputs)
         return all(name in self._views for name in node.outputs if name)
 
     def fill(self, wanted: set[str], values: dict[str, Any]) -> int:
