@@ -1,7 +1,7 @@
 """One library with a whole network: ``python -m benchmarks.network_worker PEER``, started by benchmarks.networks.
 
-The requests are those of :mod:`benchmarks.worker`; ``prepare`` has ``{"network": name, "batch": n, "size": n, "threads":
-n}``, and ``{"do": "profile"}`` answers with ``{"profile": text}`` where a library has one.
+The requests are those of :mod:`benchmarks.worker`. ``prepare`` has ``{"network": name, "threads": n}`` and answers with
+what goes into the last Softmax; ``profile``, of ours alone, has the same and answers with ``{"profile": text}``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whole networks beside onnxruntime and OpenVINO: ``python -m benchmarks.networks [NETWORK ...]``.
 
-onnx's nine image networks with seeded weights, one image of 224x224. Each library runs in a process of its own, one at a
-time, in interleaved rounds; the ratio is the fastest rival's median over ours. The rules are the README's.
+onnx's nine image networks with seeded weights, one image of 224x224. Each library runs in a process of its own, one at
+a time, in interleaved rounds; the ratio is the fastest rival's median over ours. The rules are the README's.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def measure(network: str, peers: Sequence[str], threads: int, rounds: int) -> di
     for peer, values in logits.items():
         if ours is not None:
             found["difference"][peer] = float(np.abs(values - ours).max() / np.abs(ours).max())
-    rivals = [s for peer, s in found["median_s"].items() if peer != "pyconv" and found["difference"].get(peer, 1) < TOLERANCE]
+    rivals = [
+        s for peer, s in found["median_s"].items() if peer != "pyconv" and found["difference"].get(peer, 1) < TOLERANCE
+    ]
     found["ratio"] = min(rivals) / found["median_s"]["pyconv"] if rivals and "pyconv" in found["median_s"] else None
     return found
 
@@ -75,7 +77,10 @@ def _profile(network: str, threads: int) -> str:
 
 
 def _table(results: Sequence[dict[str, Any]]) -> str:
-    lines = [f"| network | {' | '.join(f'{peer}, ms' for peer in PEERS)} | ratio |", "|---|" + "---:|" * (len(PEERS) + 1)]
+    lines = [
+        f"| network | {' | '.join(f'{peer}, ms' for peer in PEERS)} | ratio |",
+        "|---|" + "---:|" * (len(PEERS) + 1),
+    ]
     for result in results:
         cells = []
         for peer in PEERS:
@@ -104,11 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = set(given.networks) - set(LIGHT)
     if unknown:
         parser.error(f"unknown network {sorted(unknown)[0]!r}")
-    results = [measure(name, given.peer or list(PEERS), given.threads, given.rounds) for name in given.networks or LIGHT]
+    results = [
+        measure(name, given.peer or list(PEERS), given.threads, given.rounds) for name in given.networks or LIGHT
+    ]
     if given.json is not None:
         kept = json.loads(given.json.read_text())["networks"] if given.json.exists() else []
-        names = {result["network"] for result in results}
-        results = [entry for entry in kept if entry["network"] not in names] + results
+        measured = {result["network"] for result in results}
+        results = [entry for entry in kept if entry["network"] not in measured] + results
         results.sort(key=lambda entry: list(LIGHT).index(entry["network"]))
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps({"machine": machine.describe(), "networks": results}, indent=1))

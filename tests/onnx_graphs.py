@@ -108,7 +108,9 @@ def se_resnet() -> Any:
         gate = net.add("Relu", net.conv(net.add("GlobalAveragePool", y), c_out, c_out // 4, 1))
         gate = net.add("Sigmoid", net.conv(gate, c_out // 4, c_out, 1))
         y = net.add("Mul", y, gate)
-        short = x if stride == 1 and c_in == c_out else net.conv_norm(x, c_in, c_out, 1, False, strides=[stride, stride])
+        short = (
+            x if stride == 1 and c_in == c_out else net.conv_norm(x, c_in, c_out, 1, False, strides=[stride, stride])
+        )
         return net.add("Relu", net.add("Add", y, short))
 
     y = net.pool(net.conv_norm("x", 3, 16, 7, strides=[2, 2]), 3, strides=[2, 2], pads=[1] * 4)
@@ -226,7 +228,9 @@ def yolo() -> Any:
         sides = [net.add("Slice", size, *(net.constant([v], np.int64) for v in ends)) for ends in ((0, 1), (2, 4))]
         shape = net.add("Concat", sides[0], net.constant([3, 9], np.int64), sides[1], axis=0)
         turned = net.add("Transpose", net.add("Reshape", raw, shape), perm=[0, 1, 3, 4, 2])
-        place, extent, rest = net.many("Split", [net.add("Sigmoid", turned), net.constant([2, 2, 5], np.int64)], 3, axis=4)
+        place, extent, rest = net.many(
+            "Split", [net.add("Sigmoid", turned), net.constant([2, 2, 5], np.int64)], 3, axis=4
+        )
         two, half_, pixels = (net.constant(v, np.float32) for v in (2, 0.5, stride))
         centre = net.add("Mul", net.add("Sub", net.add("Mul", place, two), half_), pixels)
         side = net.add("Mul", net.add("Pow", net.add("Mul", extent, two), two), pixels)

@@ -15,7 +15,7 @@ from .session import InferenceSession
 __all__ = ["Backend", "BackendRep"]
 
 
-class BackendRep(_BackendRep):  # type: ignore[misc]  # onnx says nothing of its types
+class BackendRep(_BackendRep):
     """A model that is ready to run; made by :meth:`Backend.prepare`."""
 
     def __init__(self, session: InferenceSession) -> None:
@@ -33,7 +33,7 @@ def _sequence(inputs: Any, names: Sequence[str]) -> Sequence[Any]:
     return inputs if isinstance(inputs, (list, tuple)) else (inputs,)
 
 
-class Backend(_Backend):  # type: ignore[misc]
+class Backend(_Backend):
     """pyconv as an ONNX backend: ``onnx.backend.test.BackendTest(Backend, __name__)`` runs onnx's tests on it.
 
     Examples
@@ -70,7 +70,7 @@ class Backend(_Backend):  # type: ignore[misc]
         )
         found = InferenceSession(model).run(None, dict(zip(names, _sequence(inputs, names), strict=True)))
         fields = [name for name in node.output if name]
-        return namedtupledict("Outputs", fields)(*found)  # type: ignore[no-any-return]
+        return namedtupledict("Outputs", fields)(*found)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:

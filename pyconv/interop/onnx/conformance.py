@@ -24,7 +24,7 @@ COMPILED = tuple(sorted(name for (domain, name), entry in OPERATORS.items() if n
 #: Why a case cannot pass, by a pattern of its name.
 NOT_OURS = {
     r"test_bernoulli": "random numbers, compared with others",
-    r"test_(if_opt|loop16_seq_none|range_.*_expanded|scan_sum)_": "onnx.reference, which runs If, Loop and Scan, fails too",
+    r"test_(if_opt|loop16_seq_none|range_.*_expanded|scan_sum)_": "onnx.reference runs If, Loop and Scan; it fails too",
     r"test_scatter_with(out)?_axis": "Scatter, which operator set 11 replaced, has no implementation in onnx.reference",
     r"test_gradient_of": "Gradient, of the preview of training, has no implementation in onnx.reference",
 }

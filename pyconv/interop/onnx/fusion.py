@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -18,9 +18,9 @@ __all__ = ["fuse"]
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 #: Operators whose result has the number of axes of their first input.
 _SAME_RANK = {
-    "Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSwish", "Swish", "Clip", "MaxPool", "AveragePool", "LpPool", "LRN",
-    "BatchNormalization", "InstanceNormalization", "Concat", "GlobalAveragePool", "GlobalMaxPool", "Dropout", "Identity",
-    "Affine", "Softmax", "Pad", "Upsample", "Resize", "MaxUnpool", "Transpose", "Slice", "Split", "Cast",
+    "Relu", "LeakyRelu", "Elu", "Sigmoid", "Tanh", "HardSwish", "Swish", "Clip", "MaxPool", "AveragePool", "LpPool",
+    "LRN", "BatchNormalization", "InstanceNormalization", "Concat", "GlobalAveragePool", "GlobalMaxPool", "Dropout",
+    "Identity", "Affine", "Softmax", "Pad", "Upsample", "Resize", "MaxUnpool", "Transpose", "Slice", "Split", "Cast",
 }  # fmt: skip
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Pow"}
 
@@ -164,7 +164,7 @@ def _scaled(values: Array, factor: float) -> Array:
     return values if factor == 1.0 else values * values.dtype.type(factor)
 
 
-def _is_float(value: Any) -> bool:
+def _is_float(value: Any) -> TypeGuard[Array]:
     """Whether a value is a constant of a type that kernels take."""
     return isinstance(value, np.ndarray) and value.dtype.name in ("float16", "float32", "float64")
 
@@ -225,7 +225,12 @@ def _affine(graph: Graph) -> None:
             x, scale, shift = before.inputs[0], old_scale * scale, old_shift * scale + shift
         elif scale.size == 1:
             continue
-        if scale.size > 1 and node.op_type != "BatchNormalization" and before is None and node.op_type in ("Add", "Sub"):
+        if (
+            scale.size > 1
+            and node.op_type != "BatchNormalization"
+            and before is None
+            and node.op_type in ("Add", "Sub")
+        ):
             continue
         graph.nodes[i] = Node(
             "Affine", FUSED, node.opset, {"scale": scale, "shift": shift}, (x,), node.outputs[:1], node.name

@@ -147,11 +147,8 @@ def fold_constants(graph: Graph) -> None:
         if node.op_type == "If" and node.inputs[0] in constants and node.proto is not None:
             nodes, initializers, names = _branch(node, constants[node.inputs[0]])
             constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in initializers}
-            ends = [
-                Node("Identity", "", graph.opsets[""], {}, (inner,), (outer,), outer, onnx.helper.make_node("Identity", [inner], [outer]))
-                for inner, outer in zip(names, node.outputs, strict=True)
-                if outer
-            ]
+            pairs = zip(names, node.outputs, strict=True)
+            ends = [_identity(graph, inner, outer) for inner, outer in pairs if outer]
             todo += reversed([*(Node.of(proto, graph.opsets) for proto in nodes), *ends])
             continue
         known = all(name in constants for name in (*node.inputs, *node.captured) if name)
@@ -173,10 +170,14 @@ def fold_constants(graph: Graph) -> None:
     graph.nodes = kept
     # a graph inside a node cannot be told of new names
     for name in {name for node in kept for name in node.captured if name in same}:
-        proto = onnx.helper.make_node("Identity", [same[name]], [name])
         first = next(i for i, node in enumerate(kept) if name in node.captured)
-        kept.insert(first, Node("Identity", "", graph.opsets[""], {}, (same[name],), (name,), name, proto))
+        kept.insert(first, _identity(graph, same[name], name))
     drop_unused(graph)
+
+
+def _identity(graph: Graph, source: str, name: str) -> Node:
+    """Return a node that gives a value another name."""
+    return Node.of(onnx.helper.make_node("Identity", [source], [name]), graph.opsets)
 
 
 def _is_false(node: Node, constants: Mapping[str, Any]) -> bool:

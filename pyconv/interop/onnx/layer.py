@@ -78,9 +78,7 @@ class Layer:
         residual = inputs[3] if len(inputs) > 3 else None
         assert x is not None
         bound = getattr(self._call(x), "bind", None)
-        broadcasts = residual is not None and not (
-            residual.shape == out.shape == conv_shape(self._node, x, self._w)
-        )
+        broadcasts = residual is not None and not (residual.shape == out.shape == conv_shape(self._node, x, self._w))
         if bound is None or broadcasts:
             return lambda: np.copyto(out, y) if (y := self(inputs, out)) is not out else None
         found: Callable[[], Any] = bound(x, out) if residual is None else bound(x, out, residual)

@@ -23,7 +23,7 @@ Function = Callable[["Node", Inputs, Array | None], Any]
 
 
 class NotTaken(Exception):
-    """A form of an operator that pyconv leaves to onnx.reference: a type or a number of axes that it has no kernel for."""
+    """A form of an operator that pyconv has no kernel for, a type or a number of axes: onnx.reference computes it."""
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ def operator(*names: str, compiled: bool = True, domain: str = "") -> Callable[[
 
 def floats(*arrays: Array | None) -> np.dtype[Any]:
     """Return the one dtype of arrays that kernels for floats take; others are not taken."""
-    found = {array.dtype for array in arrays if array is not None}
+    found: set[np.dtype[Any]] = {array.dtype for array in arrays if array is not None}
     if len(found) != 1 or next(iter(found)).name not in ("float16", "float32", "float64"):
         raise NotTaken(f"arrays of {', '.join(sorted(dtype.name for dtype in found))}")
     return found.pop()

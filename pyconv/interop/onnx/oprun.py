@@ -16,7 +16,7 @@ from .nodes import OPERATORS, Node, NotTaken, evaluate
 __all__ = ["new_ops"]
 
 
-class _Compiled(OpRun):  # type: ignore[misc]  # onnx says nothing of its types
+class _Compiled(OpRun):
     """An operator of the main domain, with the meaning that the model's operator set gives it."""
 
     op_domain = ""

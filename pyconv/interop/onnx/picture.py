@@ -43,7 +43,7 @@ def read_picture(path: Path, shape: tuple[int | str | None, ...], size: int, sca
         grey = channels == 1
         image = opened.convert("L" if grey else "RGB")
         pixels = image.resize((columns or size, rows or size), Image.Resampling.BILINEAR)
-    mean, deviation = (np.float32(numbers[:1] if grey else numbers) for numbers in SCALES[scale])
+    mean, deviation = (np.array(numbers[:1] if grey else numbers, np.float32) for numbers in SCALES[scale])
     values = (np.asarray(pixels, np.float32).reshape(rows or size, columns or size, -1) / 255 - mean) / deviation
     return np.ascontiguousarray(values[None] if last else values.transpose(2, 0, 1)[None], np.float32)
 

@@ -206,7 +206,6 @@ class Plan:
 
         return step
 
-
     def _copies(self, node: Node, layout: _Layout) -> Callable[[], Any]:
         """Return a function that copies those parts of a Concat that are not made where it wants them."""
         whole, axis, pairs = self._values[node.outputs[0]], node.get("axis", 1), []
@@ -318,7 +317,7 @@ class _Layout:
 
     def fill(self, wanted: set[str], values: dict[str, Any]) -> int:
         """Give every value its array; return the bytes of the memory under them."""
-        first: dict[str, int] = {name: -1 for name in self._inputs}
+        first: dict[str, int] = dict.fromkeys(self._inputs, -1)
         last: dict[str, int] = {}
         for i, node in self._nodes:
             for name in (*node.inputs, *node.captured, *node.outputs):
@@ -339,9 +338,7 @@ class _Layout:
             if root not in offsets:
                 continue
             delta = shape.__array_interface__["data"][0] - self._shapes[root].__array_interface__["data"][0]
-            values[name] = np.ndarray(
-                shape.shape, shape.dtype, memory, start + offsets[root] + delta, shape.strides
-            )
+            values[name] = np.ndarray(shape.shape, shape.dtype, memory, start + offsets[root] + delta, shape.strides)
         return total
 
     def _graph_order(self) -> range:

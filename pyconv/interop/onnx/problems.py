@@ -16,6 +16,7 @@ from .windows import transposed_window, window_of
 
 __all__ = ["problems_of"]
 
+
 def _fixed(model: Any, size: int) -> None:
     """Give every open axis of the inputs a length: 1 to the first axis, ``size`` to the others."""
     for given in model.graph.input:
@@ -35,9 +36,7 @@ def _shapes(graph: Any) -> dict[str, tuple[tuple[int, ...], str]]:
     return found
 
 
-def _problem(
-    node: Any, shapes: dict[str, tuple[tuple[int, ...], str]], opsets: dict[str, int]
-) -> Problem | None:
+def _problem(node: Any, shapes: dict[str, tuple[tuple[int, ...], str]], opsets: dict[str, int]) -> Problem | None:
     """Return a node's problem; None where it has none here, or where a shape is not known."""
     known = [shapes.get(name) for name in node.input if name]
     if any(shape is None for shape in known[:1]) or node.output[0] not in shapes:

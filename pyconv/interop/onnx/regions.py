@@ -55,13 +55,14 @@ def _non_max_suppression(node: Node, inputs: Inputs, out: Array | None) -> Array
     assert boxes is not None
     assert scores is not None
     numbers = [None if limit is None or not limit.size else limit.reshape(-1)[0].item() for limit in limits]
-    most, iou, least = [*numbers, *(None,) * (3 - len(numbers))]
+    most, iou, least = [*numbers, None, None, None][:3]
     if node.get("center_point_box", 0):
         centre, half = boxes[..., :2], boxes[..., 2:] / 2
         corners = np.concatenate([centre - half, centre + half], axis=-1)
     else:
         # either pair of opposite corners
-        corners = np.concatenate([np.minimum(boxes[..., :2], boxes[..., 2:]), np.maximum(boxes[..., :2], boxes[..., 2:])], -1)
+        a, b = boxes[..., :2], boxes[..., 2:]
+        corners = np.concatenate([np.minimum(a, b), np.maximum(a, b)], axis=-1)
     chosen = []
     for image, category in np.ndindex(*scores.shape[:2]):
         found = scores[image, category]

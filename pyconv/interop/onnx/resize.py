@@ -64,13 +64,10 @@ def _places(meaning: _Meaning, axis: _Axis) -> Array:
     return half_pixel
 
 
-def _rounded(places: Array, word: str) -> Array:
-    return {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda p: np.ceil(p - 0.5),
-        "round_prefer_ceil": lambda p: np.floor(p + 0.5),
-    }[word](places)
+def _rounded(places: Array, word: str) -> Any:
+    if word.startswith("round"):
+        return np.ceil(places - 0.5) if word == "round_prefer_floor" else np.floor(places + 0.5)
+    return np.floor(places) if word == "floor" else np.ceil(places)
 
 
 def _cubic(t: Array, a: float) -> Array:
@@ -81,7 +78,7 @@ def _cubic(t: Array, a: float) -> Array:
     return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
 
 
-def _linear(t: Array) -> Array:
+def _linear(t: Array) -> Any:
     return np.clip(1 - np.abs(t), 0, None)
 
 
@@ -171,7 +168,8 @@ def _resize(x: Array, meaning: _Meaning, axes: Sequence[_Axis], out: Array | Non
     if rank in (1, 2, 3) and min(spatial) >= 2 and x.dtype.name in ("float16", "float32", "float64") and x.size:
         spelled = _as_interpolate(meaning, axes, rank)
         if spelled is not None:
-            by_axis = [spatial.get(i + 2, _Axis(i + 2, x.shape[i + 2], x.shape[i + 2], 1.0, (0.0, 1.0))) for i in range(rank)]
+            same = [_Axis(i, x.shape[i], x.shape[i], 1.0, (0.0, 1.0)) for i in range(2, x.ndim)]
+            by_axis = [spatial.get(axis.axis, axis) for axis in same]
             given: dict[str, Any] = {"size": tuple(a.out for a in by_axis)}
             if any(a.out != a.size * a.scale for a in by_axis):
                 given = {"scale_factor": tuple(a.scale for a in by_axis)}
@@ -191,7 +189,8 @@ def _resize_node(node: Node, inputs: Inputs, out: Array | None) -> Array:
     meaning = _Meaning(
         node.get("mode", "nearest"), node.get("coordinate_transformation_mode", "half_pixel"),
         node.get("nearest_mode", "round_prefer_floor"), float(node.get("cubic_coeff_a", -0.75)),
-        bool(node.get("exclude_outside", 0)), float(node.get("extrapolation_value", 0.0)), bool(node.get("antialias", 0)),
+        bool(node.get("exclude_outside", 0)), float(node.get("extrapolation_value", 0.0)),
+        bool(node.get("antialias", 0)),
     )  # fmt: skip
     if node.opset < 11:
         # (x, scales), and places as Upsample has them

@@ -59,7 +59,7 @@ def _legacy_broadcast(node: Node, a: Array, b: Array) -> Array:
 
 
 @operator(*_BINARY, compiled=False)
-def _binary(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _binary(node: Node, inputs: Inputs, out: Array | None) -> Any:
     a, b = inputs
     _ordinary(a, b)
     assert a is not None
@@ -71,7 +71,7 @@ def _binary(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Div", compiled=False)
-def _div(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _div(node: Node, inputs: Inputs, out: Array | None) -> Any:
     a, b = inputs
     _ordinary(a, b)
     assert a is not None
@@ -87,7 +87,7 @@ def _div(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Pow", compiled=False)
-def _pow(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _pow(node: Node, inputs: Inputs, out: Array | None) -> Any:
     a, b = inputs
     _ordinary(a, b)
     assert a is not None
@@ -97,7 +97,7 @@ def _pow(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator(*_UNARY, compiled=False)
-def _unary(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _unary(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     _ordinary(x)
     assert x is not None
@@ -108,7 +108,7 @@ def _unary(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator(*_VARIADIC, "Mean", compiled=False)
-def _variadic(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _variadic(node: Node, inputs: Inputs, out: Array | None) -> Any:
     _ordinary(*inputs)
     function = _VARIADIC.get(node.op_type, np.add)
     first = inputs[0]
@@ -123,7 +123,7 @@ def _variadic(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Clip", compiled=False)
-def _clip(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _clip(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, low, high = [*inputs, None, None][:3]
     _ordinary(x, low, high)
     assert x is not None
@@ -138,7 +138,7 @@ def _clip(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("HardSigmoid", compiled=False)
-def _hard_sigmoid(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _hard_sigmoid(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     _ordinary(x)
     assert x is not None
@@ -148,7 +148,7 @@ def _hard_sigmoid(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("PRelu", compiled=False)
-def _p_relu(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _p_relu(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, slope = inputs
     _ordinary(x, slope)
     assert x is not None
@@ -161,7 +161,7 @@ def _p_relu(node: Node, inputs: Inputs, out: Array | None) -> Array:
 def _exponentials(node: Node, x: Array) -> tuple[Array, tuple[int, ...], Array]:
     """Return x less its largest, the axes that are summed over, and the sums of exponentials."""
     if node.opset >= 13:
-        axes = (node.get("axis", -1),)
+        axes: tuple[int, ...] = (node.get("axis", -1),)
     else:
         # operator sets before 13 flattened x to a matrix at this axis
         first = node.get("axis", 1)
@@ -171,7 +171,7 @@ def _exponentials(node: Node, x: Array) -> tuple[Array, tuple[int, ...], Array]:
 
 
 @operator("Softmax", compiled=False)
-def _softmax(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _softmax(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     _ordinary(x)
     assert x is not None
@@ -182,7 +182,7 @@ def _softmax(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("LogSoftmax", compiled=False)
-def _log_softmax(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _log_softmax(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     _ordinary(x)
     assert x is not None
@@ -193,7 +193,7 @@ def _log_softmax(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator(*_REDUCE, compiled=False)
-def _reduce(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _reduce(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, given = [*inputs, None][:2]
     _ordinary(x)
     assert x is not None
@@ -211,7 +211,7 @@ def _reduce(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("ArgMax", "ArgMin", compiled=False)
-def _arg(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _arg(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     _ordinary(x)
     assert x is not None
@@ -239,14 +239,14 @@ def _top_k(node: Node, inputs: Inputs, out: Array | None) -> Any:
 
 
 @operator("Concat", compiled=False)
-def _concat(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _concat(node: Node, inputs: Inputs, out: Array | None) -> Any:
     _ordinary(*inputs)
     parts = [part for part in inputs if part is not None]
     return np.concatenate(parts, axis=node.get("axis", 1), out=_fits(out, *parts))
 
 
 @operator("Reshape", compiled=False)
-def _reshape(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _reshape(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, wanted = [*inputs, None][:2]
     assert x is not None
     shape = _integers(node.attributes["shape"] if wanted is None else wanted)
@@ -256,7 +256,7 @@ def _reshape(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Flatten", compiled=False)
-def _flatten(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _flatten(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     axis = node.get("axis", 1)
@@ -265,14 +265,14 @@ def _flatten(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Transpose", compiled=False)
-def _transpose(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _transpose(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     return x.transpose(node.get("perm"))
 
 
 @operator("Squeeze", compiled=False)
-def _squeeze(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _squeeze(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, given = [*inputs, None][:2]
     assert x is not None
     axes = node.get("axes") if given is None else _integers(given)
@@ -280,7 +280,7 @@ def _squeeze(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Unsqueeze", compiled=False)
-def _unsqueeze(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _unsqueeze(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, given = [*inputs, None][:2]
     assert x is not None
     return np.expand_dims(x, tuple(node.attributes["axes"] if given is None else _integers(given)))
@@ -304,20 +304,20 @@ def _dropout(node: Node, inputs: Inputs, out: Array | None) -> Any:
 
 
 @operator("Shape", compiled=False)
-def _shape(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _shape(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     return np.array(np.shape(x)[node.get("start", 0) : node.get("end")], np.int64)
 
 
 @operator("Size", compiled=False)
-def _size(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _size(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     return np.array(np.size(x), np.int64)  # type: ignore[arg-type]
 
 
 @operator("Constant", compiled=False)
-def _constant(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _constant(node: Node, inputs: Inputs, out: Array | None) -> Any:
     for name, dtype in (("value", None), ("value_float", np.float32), ("value_floats", np.float32),
                         ("value_int", np.int64), ("value_ints", np.int64)):  # fmt: skip
         if node.get(name) is not None:
@@ -326,7 +326,7 @@ def _constant(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("ConstantOfShape", compiled=False)
-def _constant_of_shape(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _constant_of_shape(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (shape,) = inputs
     value = node.get("value")
     fill = np.zeros(1, np.float32) if value is None else value
@@ -335,7 +335,7 @@ def _constant_of_shape(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Cast", compiled=False)
-def _cast(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _cast(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     _ordinary(x)
     assert x is not None
@@ -350,7 +350,7 @@ def _cast(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Expand", compiled=False)
-def _expand(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _expand(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, wanted = inputs
     assert x is not None
     return x * np.ones((), x.dtype) if wanted is None else np.broadcast_to(
@@ -359,7 +359,7 @@ def _expand(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Tile", compiled=False)
-def _tile(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _tile(node: Node, inputs: Inputs, out: Array | None) -> Any:
     if node.opset < 6:
         raise NotTaken("tiles and axis")
     x, repeats = inputs
@@ -368,15 +368,15 @@ def _tile(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Where", compiled=False)
-def _where(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _where(node: Node, inputs: Inputs, out: Array | None) -> Any:
     condition, a, b = inputs
     _ordinary(condition, a, b)
     assert condition is not None
-    return np.where(condition, a, b)  # type: ignore[no-any-return,arg-type]
+    return np.where(condition, a, b)  # type: ignore[arg-type]
 
 
 @operator("Range", compiled=False)
-def _range(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _range(node: Node, inputs: Inputs, out: Array | None) -> Any:
     _ordinary(*inputs)
     start, limit, delta = (np.asarray(value).reshape(-1)[0] for value in inputs)
     count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
@@ -384,7 +384,7 @@ def _range(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Gather", compiled=False)
-def _gather(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _gather(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, indices = inputs
     assert x is not None
     assert indices is not None
@@ -392,7 +392,7 @@ def _gather(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("Slice", compiled=False)
-def _slice(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _slice(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x = inputs[0]
     assert x is not None
     if node.opset < 10:
@@ -424,7 +424,7 @@ def _split(node: Node, inputs: Inputs, out: Array | None) -> Any:
 
 
 @operator("Pad", compiled=False)
-def _pad(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _pad(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, given, value, axes = [*inputs, None, None, None][:4]
     _ordinary(x)
     assert x is not None

@@ -302,14 +302,14 @@ def _flat_indices(
     """Return indices into planes, perhaps padded ones, as ONNX has them: into the whole tensor x."""
     if column_major or any(shift):
         places = [axis - before for axis, before in zip(np.unravel_index(indices, tuple(plane)), shift, strict=True)]
-        order = "F" if column_major else "C"
         # a window of padding alone has no index of its own
-        indices = np.ravel_multi_index(places, tuple(shape[2:]), mode="clip", order=order)
+        order: Any = "F" if column_major else "C"
+        indices = np.ravel_multi_index(tuple(places), tuple(shape[2:]), mode="clip", order=order)
     first = np.arange(math.prod(shape[:2]), dtype=np.int64) * math.prod(shape[2:])
     return indices + first.reshape(*shape[:2], *(1,) * len(plane))
 
 
-def _window_sums(x: Array, window: Window, out: Sequence[int]) -> Array:
+def _window_sums(x: Array, window: Window, out: Sequence[int]) -> Any:
     """Return the sum of each window; dilations are taken."""
     padded = window.padded(x, out, 0)
     rank, (n, c) = len(out), x.shape[:2]
@@ -318,7 +318,7 @@ def _window_sums(x: Array, window: Window, out: Sequence[int]) -> Array:
     return sums.reshape(n, c, *sums.shape[2:])
 
 
-def _counts(spatial: Sequence[int], window: Window, out: Sequence[int], include_pad: bool) -> Array:
+def _counts(spatial: Sequence[int], window: Window, out: Sequence[int], include_pad: bool) -> Any:
     """Return how many elements each window has."""
     total: Any = np.ones(())
     for size, k, s, d, (before, after), count in zip(
@@ -331,7 +331,7 @@ def _counts(spatial: Sequence[int], window: Window, out: Sequence[int], include_
 
 
 @operator("AveragePool")
-def _average_pool(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _average_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     rank = _rank_of(x, _AVG)
@@ -347,7 +347,7 @@ def _average_pool(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("LpPool")
-def _lp_pool(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _lp_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     rank = _rank_of(x, _LP)
@@ -372,7 +372,7 @@ def _planes(x: Array, functions: Mapping[int, Any]) -> tuple[int, Array]:
 
 
 @operator("GlobalAveragePool")
-def _global_average_pool(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _global_average_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     floats(x)
@@ -382,7 +382,7 @@ def _global_average_pool(node: Node, inputs: Inputs, out: Array | None) -> Array
 
 
 @operator("GlobalMaxPool")
-def _global_max_pool(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _global_max_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     floats(x)
@@ -392,7 +392,7 @@ def _global_max_pool(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("GlobalLpPool")
-def _global_lp_pool(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _global_lp_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     floats(x)
@@ -491,7 +491,7 @@ def _conv_integer(node: Node, inputs: Inputs, out: Array | None) -> Array:
 
 
 @operator("QLinearConv")
-def _q_linear_conv(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _q_linear_conv(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias = _given(inputs, 9)
     if x.dtype.kind not in "iu" or w.dtype.kind not in "iu":
         raise NotTaken(f"arrays of {x.dtype.name} and {w.dtype.name}")
