@@ -39,16 +39,18 @@ class Remote:
         Whose worker.
     threads : int
         Threads of its libraries, given through the environment.
+    module : str
+        What the process runs.
     """
 
-    def __init__(self, peer: str, threads: int) -> None:
+    def __init__(self, peer: str, threads: int, module: str = "benchmarks.worker") -> None:
         environment = {name: value for name, value in os.environ.items() if name not in FOREIGN_TUNING}
         environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         self.peer = peer
         # Closed by close(), like the pipes.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", peer],
+            [sys.executable, "-m", module, peer],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks import data, machine, peers
 from benchmarks.shapes import find
 
-__all__ = ["Worker", "main"]
+__all__ = ["Worker", "answer", "main", "timed_round", "wait_until_idle"]
 
 #: A round lasts at least this long and has at least so many calls (one, if it takes the last number), after so much
 #: warming up.
@@ -70,6 +70,22 @@ def time_round(run: Any) -> list[float]:
         times.append(end - start)
         if end - began >= ROUND_S and (len(times) >= ROUND_CALLS or times[0] >= LONG_CALL_S):
             return times
+
+
+def timed_round(run: Any) -> dict[str, Any]:
+    """Run one round; return the answer to ``time``."""
+    gc.disable()
+    before = (time.perf_counter(), machine.waiting_seconds(), machine.spare_seconds())
+    times = time_round(run)
+    after = (time.perf_counter(), machine.waiting_seconds(), machine.spare_seconds())
+    gc.enable()
+    length, waited, spare = (end - start for start, end in zip(before, after, strict=True))
+    return {
+        "seconds": times[:MAX_TIMES],
+        "waited": waited / length,
+        "spare": spare / length,
+        "idle": wait_until_idle(),
+    }
 
 
 class Worker:
@@ -122,18 +138,7 @@ class Worker:
         """Run one round."""
         if self.prepared is None:
             raise RuntimeError("there is nothing to time: send a prepare request first")
-        gc.disable()
-        before = (time.perf_counter(), machine.waiting_seconds(), machine.spare_seconds())
-        times = time_round(self.prepared.run)
-        after = (time.perf_counter(), machine.waiting_seconds(), machine.spare_seconds())
-        gc.enable()
-        length, waited, spare = (end - start for start, end in zip(before, after, strict=True))
-        return {
-            "seconds": times[:MAX_TIMES],
-            "waited": waited / length,
-            "spare": spare / length,
-            "idle": wait_until_idle(),
-        }
+        return timed_round(self.prepared.run)
 
     def forget(self, request: dict[str, Any]) -> dict[str, Any]:
         """Free the layer's arrays and graphs."""
@@ -142,20 +147,23 @@ class Worker:
         return {}
 
 
-def main() -> None:
-    """Answer requests until standard input ends."""
+def answer(worker: Any) -> None:
+    """Answer requests with a worker's methods of their names, until standard input ends."""
     # "-m" put the working tree in front of the installed packages; benchmarks is loaded, and the pyconv to measure is
     # the installed one.
     sys.path.append(sys.path.pop(0))
     # The pipe moves to a descriptor of its own, and 1 becomes standard error: libraries print from C as well.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    worker = Worker(sys.argv[1])
-    actions = {"hello": worker.hello, "prepare": worker.prepare, "time": worker.time, "forget": worker.forget}
     for line in sys.stdin:
         request = json.loads(line)
-        answers.write(json.dumps(actions[request["do"]](request)) + "\n")
+        answers.write(json.dumps(getattr(worker, request["do"])(request)) + "\n")
         answers.flush()
+
+
+def main() -> None:
+    """Answer for the library that the command names."""
+    answer(Worker(sys.argv[1]))
 
 
 if __name__ == "__main__":

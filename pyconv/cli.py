@@ -206,7 +206,7 @@ def _application() -> Any:
                 problems: list[Any] = _problems_in(shapes) if shapes is not None else []
                 if onnx is not None:
                     try:
-                        from .interop.onnx_problems import problems_of
+                        from .interop.onnx.problems import problems_of
                     except ImportError as error:
                         raise ValueError(f'models need {error.name}: pip install "pyconv-kernels[onnx]"') from None
                     problems += problems_of(onnx, size)
@@ -221,6 +221,30 @@ def _application() -> Any:
         console.print(
             f"kept in {place}" if place and place.exists() else "not kept: see pyconv wisdom", highlight=False
         )
+
+    @app.command("run")
+    def run_command(
+        model: Annotated[Path, typer.Argument(help="ONNX model with one image as its input.")],
+        picture: Annotated[Path, typer.Option("--input", help="Picture, in any format that Pillow reads.")],
+        top: Annotated[int, typer.Option(min=1, help="Classes to print.")] = 5,
+        labels: Annotated[Path | None, typer.Option(help="File with the name of a class in each line.")] = None,
+        size: Annotated[int, typer.Option(min=1, help="Length of the model's open axes.")] = 224,
+        scale: Annotated[str, typer.Option(help="What pixels become: imagenet, unit (0 to 1) or bytes.")] = "imagenet",
+        profile: Annotated[bool, typer.Option("--profile", help="Print the time of every node.")] = False,
+        threads: Threads = None,
+    ) -> None:
+        """Run an ONNX model on a picture and print its largest outputs."""
+        try:
+            from .interop.onnx.picture import classify
+        except ImportError as error:
+            raise typer.BadParameter(f'models need {error.name}: pip install "pyconv-kernels[onnx]"') from None
+        with told(threads):
+            found = classify(model, picture, labels, size, scale, profile)
+        for name, shape, rows in found:
+            table = Table("place", "class", "value", title=f"{name} {'x'.join(map(str, shape))}")
+            for place, (word, value) in enumerate(rows[:top], 1):
+                table.add_row(str(place), word, f"{value:.4f}")
+            console.print(table)
 
     @app.command("wisdom")
     def wisdom_command(

@@ -102,7 +102,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     # the command line stands outside: the public names, and for the demo the definition to check against
     "cli": {"calibrate", "demo", "interop", "wisdom"},
-    "interop": {"algorithm", "errors", "options", "problem"},
+    "interop": {"algorithm", "errors", "options", "prepare", "problem"},
     "demo": {"reference"},
 }
 #: These only name what is public.

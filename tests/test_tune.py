@@ -269,7 +269,7 @@ def test_the_problems_of_a_model(folder: Path, subprocess_environment: dict[str,
     )  # fmt: skip
     path = folder / "net.onnx"
     onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), path)
-    problems_of = importlib.import_module("pyconv.interop.onnx_problems").problems_of
+    problems_of = importlib.import_module("pyconv.interop.onnx.problems").problems_of
     found = [f"{problem.op} {problem}" for problem in problems_of(path, 24)]
     assert found == [
         "conv2d n1c3h24w24-o4k3s2p0:1-f32-bias",

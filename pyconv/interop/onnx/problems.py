@@ -9,12 +9,12 @@ from typing import Any
 import onnx
 from onnx import helper, shape_inference
 
-from ..errors import InvalidProblem
-from ..problem import DTYPES, ConvProblem, PoolProblem, Problem, TransposedProblem
+from ...errors import InvalidProblem
+from ...problem import DTYPES, ConvProblem, PoolProblem, Problem, TransposedProblem
+from .nodes import Node
+from .windows import transposed_window, window_of
 
 __all__ = ["problems_of"]
-
-Pads = tuple[tuple[int, int], ...]
 
 
 def _fixed(model: Any, size: int) -> None:
@@ -36,62 +36,37 @@ def _shapes(graph: Any) -> dict[str, tuple[tuple[int, ...], str]]:
     return found
 
 
-def _pads(attributes: dict[str, Any], size: tuple[int, ...], kernel: Any, stride: Any, dilation: Any) -> Pads:
-    """Return the padding of a window that is not transposed (ONNX, Conv: auto_pad)."""
-    word = attributes.get("auto_pad", b"NOTSET").decode()
-    rank = len(size)
-    if word == "NOTSET":
-        flat = attributes.get("pads", [0] * 2 * rank)
-        return tuple(zip(flat[:rank], flat[rank:], strict=True))
-    if word == "VALID":
-        return ((0, 0),) * rank
-    totals = [
-        max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
-    ]
-    halves = [(total // 2, total - total // 2) for total in totals]
-    return tuple(half if word == "SAME_UPPER" else half[::-1] for half in halves)
-
-
-def _problem(node: Any, shapes: dict[str, tuple[tuple[int, ...], str]]) -> Problem | None:
+def _problem(node: Any, shapes: dict[str, tuple[tuple[int, ...], str]], opsets: dict[str, int]) -> Problem | None:
     """Return a node's problem; None where it has none here, or where a shape is not known."""
     known = [shapes.get(name) for name in node.input if name]
     if any(shape is None for shape in known[:1]) or node.output[0] not in shapes:
         return None
     (x, dtype), out = known[0], shapes[node.output[0]][0]  # type: ignore[misc]
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     spatial, rank = tuple(x[2:]), len(x) - 2
     word = DTYPES.get(dtype)
     if rank not in (1, 2, 3) or word not in ("f16", "f32", "f64"):
         return None
-    if node.op_type in ("Conv", "ConvTranspose"):
-        if known[1] is None:
-            return None
-        kernel = tuple(known[1][0][2:])
-    else:
-        kernel = tuple(attributes["kernel_shape"])
-    stride = tuple(attributes.get("strides", (1,) * rank))
-    dilation = tuple(attributes.get("dilations", (1,) * rank))
-    groups = attributes.get("group", 1)
-    if node.op_type == "Conv":
-        pads = _pads(attributes, spatial, kernel, stride, dilation)
-        return ConvProblem(
-            x[0], x[1], out[1], spatial, kernel, stride, pads, dilation, groups, dtype=word, bias=len(known) > 2
-        )
+    found = Node.of(node, opsets)
+    weights = node.op_type in ("Conv", "ConvTranspose")
+    if weights and known[1] is None:
+        return None
+    kernel = tuple(known[1][0][2:]) if weights else None  # type: ignore[index]
+    groups, bias = found.get("group", 1), len(known) > 2
     if node.op_type == "ConvTranspose":
-        flat = attributes.get("pads", [0] * 2 * rank)
-        pads = tuple(zip(flat[:rank], flat[rank:], strict=True))
-        extra = tuple(
-            size - ((n - 1) * s - sum(pair) + d * (k - 1) + 1)
-            for size, n, s, pair, d, k in zip(out[2:], spatial, stride, pads, dilation, kernel, strict=True)
-        )
+        window, extra = transposed_window(found.attributes, found.opset, spatial, kernel or ())
         return TransposedProblem(
-            x[0], x[1], out[1], spatial, kernel, stride, pads, extra, dilation, groups, dtype=word, bias=len(known) > 2
-        )
-    pads = _pads(attributes, spatial, kernel, stride, dilation)
+            x[0], x[1], out[1], spatial, window.kernel, window.stride, window.pads, extra, window.dilation, groups,
+            dtype=word, bias=bias,
+        )  # fmt: skip
+    window = window_of(found.attributes, spatial, kernel)
+    if node.op_type == "Conv":
+        return ConvProblem(
+            x[0], x[1], out[1], spatial, window.kernel, window.stride, window.pads, window.dilation, groups, dtype=word,
+            bias=bias,
+        )  # fmt: skip
     return PoolProblem(
-        "max" if node.op_type == "MaxPool" else "avg", x[0], x[1], spatial, kernel, stride, pads, dilation,
-        ceil_mode=bool(attributes.get("ceil_mode", 0)), dtype=word,
+        "max" if node.op_type == "MaxPool" else "avg", x[0], x[1], spatial, window.kernel, window.stride, window.pads,
+        window.dilation, ceil_mode=bool(found.get("ceil_mode", 0)), dtype=word,
     )  # fmt: skip
 
 
@@ -121,13 +96,14 @@ def problems_of(model: str | Path | Any, size: int = 224) -> list[Problem]:
         # onnx raises its parser's own errors, which have no common base but this
         raise ValueError(f"{model} is no ONNX model that can be read: {error}") from error
     shapes = _shapes(inferred.graph)
+    opsets = {entry.domain: entry.version for entry in inferred.opset_import}
     wanted = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
     found: dict[Problem, None] = {}
     for node in inferred.graph.node:
         if node.op_type in wanted:
             # a window that this library does not know is nothing to tune
             with contextlib.suppress(InvalidProblem):
-                problem = _problem(node, shapes)
+                problem = _problem(node, shapes, opsets)
                 if problem is not None:
                     found[problem] = None
     return list(found)
