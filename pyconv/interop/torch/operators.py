@@ -76,7 +76,7 @@ class Operator:
     def __call__(self, *arguments: Any) -> Any:
         """Call it within a gradient: without the dispatcher where only the result is wanted."""
         tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
-        return (self.run if way_of(*tensors) == DIRECT else self.op)(*arguments)
+        return (self.run if way_of(*tensors) == DIRECT else self.op)(*map(_hashable, arguments))
 
 
 def _define(
@@ -90,13 +90,17 @@ def _define(
     """Register an operator; its lists come as lists and are wanted as tuples."""
 
     def run_tuples(*arguments: Any) -> Any:
-        return run(*(tuple(a) if a.__class__ is list else a for a in arguments))
+        return run(*map(_hashable, arguments))
 
     definition = torch.library.custom_op(f"pyconv::{name}", run_tuples, mutates_args=(), schema=schema)
     definition.register_fake(fake)
     if backward is not None:
         definition.register_autograd(backward, setup_context=setup)
     return Operator(run, getattr(torch.ops.pyconv, name).default)
+
+
+def _hashable(argument: Any) -> Any:
+    return tuple(argument) if argument.__class__ is list else argument
 
 
 def _keep(ctx: Any, arguments: Sequence[Any]) -> None:
@@ -196,10 +200,11 @@ def _product(name: str, schema: str, of: _Product, order: Callable[[Tensor, Sett
         (x, w), (x_shape, w_shape) = ctx.saved_tensors, ctx.shapes
         wants_x, wants_w, wants_bias = ctx.needs_input_grad[:3]
         channel = _channel_of(g, ctx.ndim_w)
+        others = [axis for axis in range(g.ndim) if axis != channel]
         return (
             gradient_x(g, w, list(x_shape), *ctx.settings) if wants_x else None,
             gradient_w(g, x, list(w_shape), *ctx.settings) if wants_w else None,
-            g.sum([axis for axis in range(g.ndim) if axis != channel]) if wants_bias else None,
+            None if not wants_bias else g.sum(others) if others else g,
             *_nones(count),
         )
 

@@ -77,6 +77,8 @@ def way_of(first: Any, *others: Any) -> int:
 
     Everything that another part of torch wants to see on its way goes by an operator, or is torch's.
     """
+    if first is None:
+        return THEIRS
     if _is_compiling():
         given = [tensor for tensor in (first, *others) if tensor is not None]
         plain = all(tensor.device.type == "cpu" and tensor.layout is torch.strided for tensor in given)
