@@ -458,6 +458,11 @@ const char *pc_last_kernel(void);
 /* Threads in the pool at the moment, the caller's not counted. */
 int pc_pool_workers(void);
 int pc_pool_max_threads(void);
+
+/* From now on the calling thread's jobs run on the team of an OpenMP run time that is in the process already, given by
+ * the addresses of its GOMP_parallel and omp_get_thread_num; NULL brings them back to the pool. In a process that was
+ * forked after the first such call they stay on the pool. */
+void pc_join_team(void *parallel, void *self);
 /* cffi: end */
 
 /* ---- between the C files ---- */

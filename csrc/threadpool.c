@@ -10,6 +10,9 @@
  *
  * One caller owns the pool at a time; a caller that finds it taken does the work on its own thread. Workers wait for
  * the next job by a short spin and then on a condition variable. After fork() the child starts with an empty pool.
+ *
+ * Between the layers of a host whose OpenMP threads spin for milliseconds after each of its loops (torch), two sets of
+ * threads would share the processors. A thread may therefore ask for its jobs to be run on the host's team (ADR 10).
  */
 #define _GNU_SOURCE
 #include "pyconv.h"
@@ -19,6 +22,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 
 enum {
     MAX_THREADS = 256,
@@ -32,6 +36,13 @@ typedef struct share {
     int64_t end;
 } share;
 
+typedef struct job {
+    pc_task run;
+    void *ctx;
+    int threads;
+    share shares[MAX_THREADS];
+} job;
+
 static struct {
     _Atomic int busy;          /* a caller owns the pool */
     _Atomic uint64_t ticket;   /* job number * 2^16 + threads in the job: all that an idle worker may read */
@@ -42,9 +53,7 @@ static struct {
     int caller_cpu;            /* the processor that the workers keep off; -1: none */
     pthread_mutex_t mutex;
     pthread_cond_t wake, done;
-    pc_task run;
-    void *ctx;
-    share shares[MAX_THREADS];
+    job job;
 } pool = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER,
           .caller_cpu = -1};
 
@@ -56,16 +65,56 @@ static inline void relax(void) {
 #endif
 }
 
-static void work(int self, int threads) {
-    for (int i = 0; i < threads; i++) {
-        share *s = &pool.shares[(self + i) % threads];
+static void deal(job *j, pc_task run, void *ctx, int64_t n_tasks, int threads) {
+    j->run = run;
+    j->ctx = ctx;
+    j->threads = threads;
+    for (int t = 0; t < threads; t++) {
+        atomic_store_explicit(&j->shares[t].next, n_tasks * t / threads, memory_order_relaxed);
+        j->shares[t].end = n_tasks * (t + 1) / threads;
+    }
+}
+
+static void work(job *j, int self) {
+    for (int i = 0; i < j->threads; i++) {
+        share *s = &j->shares[(self + i) % j->threads];
         for (;;) {
             int64_t task = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
             if (task >= s->end)
                 break;
-            pool.run(pool.ctx, task, self);
+            j->run(j->ctx, task, self);
         }
     }
+}
+
+/* ---- a host's team ---- */
+
+static _Thread_local struct {
+    void (*parallel)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+    int (*self)(void);
+} team;
+static _Atomic int has_teams, lost_teams;
+
+typedef struct team_job {
+    job job;
+    int (*self)(void);
+} team_job;
+
+static void team_member(void *arg) {
+    team_job *t = arg;
+    int self = t->self();
+    if (self < t->job.threads)
+        work(&t->job, self);
+}
+
+/* Apart, for its shares are 16 KiB of stack. The whole team comes, as it does for its host's own loops: libgomp ends
+ * threads that a smaller team has no place for, and makes them again for a larger one. Members who come short of
+ * `threads` leave shares to the others. */
+static __attribute__((noinline)) void run_on_team(pc_task run, void *ctx, int64_t n_tasks, int threads) {
+    team_job t;
+    t.self = team.self;
+    deal(&t.job, run, ctx, n_tasks, threads);
+    team.parallel(team_member, &t, 0, 0);
 }
 
 static uint64_t wait_for_job(uint64_t seen) {
@@ -139,7 +188,7 @@ static void *worker(void *arg) {
         int threads = (int)(seen & 0xffff);
         if (b.self >= threads)
             continue;
-        work(b.self, threads);
+        work(&pool.job, b.self);
         if (atomic_fetch_sub_explicit(&pool.pending, 1, memory_order_acq_rel) == 1) {
             pthread_mutex_lock(&pool.mutex);
             pthread_cond_signal(&pool.done);
@@ -150,6 +199,9 @@ static void *worker(void *arg) {
 }
 
 static void forget_workers_in_child(void) {
+    /* libgomp would wait for the parent's threads for ever */
+    team.parallel = NULL;
+    atomic_store(&lost_teams, atomic_load(&has_teams));
     pool.n_workers = 0;
     pool.caller_cpu = -1;
     atomic_store(&pool.busy, 0);
@@ -162,10 +214,24 @@ static void forget_workers_in_child(void) {
 
 static void register_fork_handler(void) { pthread_atfork(NULL, NULL, forget_workers_in_child); }
 
-/* Grows the pool to `threads - 1` workers, as far as the system allows; returns how many threads there are now. */
-static int grow(int threads) {
+static void follow_forks(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_fork_handler);
+}
+
+void pc_join_team(void *parallel, void *self) {
+    follow_forks();
+    if (atomic_load(&lost_teams))
+        return;
+    if (parallel != NULL)
+        atomic_store(&has_teams, 1);
+    memcpy(&team.parallel, &parallel, sizeof parallel); /* an object pointer is no function pointer in ISO C */
+    memcpy(&team.self, &self, sizeof self);
+}
+
+/* Grows the pool to `threads - 1` workers, as far as the system allows; returns how many threads there are now. */
+static int grow(int threads) {
+    follow_forks();
     if (pool.n_workers >= threads - 1)
         return threads;
     pthread_attr_t attr;
@@ -194,6 +260,10 @@ static int grow(int threads) {
 void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
     const int wanted = threads;
     threads = (int)pc_min(pc_min(threads, n_tasks), MAX_THREADS);
+    if (threads > 1 && team.parallel != NULL) {
+        run_on_team(run, ctx, n_tasks, threads);
+        return;
+    }
     int expected = 0;
     if (threads > 1 && atomic_compare_exchange_strong(&pool.busy, &expected, 1)) {
         threads = grow(threads);
@@ -207,22 +277,17 @@ void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
             run(ctx, task, 0);
         return;
     }
-    pool.run = run;
-    pool.ctx = ctx;
     leave_caller_alone(wanted);
-    for (int t = 0; t < threads; t++) {
-        atomic_store_explicit(&pool.shares[t].next, n_tasks * t / threads, memory_order_relaxed);
-        pool.shares[t].end = n_tasks * (t + 1) / threads;
-    }
+    deal(&pool.job, run, ctx, n_tasks, threads);
     atomic_store_explicit(&pool.pending, threads - 1, memory_order_relaxed);
-    uint64_t job = (atomic_load_explicit(&pool.ticket, memory_order_relaxed) >> 16) + 1;
-    atomic_store(&pool.ticket, job << 16 | (uint64_t)threads);
+    uint64_t number = (atomic_load_explicit(&pool.ticket, memory_order_relaxed) >> 16) + 1;
+    atomic_store(&pool.ticket, number << 16 | (uint64_t)threads);
     if (atomic_load(&pool.sleepers) > 0) {
         pthread_mutex_lock(&pool.mutex);
         pthread_cond_broadcast(&pool.wake);
         pthread_mutex_unlock(&pool.mutex);
     }
-    work(0, threads);
+    work(&pool.job, 0);
     for (int spin = 0; atomic_load_explicit(&pool.pending, memory_order_acquire) > 0; spin++) {
         if (spin < SPINS) {
             relax();

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
-__all__ = ["Options", "current", "default_threads", "on_gpu", "options", "set_options"]
+__all__ = ["Options", "call_under", "current", "default_threads", "on_gpu", "options", "set_options", "with_threads"]
 
 ACCURACIES = ("strict", "standard", "fast")
 BACKENDS = ("auto", "c", "numba", "numpy")
@@ -140,6 +141,21 @@ def current() -> Options:
 def on_gpu(base: Options) -> Options:
     """Return the options for arrays in GPU memory, of which one backend knows and which are never timed."""
     return _intern(replace(base, backend="cuda", measure=False))
+
+
+@lru_cache(maxsize=256)
+def with_threads(base: Options, threads: int) -> Options:
+    """Return the same options for another number of threads."""
+    return _changed(base, {"threads": threads})
+
+
+def call_under(chosen: Options, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+    """Call a function under these options: a block of :func:`options` for those who count microseconds."""
+    token = _context.set(chosen)
+    try:
+        return function(*arguments, **settings)
+    finally:
+        _context.reset(token)
 
 
 @contextlib.contextmanager

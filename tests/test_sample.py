@@ -273,6 +273,15 @@ def test_strides_and_guard_pages(id: str) -> None:
         for given_arrays in (strided, turned):
             got = call_of(problem, given_arrays)(algorithm=id)
             np.testing.assert_allclose(got, expected, rtol=1e-2 if algorithm.dtype == "f16" else 1e-5, atol=1e-2)
+        # one element for all of an array, which a step of 1 would leave at once
+        name = "grad_output" if argument else "x"
+        one = arrays | {name: np.full_like(arrays[name], 3)}
+        alone = copy_between_guards(np.full((1,) * one[name].ndim, 3, one[name].dtype), True)
+        shared = one | {name: np.broadcast_to(alone, one[name].shape)}
+        np.testing.assert_allclose(
+            call_of(problem, shared)(algorithm=id), call_of(problem, one)(algorithm=id),
+            rtol=1e-2 if algorithm.dtype == "f16" else 1e-5, atol=1e-2,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("padding_mode", GRID_PADDING_MODES)

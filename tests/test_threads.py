@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -228,6 +229,76 @@ def test_affinity_is_honoured(subprocess_environment: dict[str, str]) -> None:
         [sys.executable, "-c", script], env=subprocess_environment, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "1"
+
+
+TEAM = """
+import ctypes, os, sys, threading
+import numpy as np, pyconv
+from pyconv.backends import c
+rng = np.random.default_rng(0)
+x = rng.standard_normal((1, 64, 56, 56)).astype(np.float32)
+w = rng.standard_normal((64, 64, 3, 3)).astype(np.float32)
+pyconv.set_options(threads=1)
+expected = pyconv.conv2d(x, w, padding=1)
+gomp = ctypes.CDLL("libgomp.so.1")
+address = lambda name: ctypes.cast(getattr(gomp, name), ctypes.c_void_p).value
+def same(threads):
+    with pyconv.options(threads=threads):
+        return np.array_equal(pyconv.conv2d(x, w, padding=1), expected)
+def join():
+    c.join_team(address("GOMP_parallel"), address("omp_get_thread_num"))
+gomp.omp_set_num_threads(3)
+join()
+{body}
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # more threads than the team has, and fewer
+        "assert all(map(same, (1, 2, 3, 5, 8))) and c.pool_workers() == 0",
+        "c.join_team(0, 0)\nassert same(3) and c.pool_workers() == 2",
+        # each thread has its own answer
+        """
+found = []
+def call(joins):
+    if joins:
+        join()
+    found.append(same(3))
+for joins in (True, True, False):
+    workers = c.pool_workers()
+    thread = threading.Thread(target=call, args=(joins,))
+    thread.start(); thread.join()
+    assert c.pool_workers() - workers == (0 if joins else 2)
+assert found == [True] * 3
+""",
+        # a child is back on the pool, and stays there
+        """
+assert same(3)
+child = os.fork()
+if child == 0:
+    join()
+    os._exit(not (same(3) and c.pool_workers() == 2))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert same(3) and c.pool_workers() == 0
+""",
+    ],
+    ids=["same bits", "and back", "a thread's own", "fork"],
+)
+def test_a_hosts_team(body: str, subprocess_environment: dict[str, str]) -> None:
+    """Jobs on another library's OpenMP threads (docs/adr/0010-guests-on-a-hosts-team.md)."""
+    if registry.why_missing("c"):
+        pytest.skip(f"c: {registry.why_missing('c')}")
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        pytest.skip("no libgomp.so.1 on this system to be the host's")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", TEAM.replace("{body}", body)],
+        env=subprocess_environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="no list of this process's threads")

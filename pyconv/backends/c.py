@@ -32,6 +32,7 @@ __all__ = [
     "is_contiguous",
     "isa_in_use",
     "isas",
+    "join_team",
     "last_kernel",
     "machine",
     "pool_workers",
@@ -124,6 +125,15 @@ def last_kernel() -> str:
 def pool_workers() -> int:
     """Threads that the pool has started so far."""
     return int(lib.pc_pool_workers())
+
+
+def join_team(parallel: int, number: int) -> None:
+    """Run the calling thread's jobs on the team of an OpenMP run time that is in this process; 0, 0: on the pool again.
+
+    The arguments are the addresses of its ``GOMP_parallel`` and ``omp_get_thread_num``. A forked child is back on the
+    pool.
+    """
+    lib.pc_join_team(ffi.cast("void *", parallel), ffi.cast("void *", number))
 
 
 def address(array: Array) -> Any:

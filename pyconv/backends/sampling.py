@@ -334,7 +334,7 @@ def grid(call: Call, lanes: int) -> Cut | None:
         "align_corners": problem.align_corners,
         "in": sizes,
         "ld_x": ld,
-        "ld_out": (*out[:2], step or 1),
+        "ld_out": (*out[:2], 1 if step is None else step),
         "by_channels": by_channels,
         "in_place": in_place,
         "vectors": vectors,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import threading
 from collections.abc import Iterator
-from types import ModuleType
-from typing import Any
+from contextlib import AbstractContextManager
 
+from ..patching import Patch, Place
 from . import ndimage, signal
 
 __all__ = ["patch"]
@@ -19,13 +17,19 @@ _PLACES = {
     ndimage: ("scipy.ndimage", "scipy.ndimage._filters"),
 }
 
-_lock = threading.Lock()
-_depth = 0
-_before: list[tuple[ModuleType, str, Any]] = []
+
+def _places() -> Iterator[Place]:
+    for ours, places in _PLACES.items():
+        for module in map(importlib.import_module, places):
+            for name in ours.__all__:
+                if hasattr(module, name):
+                    yield module, name, getattr(ours, name)
 
 
-@contextlib.contextmanager
-def patch() -> Iterator[None]:
+_patch = Patch(_places)
+
+
+def patch() -> AbstractContextManager[None]:
     """Let ``scipy.signal`` and ``scipy.ndimage`` use pyconv for a block, in the whole process.
 
     Functions of SciPy that call these (``gaussian_filter``, ``sobel``, ``savgol_filter``, ...) use them too. Blocks may
@@ -41,22 +45,4 @@ def patch() -> Iterator[None]:
     >>> scipy.signal.convolve is signal.convolve
     False
     """
-    global _depth
-    with _lock:
-        if _depth == 0:
-            for ours, places in _PLACES.items():
-                for module in map(importlib.import_module, places):
-                    for name in ours.__all__:
-                        if hasattr(module, name):
-                            _before.append((module, name, getattr(module, name)))
-                            setattr(module, name, getattr(ours, name))
-        _depth += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _depth -= 1
-            if _depth == 0:
-                for module, name, function in _before:
-                    setattr(module, name, function)
-                _before.clear()
+    return _patch.block()
