@@ -20,6 +20,8 @@ _SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _DEPTHS = (1, 8, 12, *_SIZES[:5])
 #: What one pair of tiles takes is no more than this: an eighth of the default scratch, a worker's share of it.
 _MAX_BYTES = 1 << 23
+#: Tiles of so many points take no more than that whatever the problem is: some 100 bytes a point.
+_FIT_POINTS = 1 << 15
 _LINE_POINTS = 1 << 16
 
 
@@ -60,6 +62,9 @@ class _Axis(NamedTuple):
 
     def parts(self, part: int) -> int:
         return -(-self.reach // part) * self.residues
+
+    def tiles(self, n: int, part: int) -> int:
+        return -(-self.out // (n - part + 1))
 
 
 _NO_AXIS = _Axis.of(1, 1, 1, 1, 1)
@@ -135,7 +140,7 @@ def _candidates(problem: ConvProblem, vector: int) -> list[Tile]:
                 assert part_h
                 assert part_w
                 tile = Tile(n_d, n_h, n_w, part_d, part_h, part_w, False)
-                if _least_bytes(problem, tile, vector) <= _MAX_BYTES:
+                if tile.points <= _FIT_POINTS or _least_bytes(problem, tile, vector) <= _MAX_BYTES:
                     tiles.append(tile)
     return tiles
 
@@ -153,18 +158,12 @@ def _least_bytes(problem: ConvProblem, tile: Tile, lanes: int) -> int:
 
 def terms(problem: ConvProblem, tile: Tile) -> int:
     """Input channels of a group times the parts of a kernel."""
-    d, h, w = _axes(problem).values()
-    return problem.c_in // problem.groups * d.parts(tile.part_d) * h.parts(tile.part_h) * w.parts(tile.part_w)
+    return _counter(problem).terms(tile)
 
 
 def pairs(problem: ConvProblem, tile: Tile) -> int:
     """Return the pairs of tiles of one group."""
-    axes = _axes(problem)
-    lengths = (1, 1, tile.points) if tile.line else (tile.d, tile.h, tile.w)
-    tiles = problem.n
-    for axis, n, part in zip(axes.values(), lengths, (tile.part_d, tile.part_h, tile.part_w), strict=True):
-        tiles *= -(-axis.out // (n - part + 1))
-    return (tiles + 1) // 2
+    return _counter(problem).pairs(tile)
 
 
 #: Cycles for a vector of points: a factor of two of a transform there or back, turning rows, loading or storing, the
@@ -178,43 +177,73 @@ _PER_PRODUCT, _PER_WEIGHT = 2.6, (1.0, 4.0, 12.0)
 _NEAR = ((600 << 10, 1.0), (1200 << 10, 1.15), (math.inf, 1.5))
 
 
-def _point_cycles(problem: ConvProblem, tile: Tile) -> float:
-    """Estimate the cycles of a transform for each vector of its points."""
-    lengths = [n for n, axis in zip(tile[:3], _axes(problem).values(), strict=True) if tile.line or axis.reach > 1]
-    return _PER_HALVING * math.log2(math.prod(lengths)) + _PER_TURN + _PER_MOVE + tile.line * _PER_LINE
+class _Counter:
+    """What the choice of a tile asks of one problem again and again."""
+
+    __slots__ = ("axes", "c_in", "c_out", "groups", "images", "item")
+
+    def __init__(self, problem: ConvProblem) -> None:
+        self.axes = tuple(_axes(problem).values())
+        self.c_in, self.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
+        self.groups, self.images = problem.groups, problem.n
+        self.item = 8 if problem.dtype == "f64" else 4
+
+    def terms(self, tile: Tile) -> int:
+        d, h, w = self.axes
+        return self.c_in * d.parts(tile.part_d) * h.parts(tile.part_h) * w.parts(tile.part_w)
+
+    def pairs(self, tile: Tile) -> int:
+        d, h, w = self.axes
+        n_d, n_h, n_w = (1, 1, tile.points) if tile.line else tile[:3]
+        tiles = self.images * d.tiles(n_d, tile.part_d) * h.tiles(n_h, tile.part_h) * w.tiles(n_w, tile.part_w)
+        return (tiles + 1) // 2
+
+    def point_cycles(self, tile: Tile) -> float:
+        """Estimate the cycles of a transform for each vector of its points."""
+        d, h, w = self.axes
+        points = tile.points
+        if not tile.line:  # axes without taps are not transformed
+            points = (tile.d if d.reach > 1 else 1) * (tile.h if h.reach > 1 else 1) * (tile.w if w.reach > 1 else 1)
+        return _PER_HALVING * math.log2(points) + _PER_TURN + _PER_MOVE + tile.line * _PER_LINE
+
+    def cycles(self, tile: Tile, lanes: int, threads: int) -> float:
+        """Estimate the cycles of the slowest of so many threads."""
+        c_out, n_k, n_pairs, points = self.c_out, self.terms(tile), self.pairs(tile), tile.points
+        each = self.point_cycles(tile)
+        reuse = 1 if n_k * c_out == 1 else min(4, n_pairs)
+        # each weight is read once for a block, from farther away the more of them there are
+        weight_bytes = 2 * self.item * points * n_k * c_out * self.groups
+        weight = _PER_WEIGHT[(weight_bytes > 1 << 19) + (weight_bytes > 16 << 20)]
+        worked_on = 2 * self.item * points * (1 + min(2, c_out) * reuse)
+        far = next(factor for limit, factor in _NEAR if worked_on <= limit)
+        vectors, transforms = points / lanes, n_k + c_out
+        pair = vectors * (transforms * each * far + n_k * c_out * (_PER_PRODUCT + weight / reuse))
+        pair += transforms * (_PER_TILE + _PER_ROW * tile.d * tile.h)
+        blocks = self.groups * n_pairs
+        # the stages of a block are shared only where they have something to share
+        return pair * (blocks / threads if c_out > 2 else -(-blocks // threads))
+
+
+_counter = lru_cache(maxsize=32)(_Counter)
 
 
 def packing_cycles(problem: ConvProblem, tile: Tile, lanes: int) -> float:
     """Estimate the cycles of the one thread that makes the spectra of the weights."""
-    each = _point_cycles(problem, tile) * _NEAR[-1][1] + _PER_WEIGHT[-1]
+    each = _counter(problem).point_cycles(tile) * _NEAR[-1][1] + _PER_WEIGHT[-1]
     each = tile.points / lanes * each + _PER_TILE + _PER_ROW * tile.d * tile.h
     return terms(problem, tile) * problem.c_out * each
 
 
 def cycles(problem: ConvProblem, tile: Tile, lanes: int, threads: int) -> float:
     """Estimate the cycles of the slowest of so many threads."""
-    c_out, n_k = problem.c_out // problem.groups, terms(problem, tile)
-    each = _point_cycles(problem, tile)
-    n_pairs = pairs(problem, tile)
-    reuse = 1 if n_k * c_out == 1 else min(4, n_pairs)
-    item = 8 if problem.dtype == "f64" else 4
-    # each weight is read once for a block, from farther away the more of them there are
-    weight_bytes = 2 * item * tile.points * n_k * problem.c_out
-    weight = _PER_WEIGHT[(weight_bytes > 1 << 19) + (weight_bytes > 16 << 20)]
-    worked_on = 2 * item * tile.points * (1 + min(2, c_out) * reuse)
-    far = next(factor for limit, factor in _NEAR if worked_on <= limit)
-    vectors, transforms = tile.points / lanes, n_k + c_out
-    pair = vectors * (transforms * each * far + n_k * c_out * (_PER_PRODUCT + weight / reuse))
-    pair += transforms * (_PER_TILE + _PER_ROW * tile.d * tile.h)
-    blocks = problem.groups * n_pairs
-    # the stages of a block are shared only where they have something to share
-    return pair * (blocks / threads if c_out > 2 else -(-blocks // threads))
+    return _counter(problem).cycles(tile, lanes, threads)
 
 
 @lru_cache(maxsize=256)
 def tile(problem: ConvProblem, lanes: int, threads: int) -> Tile:
     """Return the tile of a problem for vectors of so many elements, by the fewest cycles."""
-    return min(_candidates(problem, max(16, lanes)), key=lambda t: (cycles(problem, t, lanes, threads), t))
+    count = _counter(problem).cycles
+    return min(_candidates(problem, max(16, lanes)), key=lambda t: (count(t, lanes, threads), t))
 
 
 def error_bound(problem: ConvProblem, tile: Tile, epsilon: float) -> float:
