@@ -429,7 +429,11 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     if first.__class__ is DeviceArray:
         return run_on_gpu(request, outs, algorithm)
     plain_call = not operation.unbatched or first.ndim != operation.rank + 1
-    others = inputs if weights is None else (*inputs, *weights.arrays)
+    others: Sequence[Array | None] = inputs if weights is None else (*inputs, *weights.arrays)
+    if operation.in_place and outs[0] is not None:  # an input that may be written over, and is to be
+        named = zip(operation.inputs, inputs, strict=True)
+        written = [None if a is outs[0] and name in operation.in_place else a for name, a in named]
+        others = [*written, *others[len(inputs) :]]
     for index, out in enumerate(outs):
         if out is not None and not is_plain_target(out, *others, *outs[:index]):
             plain_call = False
