@@ -21,6 +21,10 @@ CASES = (
     "test_cuda.py::test_unpooling[2]",
     "test_cuda_grad.py::test_transposed[conv_transpose2d-n2c3h4w3-o5k3x2s2x3p1x0d1x2+1x0-f32-bias-relu-integers]",
     "test_cuda_grad.py::test_weights[conv2d-grad-w-n2c3h6w5-o4k3x2s2x1p1x0-f32-integers]",
+    "test_cuda_roi.py::test_boxes[roi_align-n2c3h9w11-k9to3x2-x0.5-r2-f32-forward-exact]",
+    "test_cuda_roi.py::test_boxes[ps_roi_align-n2c12h7w9-k9to2x3-x0.25-r2-f32-gradient-exact]",
+    "test_cuda_roi.py::test_boxes[roi_pool-n1c2h6w6-k9to3-x1.0-f16-gradient-exact]",
+    "test_cuda_sample.py::test_maps_at_places[grid_sample-n2c9h1w4-at6x2-bilinear-border-f32-align_corners-integers]",
     "test_cuda_grad.py::test_bias[conv2d-grad-bias-n3c2h5w7-f32]",
     "test_cuda.py::test_indices_outside_their_windows_count_and_outside_their_planes_are_refused",
 )

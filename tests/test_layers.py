@@ -95,6 +95,8 @@ MAY_IMPORT = {
     "backends.gpu": {"algorithm", "backends", "errors", "kernels", "problem"},
     "backends.numba_cuda": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.cuda_grad": {"algorithm", "backends", "kernels", "problem"},
+    "backends.cuda_roi": {"algorithm", "backends", "errors", "problem"},
+    "backends.cuda_sample": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_pool": {"algorithm", "backends", "errors", "problem"},
     "backends.numba_sample": {"algorithm", "backends", "cost", "kernels", "problem", "reference"},
     "backends.numba_deform": {"algorithm", "backends", "cost", "kernels", "problem"},

@@ -14,7 +14,7 @@ from .. import reference
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, NmsProblem, RoiProblem
-from .arguments import as_array, is_plain, numbers, plain
+from .arguments import as_array, as_array_anywhere, dtype_of, is_plain, numbers, plain
 from .call import (
     REQUESTS,
     Explainable,
@@ -30,6 +30,7 @@ from .call import (
     run,
     spatial_axes,
 )
+from .device import DeviceArray, check_one_place
 
 __all__ = [
     "CONVENTIONS",
@@ -75,9 +76,16 @@ def _check_axes(name: str, array: Array, rank: int) -> None:
         raise InvalidProblem(f"{name} must have axes (n, c, {spatial_axes(rank)}), got shape {array.shape}")
 
 
-def _boxes_of(call: str, boxes: Any, rank: int, images: int, scale: float) -> Array:
-    """Return (k, 1 + 2 rank) float64: the image's index, then the corners; from any of the three forms."""
+def _boxes_of(call: str, boxes: Any, rank: int, images: int, scale: float) -> Any:
+    """Return (k, 1 + 2 rank) float64: the image's index, then the corners; from any of the three forms.
+
+    Boxes in GPU memory stay as they are, in one array; the kernels look at what is in it.
+    """
     width = 2 * rank
+    if not isinstance(boxes, (list, tuple)):
+        boxes = as_array_anywhere("boxes", boxes)
+        if isinstance(boxes, DeviceArray):
+            return _boxes_on_gpu(call, boxes, width, images)
     if isinstance(boxes, (list, tuple)):
         if len(boxes) != images:
             raise InvalidProblem(
@@ -116,6 +124,17 @@ def _boxes_of(call: str, boxes: Any, rank: int, images: int, scale: float) -> Ar
         k = int(np.argmin(near.all(axis=1)))
         raise InvalidProblem(f"{call}: the corners of boxes[{k}] must be finite, got {found[k, 1:].tolist()}")
     return np.ascontiguousarray(found)
+
+
+def _boxes_on_gpu(call: str, boxes: DeviceArray, width: int, images: int) -> DeviceArray:
+    """Return boxes in GPU memory, of which the shape and the type are right."""
+    if boxes.ndim != 2 or (boxes.shape[1] != width + 1 and (boxes.shape[1] != width or images != 1)):
+        raise InvalidProblem(
+            f"{call}: boxes in GPU memory must be (k, {width + 1}), with the image's index in front, or (k, {width}) "
+            f"with one image; got shape {boxes.shape} with {images} images"
+        )
+    dtype_of("boxes", boxes.dtype)
+    return boxes
 
 
 def _scale_of(value: Any) -> float:
@@ -199,20 +218,22 @@ def _plain_settings(output_size: Any, spatial_scale: Any, sampling_ratio: Any = 
 
 def _request_of(kind: str, rank: int, x: Any, boxes: Any, settings: tuple[Any, ...]) -> Request:
     operation = _OPERATIONS[kind, rank, False]
-    x = as_array("x", x)
+    x = as_array_anywhere("x", x)
     _check_axes(f"{operation.name}: x", x, rank)
     found = _boxes_of(operation.name, boxes, rank, x.shape[0], settings[1])
+    check_one_place({"x": x, "boxes": found})
     return Request(operation, (x, found), None, (*settings, None))
 
 
 def _gradient_of(kind: str, rank: int, grad_output: Any, x: Any, boxes: Any, settings: tuple[Any, ...]) -> Request:
     """Return the gradient's request; a mean's needs of x only what it looks like."""
     operation = _OPERATIONS[kind, rank, True]
-    grad_output, x = as_array("grad_output", grad_output), as_array("x", x)
+    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     _check_axes(f"{operation.name}: x", x, rank)
     _check_axes(f"{operation.name}: grad_output", grad_output, rank)
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
     found = _boxes_of(operation.name, boxes, rank, x.shape[0], settings[1])
+    check_one_place({"grad_output": grad_output, "x": x, "boxes": found})
     maximum = kind == "roi_pool" or settings[4] == "max"
     return Request(operation, (grad_output, found, x if maximum else None), None, (*settings, key_of(x)))
 
