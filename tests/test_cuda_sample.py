@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import test_sample
+import test_small_layers
 from checker import compare, in_memory_order
 from cuda_device import OnGpu, forget, gpu, ran
 
 import pyconv
-from pyconv import GridSampleProblem, ResizeProblem, reference, registry
+from pyconv import GridSampleProblem, ResizeProblem, registry
 from pyconv.problem import GRID_MODES, GRID_PADDING_MODES
 
 __all__ = ["gpu"]
@@ -64,25 +65,16 @@ RESIZED = (
 @pytest.mark.parametrize("forward", RESIZED, ids=str)
 def test_resizing(forward: ResizeProblem, gradient: bool) -> None:
     problem = replace(forward, gradient=gradient)
-    rng = np.random.default_rng(2)
-    dtype = test_sample.NUMPY[problem.dtype]
-    x, g = (
-        in_memory_order(rng.standard_normal(shape).astype(dtype), problem.channels_last)
-        for shape in (problem.x_shape, problem.out_shape)
-    )
+    arrays = test_small_layers.make(problem, integers=False)
     algorithm = registry.find(f"{problem.op}.taps.{problem.dtype}@cuda")
-    words: dict[str, Any] = {"size": problem.out_spatial, "mode": problem.mode, "algorithm": algorithm.id}
-    words |= {"align_corners": True} if problem.align_corners else {}
-    words |= {"antialias": True} if problem.antialias else {}
+    there: dict[str, Any] = {name: OnGpu(a) for name, a in arrays.items()}
+    like = in_memory_order(np.zeros(problem.x_shape, test_sample.NUMPY[problem.dtype]), problem.channels_last)
+    there.setdefault("x", OnGpu(like))
     forget()
-    if gradient:
-        result = pyconv.grad.interpolate(OnGpu(g), OnGpu(x), **words)[0].array
-    else:
-        result = pyconv.interpolate(OnGpu(x), **words).array
+    result = test_small_layers.call_of(problem, there)(algorithm=algorithm.id)[0].array
     assert ran(algorithm)
-    given = g if gradient else x
-    expected = reference.resize(problem, given)
-    size = reference.resize(problem, np.abs(given), absolute=True)
+    expected = np.asarray(test_small_layers._results(problem, dict(arrays))[0], np.float64)
+    size = test_small_layers.magnitudes(problem, arrays, [expected])[0]
     allowed = algorithm.error_bound(problem) * size + test_sample.EPSILON[problem.dtype] * np.abs(expected)
     compare(result, expected, allowed, result.dtype)
 

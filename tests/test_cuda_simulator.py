@@ -25,6 +25,13 @@ CASES = (
     "test_cuda_roi.py::test_boxes[ps_roi_align-n2c12h7w9-k9to2x3-x0.25-r2-f32-gradient-exact]",
     "test_cuda_roi.py::test_boxes[roi_pool-n1c2h6w6-k9to3-x1.0-f16-gradient-exact]",
     "test_cuda_sample.py::test_maps_at_places[grid_sample-n2c9h1w4-at6x2-bilinear-border-f32-align_corners-integers]",
+    "test_cuda_norm.py::test_normalisation[batch_norm-2x3x5x4-f32-channels_last-train-weight-bias]",
+    "test_cuda_norm.py::test_normalisation[batch_norm-grad-x-2x3x4x5-f32-grad-infer-weight-bias]",
+    "test_cuda_sample.py::test_maps_at_places[grid_sample-grad-grid-n2c9h5w7-at3x4-bilinear-zeros-f32-align_corners-integers]",
+    "test_cuda_sample.py::test_maps_at_places[grid_sample-grad-x-n2c3h5w7-at3x4-bicubic-zeros-f32-integers]",
+    "test_cuda_sample.py::test_resizing[n2c3h5w7-to8x3-f32-forward]",
+    "test_cuda_roi.py::test_boxes[roi_align-n2c2h7w9-k9to2-x0.5-r2-f32-max_interpolated-gradient-exact]",
+    "test_cuda_norm.py::test_gradients_through_an_activation",
     "test_cuda_grad.py::test_bias[conv2d-grad-bias-n3c2h5w7-f32]",
     "test_cuda.py::test_indices_outside_their_windows_count_and_outside_their_planes_are_refused",
 )

@@ -1,7 +1,8 @@
 """Sampling: resizing by tables of taps, and maps at places of the caller's, each with its gradients.
 
-resample: out[n, c, o] = sum_i weight[o, i] x[n, c, i] along each axis, the taps of each output of an axis in tables made
-on the host; of the gradient the tables are the transposed ones, so that it is gathered as well. A thread has one output.
+resample: out[n, c, o] = sum_i weight[o, i] x[n, c, i] along each axis, the taps of each output of an axis in tables
+made on the host; of the gradient the tables are the transposed ones, so that it is gathered as well. A thread has one
+output.
 
 grid: out[n, c, p] = sum of the elements around place p of the grid, weighted by their distances (bilinear), by Keys'
 cubic convolution of a = -0.75 (bicubic), or the nearest. Places are computed step by step in the type of the sums, as

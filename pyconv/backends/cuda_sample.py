@@ -11,10 +11,23 @@ import numpy as np
 
 from ..algorithm import Call, Packed, Runner, Support
 from ..problem import FLOATS, GridSampleProblem, ResizeProblem
+from ..reference import nearest_index
 from . import sampling
 from .gpu import OnCuda, Place, steps, strides_of, three, why_not
 
 __all__ = ["algorithms"]
+
+
+def _taps_of(problem: ResizeProblem, axis: int) -> sampling.Taps:
+    """Return an axis' taps, also of nearest neighbours."""
+    if not problem.is_nearest:
+        return sampling.taps_of(problem, axis)
+    element = nearest_index(problem, axis)
+    begin, ones = np.arange(element.size + 1), np.ones(element.size)
+    if not problem.gradient:
+        return sampling.Taps(begin, element, ones)
+    order = np.argsort(element, kind="stable")
+    return sampling.Taps(np.searchsorted(element[order], np.arange(problem.spatial[axis] + 1)), order, ones)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class CudaSample(OnCuda):
 
     def _resize(self, problem: ResizeProblem) -> Runner:
         rank = len(problem.spatial)
-        tables = [sampling.taps_of(problem, axis) for axis in range(rank)]
+        tables = [_taps_of(problem, axis) for axis in range(rank)]
         tables = [sampling.Taps(np.arange(2), np.zeros(1, np.int64), np.ones(1))] * (3 - rank) + tables
         offsets = np.cumsum([0, *(table.element.size for table in tables[:-1])])
         begins = np.concatenate([table.begin + at for table, at in zip(tables, offsets, strict=True)]).astype(np.int32)
