@@ -69,6 +69,7 @@ def budgets() -> dict[str, Budgeted]:
         elementwise,
         grad_weight,
         implicit_gemm,
+        nms,
         norm,
         pool,
         roi,
@@ -179,6 +180,9 @@ def budgets() -> dict[str, Budgeted]:
     found |= {
         "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 64),
         "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 64, dtype="f16"),
+        "nms: ranks f32": Budgeted(nms.ranks, "n 2 x f", 128, 1, 40),
+        "nms: overlaps f32": Budgeted(lambda: nms.overlaps(True), "2 3 2 d x i f i", 128, 1, 80),
+        "nms: greedy": Budgeted(nms.greedy, "2 2 i f i i", 128, 1, 40),
         "boxes: check": Budgeted(lambda: roi.check_boxes(2, True), "2 3 d b f", 128, 1, 48),
         "activation silu f32": Budgeted(lambda: elementwise.forward(float32, "silu"), "5 12 sxx", 128, 1, 64),
         "activation silu gradient f32": Budgeted(

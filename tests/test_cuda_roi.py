@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import test_roi
 from checker import compare
-from cuda_device import OnGpu, forget, gpu, ran
+from cuda_device import OnGpu, backend, forget, gpu, ran
 
 import pyconv
 from pyconv import InvalidProblem, RoiProblem, registry
@@ -81,3 +81,42 @@ def test_boxes_that_no_map_has_are_refused() -> None:
         pyconv.roi_align(x, good, 2)
     with pytest.raises(TypeError, match="all arrays must be in one memory"):
         pyconv.roi_align(np.ones((2, 1, 4, 4), np.float32), OnGpu(good), 2)
+
+
+@pytest.mark.parametrize("classes", [False, True], ids=["one", "classes"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_suppression(dtype: type, classes: bool) -> None:
+    rng = np.random.default_rng(5)
+    corners = rng.integers(0, 30, (70, 2))
+    boxes = np.concatenate([corners, corners + rng.integers(0, 15, (70, 2))], axis=1).astype(dtype)
+    scores = rng.integers(0, 20, 70).astype(dtype)  # many are equal
+    scores[[7, 40]] = np.nan
+    kinds = rng.integers(0, 3, 70)
+    for threshold in (0.0, 0.3, 0.99):
+        if classes:
+            expected = pyconv.batched_nms(boxes, scores, kinds, threshold)
+            result = pyconv.batched_nms(OnGpu(boxes), OnGpu(scores), OnGpu(kinds), threshold)
+        else:
+            expected = pyconv.nms(boxes, scores, threshold)
+            result = pyconv.nms(OnGpu(boxes), OnGpu(scores[::-1].copy()[::-1]), threshold)
+        np.testing.assert_array_equal(result.array, expected)
+        assert backend.last_kernel() == "nms_greedy_f64__cuda"
+
+
+def test_suppression_of_nothing_and_into_memory() -> None:
+    none = np.zeros((0, 4), np.float32)
+    assert pyconv.nms(OnGpu(none), OnGpu(none[:, 0]), 0.5).array.shape == (0,)
+    boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 2.1], [5, 5, 6, 6]], np.float32)
+    scores, out = np.array([1, 2, 3], np.float32), OnGpu(np.full(3, -1, np.int64))
+    result = pyconv.nms(OnGpu(boxes), OnGpu(scores), 0.5, out=out)
+    assert result.array.tolist() == [2, 1]
+    assert out.array.tolist() == [2, 1, -1]
+    with pytest.raises(InvalidProblem, match=r"scores must be \(3,\), one a box"):
+        pyconv.nms(OnGpu(boxes), OnGpu(scores[:2]), 0.5)
+    with pytest.raises(TypeError, match="all arrays must be in one memory"):
+        pyconv.nms(OnGpu(boxes), scores, 0.5)
+    with pytest.raises(TypeError, match="classes"):
+        pyconv.batched_nms(OnGpu(boxes), OnGpu(scores), OnGpu(scores), 0.5)
+    assert "at most 65536 boxes" in str(
+        pyconv.explain(pyconv.nms, OnGpu(np.zeros((70000, 4))), OnGpu(np.zeros(70000)), 0.5)
+    )

@@ -105,7 +105,8 @@ class CudaNorm(OnCuda):
             deliver(place, var, out_var)
             return self.done()
 
-        return {"infer": infer, "train": train, "stats": stats}[problem.kind]
+        ways: dict[str, Runner] = {"infer": infer, "train": train, "stats": stats}
+        return ways[problem.kind]
 
     def _gradient(self, problem: NormProblem) -> Runner:
         sizes = problem.shape[0], problem.channels, *three(tuple(problem.shape[2:]))

@@ -1,4 +1,4 @@
-"""The GPU kernels of regions of interest as algorithms."""
+"""The GPU kernels of regions of interest and of non-maximum suppression as algorithms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..algorithm import Call, Packed, Runner, Support
 from ..errors import InvalidProblem
-from ..problem import FLOATS, RoiProblem
+from ..problem import FLOATS, NmsProblem, RoiProblem
 from .gpu import EPSILON, OnCuda, Place, plain_steps, steps, strides_of, three, why_not
 
 __all__ = ["algorithms"]
@@ -106,8 +106,48 @@ class CudaRoi(OnCuda):
         return backward if problem.gradient else forward
 
 
-def algorithms() -> Iterator[CudaRoi]:
+@dataclass(frozen=True, slots=True)
+class CudaNms(OnCuda):
+    """The kernels of kernels/cuda/nms.py."""
+
+    unit: ClassVar[str] = "nms"
+
+    def supports(self, problem: NmsProblem) -> Support:
+        """Whether the kernels can do it."""
+        from ..kernels.cuda import MOST_BOXES
+
+        if problem.boxes > MOST_BOXES:
+            return Support(f"needs at most {MOST_BOXES} boxes")
+        return Support(why_not(problem, problem.boxes * -(-problem.boxes // 32)))
+
+    def error_bound(self, problem: NmsProblem) -> float:
+        """Return 0: a box stays or goes."""
+        return 0.0
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of arrays in GPU memory, which launches and does not wait."""
+        from ..kernels.cuda.nms import BITS
+
+        problem: NmsProblem = call.problem
+        boxes, words = problem.boxes, -(-problem.boxes // BITS)
+        threshold, has_classes = np.float64(problem.threshold), bool(problem.class_dtype)
+
+        def run(packed: Packed, corners: Any, scores: Any, classes: Any, out: Any, count: Any) -> bool:
+            place = Place.of(out)
+            order, bits = place.scratch(boxes, "int32"), place.scratch(boxes * words, "int64")
+            place.run("nms.ranks", (), boxes, boxes, strides_of(scores), scores, order)
+            of_classes = strides_of(classes) if has_classes else (0, 0)
+            of_arrays = (boxes, words), strides_of(corners), of_classes, threshold
+            place.run("nms.overlaps", (has_classes,), boxes * words, *of_arrays, corners, classes, order, bits)
+            place.launch("nms.greedy", (), 1, (boxes, words), strides_of(out), bits, order, out, count)
+            return self.done()
+
+        return run
+
+
+def algorithms() -> Iterator[OnCuda]:
     """Every kernel, for each operation and element type."""
+    yield CudaNms("nms", "greedy", "f64")
     for op in ("roi_align", "roi_align3d", "roi_pool", "ps_roi_align", "ps_roi_pool"):
         for dtype in FLOATS:
             yield CudaRoi(op, "gather", dtype)

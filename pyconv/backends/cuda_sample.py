@@ -107,7 +107,8 @@ class CudaSample(OnCuda):
             Place.of(out).run("sample.grad_grid", words, points, *of_arrays, grad_output, x, grid, out)
             return self.done()
 
-        return {"": forward, "x": gradient_of_x, "grid": gradient_of_grid}[problem.argument]
+        ways: dict[str, Runner] = {"": forward, "x": gradient_of_x, "grid": gradient_of_grid}
+        return ways[problem.argument]
 
 
 def algorithms() -> Iterator[CudaSample]:
