@@ -95,6 +95,44 @@ def _gradients(small: Shapes, large: Shapes, padding: int) -> list[Case]:
     return found
 
 
+def _with_boxes(shapes: Shapes, generator: np.random.Generator) -> list[Any]:
+    """Return arrays of which the last is boxes inside of images 224 pixels wide, the image's index in front."""
+    arrays = [generator.standard_normal(shape).astype(np.float32) for shape in shapes[:-1]]
+    count = shapes[-1][0]
+    corners = generator.uniform(0, 160, (count, 2))
+    boxes = np.concatenate([np.zeros((count, 1)), corners, corners + generator.uniform(8, 60, (count, 2))], axis=1)
+    boxes[:, 0] = np.arange(count) % arrays[-1].shape[0]
+    return [*arrays, boxes.astype(np.float32)]
+
+
+def _boxes(name: str, gradient: bool) -> Case:
+    """Return the case of a function of boxes that torchvision has by the same name, or of its gradient."""
+    words: dict[str, Any] = {"output_size": 7, "spatial_scale": 0.25}
+    if name == "roi_align":
+        words |= {"sampling_ratio": 2, "aligned": True}
+    maps = ((2, 3, 56, 56), (6, 5)), ((2, 256, 56, 56), (512, 5))
+    small, large = (((k[0], x[1], 7, 7), x, k) if gradient else (x, k) for x, k in maps)
+    rivals = {} if gradient else {"torchvision": lambda modules, a: getattr(modules.torchvision.ops, name)(*a, **words)}
+    function = getattr(pyconv.grad if gradient else pyconv, name)
+    return Case(f"{'grad.' if gradient else ''}{name}", function, words, small, large, rivals, _with_boxes)
+
+
+def _with_grid(shapes: Shapes, generator: np.random.Generator) -> list[Any]:
+    x = generator.standard_normal(shapes[0]).astype(np.float32)
+    return [x, generator.uniform(-1.1, 1.1, shapes[1]).astype(np.float32)]
+
+
+def _statistics(shapes: Shapes, generator: np.random.Generator) -> list[Any]:
+    x, *vectors = (generator.standard_normal(shape).astype(np.float32) for shape in shapes)
+    return [x, vectors[0], np.abs(vectors[1]) + np.float32(0.5), *vectors[2:]]
+
+
+def _suppress(shapes: Shapes, generator: np.random.Generator) -> list[Any]:
+    corners = generator.uniform(0, 800, (shapes[0][0], 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(8, 200, corners.shape)], axis=1)
+    return [boxes.astype(np.float32), generator.uniform(0, 1, shapes[1]).astype(np.float32)]
+
+
 def _correlate(modules: Any, arrays: Any) -> Any:
     x, w = (modules.cupy.asarray(a)[0, 0] for a in arrays)
     return importlib.import_module("cupyx.scipy.ndimage").correlate(x, w, mode="constant")
@@ -124,6 +162,24 @@ CASES: tuple[Case, ...] = (
     _same(pyconv.avg_pool2d, *_PLANES, kernel_size=3, stride=2, padding=1),
     _same(pyconv.adaptive_max_pool2d, *_PLANES, output_size=7),
     _same(pyconv.adaptive_avg_pool2d, *_PLANES, output_size=7),
+    *(_boxes(name, gradient) for name in ("roi_align", "roi_pool") for gradient in (False, True)),
+    Case(
+        "nms", pyconv.nms, {"iou_threshold": 0.5}, ((50, 4), (50,)), ((4096, 4), (4096,)),
+        {"torchvision": lambda modules, a: modules.torchvision.ops.nms(*a, 0.5)}, _suppress,
+    ),
+    Case(
+        "grid_sample", pyconv.grid_sample, {}, ((2, 3, 9, 8), (2, 5, 4, 2)), ((16, 64, 64, 64), (16, 64, 64, 2)),
+        _torch("grid_sample", align_corners=False), _with_grid,
+    ),
+    _same(
+        pyconv.interpolate, ((2, 3, 9, 8),), ((32, 64, 56, 56),), "bilinear x2",
+        size=None, scale_factor=2, mode="bilinear",
+    ),
+    Case(
+        "batch_norm", pyconv.batch_norm, {}, ((2, 3, 9, 8), *((3,),) * 4), ((32, 64, 112, 112), *((64,),) * 4),
+        _torch("batch_norm"), _statistics,
+    ),
+    _same(pyconv.silu, ((2, 3, 9, 8),), ((32, 64, 112, 112),)),
     Case(
         "correlation 5x5", pyconv.conv2d, {"padding": 2}, ((1, 1, 20, 30), (1, 1, 5, 5)),
         ((1, 1, 4096, 4096), (1, 1, 5, 5)), {"cupy": _correlate},
@@ -170,7 +226,8 @@ def _difference(result: Any, expected: Any, size: Any, bound: float) -> str:
     """Say what differs by more than the bound; empty where nothing does."""
     if result.shape != expected.shape:
         return f"shape {result.shape}, expected {expected.shape}"
-    allowed = bound * np.abs(size) + 2.0**-24 * np.abs(expected)
+    # sums of magnitudes, where the function of magnitudes is that; the largest result, where not
+    allowed = bound * np.maximum(np.abs(size), np.abs(expected).max(initial=0)) + 2.0**-24 * np.abs(expected)
     error = np.abs(result - expected)
     if not (error <= allowed).all():
         return f"wrong by {float((error / np.maximum(allowed, 1e-300)).max()):.1f} times what is allowed"

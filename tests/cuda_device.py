@@ -44,7 +44,7 @@ class OnGpu:
         there = dict(self.array.__array_interface__)
         return {key: there[key] for key in ("shape", "typestr", "data", "strides")} | {"version": 3, "stream": 7}
 
-    def __getitem__(self, index: int) -> OnGpu:
+    def __getitem__(self, index: int | slice) -> OnGpu:
         return OnGpu(self.array[index])
 
 
@@ -116,7 +116,11 @@ def gpu() -> Iterator[EmulatedGpu]:
     emulated = EmulatedGpu()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "machine", emulated)
-        patch.setitem(device.KINDS, OnGpu.__module__, device.Kind(empty, lambda like: 7, lambda like: None))
+        patch.setitem(
+            device.KINDS,
+            OnGpu.__module__,
+            device.Kind(empty, lambda like: 7, lambda like: None, lambda like: int(like.array[0])),
+        )
         patch.setattr(registry, "_algorithms", dict(registry._algorithms))
         patch.setattr(registry, "_missing", {k: v for k, v in registry._missing.items() if k != "cuda"})
         patch.setattr(registry, "_loaded", registry._loaded - {"cuda"})

@@ -474,7 +474,7 @@ def _rounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _MATH = types.SimpleNamespace(
-    **{name: _rounded(getattr(np, name)) for name in ("exp", "expm1", "tanh", "sqrt", "floor")},
+    **{name: _rounded(getattr(np, name)) for name in ("ceil", "exp", "expm1", "floor", "sqrt", "tanh")},
     inf=math.inf,
     nan=math.nan,
 )
@@ -498,6 +498,7 @@ def _stand_ins(block: _Block) -> dict[int, Any]:
         id(memory.wait_copies): lambda: _wait(block, 0),
         id(memory.wait_older_copies): lambda: _wait(block, 1),
         id(memory.quotient): _quotient,
+        id(memory.product): operator.mul,
     }
 
 

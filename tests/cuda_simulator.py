@@ -7,6 +7,7 @@ threads of the operating system; of the words of kernels/cuda/memory.py it knows
 from __future__ import annotations
 
 import importlib
+import operator
 import pkgutil
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,7 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "commit_copies": lambda: None,
     "wait_copies": lambda: None,
     "wait_older_copies": lambda: None,
+    "product": operator.mul,
     "quotient": lambda a, b: np.int32(a // b),
 }
 assert set(_WORDS) == set(memory.__all__)

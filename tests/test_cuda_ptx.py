@@ -47,8 +47,8 @@ class Budgeted:
     """A kernel, its arguments' types, its block, the blocks promised to fit a multiprocessor, and its registers."""
 
     make: Callable[[], Any]
-    #: 3: three integers, n: one, s: a sum's type; arrays x: of elements, r: of sums, i: of int64, f: of int32, b: of
-    #: float64.
+    #: 3: three integers, n: one, s: a sum's type, d: float64; arrays x: of elements, r: of sums, i: of int64, f: of
+    #: int32, b: of float64.
     arguments: str
     threads: int
     blocks: int
@@ -62,7 +62,20 @@ def budgets() -> dict[str, Budgeted]:
     """Every kernel in the forms that are used most, with its budget."""
     from numba import float32, float64
 
-    from pyconv.kernels.cuda import channel_sums, depthwise, direct, grad_weight, implicit_gemm, pool, transposed
+    from pyconv.kernels.cuda import (
+        channel_sums,
+        depthwise,
+        direct,
+        elementwise,
+        grad_weight,
+        implicit_gemm,
+        nms,
+        norm,
+        pool,
+        roi,
+        sample,
+        transposed,
+    )
 
     conv = "sxxxxx"
     found = {
@@ -135,7 +148,53 @@ def budgets() -> dict[str, Budgeted]:
                 "6 12 xxrr", 128, 1, 64, dtype=dtype,
             ),
         }  # fmt: skip
+    for join, kind in (("mean", "roi_align"), ("max sample", "roi_align"), ("max pixel", "roi_pool")):
+        how = (False, True)
+        found |= {
+            f"{kind} {join} f32": Budgeted(
+                lambda kind=kind, join=join, how=how: roi.forward(float32, kind, join, 2, *how, False, join != "mean"),  # type: ignore[misc]
+                "10 12 3 d x b x i r", 128, 1, 168,
+            ),
+            f"{kind} {join} gradient f32": Budgeted(
+                (lambda kind=kind, how=how: roi.grad_mean(float32, kind, 2, *how))  # type: ignore[misc]
+                if join == "mean"
+                else (lambda kind=kind, join=join, how=how: roi.grad_max(float32, kind, join, 2, *how)),  # type: ignore[misc]
+                "11 6 3 d x b r" if join == "mean" else "11 6 3 d x b i r r", 128, 1, 168,
+            ),
+        }  # fmt: skip
+    for mode in ("nearest", "bilinear", "bicubic"):
+        for rank in (2, 3) if mode == "bilinear" else (2,):
+            words = (float32, mode, "zeros" if rank == 3 else "reflection", False, rank)
+            name = f"grid_sample {mode}{' 3-D' if rank == 3 else ''}"
+            found |= {
+                f"{name} f32": Budgeted(
+                    lambda words=words: sample.grid_forward(*words), "8 12 6 xxx", 128, 1, 128  # type: ignore[misc]
+                ),
+                f"{name} gradient of x f32": Budgeted(
+                    lambda words=words: sample.grad_x(*words), "8 6 6 xxr", 128, 1, 128  # type: ignore[misc]
+                ),
+                f"{name} gradient of grid f32": Budgeted(
+                    lambda words=words: sample.grad_grid(*words), "8 12 6 6 xxxx", 128, 1, 168  # type: ignore[misc]
+                ),
+            }  # fmt: skip
     found |= {
+        "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 64),
+        "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 64, dtype="f16"),
+        "nms: ranks f32": Budgeted(nms.ranks, "n 2 x f", 128, 1, 40),
+        "nms: overlaps f32": Budgeted(lambda: nms.overlaps(True), "2 3 2 d x i f i", 128, 1, 80),
+        "nms: greedy": Budgeted(nms.greedy, "2 2 i f i i", 128, 1, 40),
+        "boxes: check": Budgeted(lambda: roi.check_boxes(2, True), "2 3 d b f", 128, 1, 48),
+        "activation silu f32": Budgeted(lambda: elementwise.forward(float32, "silu"), "5 12 sxx", 128, 1, 64),
+        "activation silu gradient f32": Budgeted(
+            lambda: elementwise.backward(float32, "silu"), "5 18 sxxx", 128, 1, 64
+        ),
+        "batch_norm f32": Budgeted(lambda: norm.normalize(float32, True, True), "5 12 8 d xxxxxx", 128, 1, 64),
+        "batch_norm gradient f32": Budgeted(
+            lambda: norm.grad_x(float32, True, True), "5 18 6 d d xxbbxbbx", 128, 1, 80
+        ),
+        "batch_norm sums f32": Budgeted(
+            lambda: channel_sums.channel_sums(float64, "products"), "6 12 xxbb", 128, 1, 64
+        ),
         "sums of parts f32": Budgeted(lambda: grad_weight.sum_parts(float32), "6 6 rx", 128, 1, 40),
         "un-pooling: owners": Budgeted(pool.unpool_owners, "3 4 6 iff", 128, 1, 40),
         "un-pooling f32": Budgeted(lambda: pool.unpool(float32), "n 4 4 12 fxx", 128, 1, 48),
@@ -188,7 +247,7 @@ def report(name: str, cc: tuple[int, int]) -> Report:
         return types.Array(element, 1, "C")
 
     kinds = {"n": int32, "s": real, "x": flat(stored), "r": flat(real), "i": flat(int64), "f": flat(int32)}
-    kinds["b"] = flat(float64)
+    kinds |= {"b": flat(float64), "d": float64}
     signature = tuple(
         types.UniTuple(int32, int(word)) if word.isdigit() else kinds[word]
         for word in re.findall(r"\d+|[a-z]", budget.arguments)

@@ -2,3 +2,5 @@
 
 #: Threads of a block whose threads have nothing in common.
 THREADS = 128
+#: Boxes whose marks fit 16 KB of shared memory.
+MOST_BOXES = 65536

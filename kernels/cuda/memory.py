@@ -19,6 +19,7 @@ __all__ = [
     "copy_async",
     "load",
     "load4",
+    "product",
     "quotient",
     "store",
     "wait_copies",
@@ -157,6 +158,21 @@ def wait_copies(typing: Any) -> Any:
 def wait_older_copies(typing: Any) -> Any:
     """Wait for all groups of this thread but the latest."""
     return _order("cp.async.wait_group 1;")
+
+
+@intrinsic
+def product(typing: Any, a: Any, b: Any) -> Any:
+    """Return a b, rounded: no sum that it is a part of is made in one step with it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        single = a == types.float32
+        kind, constraint = ("f32", "f") if single else ("f64", "d")
+        result = _F32 if single else ir.DoubleType()
+        return _assembly(
+            builder, result, f"mul.rn.{kind} $0, $1, $2;", f"={constraint},{constraint},{constraint}", arguments
+        )
+
+    return a(a, b), generate
 
 
 @intrinsic

@@ -207,6 +207,8 @@ class Place(NamedTuple):
 
         Tuples are integers, arrays are flat memory, and None is an array that the kernel does not look at.
         """
+        if not grid:
+            return
         given: list[Any] = []
         for argument in arguments:
             if isinstance(argument, tuple):

@@ -10,7 +10,7 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ConvBiasProblem, ConvProblem, ConvWeightProblem, Pads
 from .activation import activation_gradient
-from .arguments import activation_of, as_array, as_array_anywhere, numbers, padding_of
+from .arguments import activation_of, as_array_anywhere, numbers, padding_of
 from .call import Key, Operation, Request, check_one_dtype, check_word, exact, is_channels_last, spatial_axes
 from .conv import conv_request
 from .conv_transpose import gradient_of_x, transposed_problem
@@ -263,7 +263,8 @@ def before_activation(
         return grad_output
     name, slope = activation_of(activation)
     assert name is not None
-    x, grad_output = forward(*arguments, **more), as_array("grad_output", grad_output)
+    x = as_array_anywhere("x", forward(*arguments, **more))
+    grad_output = as_array_anywhere("grad_output", grad_output)
     if grad_output.shape != x.shape:
         raise InvalidProblem(
             f"grad.{forward.__name__}: grad_output must have the output's shape {x.shape}, got {grad_output.shape}"

@@ -27,6 +27,8 @@ class Kind(NamedTuple):
     stream: Callable[[Any], int]
     #: gpu(an array) -> the number of its GPU, None where it does not say
     gpu: Callable[[Any], int | None]
+    #: integer(an array of one) -> its value; this waits for it
+    integer: Callable[[Any], int] = lambda array: int(array[0])
 
 
 def _torch_empty(shape: tuple[int, ...], dtype: str, axes: tuple[int, ...] | None, like: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, NormProblem, ResponseProblem
-from .arguments import as_array, dtype_of, flag, numbers, real
+from .arguments import as_array, as_array_anywhere, dtype_of, flag, numbers, real
 from .call import (
     REQUESTS,
     Explainable,
@@ -25,6 +25,7 @@ from .call import (
     key_of,
     run,
 )
+from .device import DeviceArray, check_one_place
 
 __all__ = ["batch_norm", "batch_norm_gradient", "batch_norm_stats", "local_response_norm", "response_gradient"]
 
@@ -97,7 +98,7 @@ def _eps_of(eps: Any) -> float:
 
 
 def _optional_array(name: str, value: Any) -> Array | None:
-    return None if value is None else as_array(name, value)
+    return None if value is None else as_array_anywhere(name, value)
 
 
 def _norm_request(
@@ -111,26 +112,33 @@ def _norm_request(
     eps: Any = 1e-5,
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    x, settings = as_array("x", x), (_eps_of(eps), (True, False, False))
+    x, settings = as_array_anywhere("x", x), (_eps_of(eps), (True, False, False))
     scale = _optional_array("weight", weight), _optional_array("bias", bias)
+    check_one_place(dict(zip(("x", "weight", "bias"), (x, *scale), strict=True)))
     if flag("training", training):
         return Request(_TRAIN, (x, *scale), None, settings)
     if running_mean is None or running_var is None:
         raise InvalidProblem(
             "batch_norm: running_mean and running_var are needed with training=False; batch_norm_stats(x) computes them"
         )
-    statistics = as_array("running_mean", running_mean), as_array("running_var", running_var)
+    statistics = tuple(map(as_array_anywhere, _VECTORS[:2], (running_mean, running_var)))
+    check_one_place(dict(zip(("x", *_VECTORS[:2]), (x, *statistics), strict=True)))
     return Request(_INFER, (x, *statistics, *scale), None, settings)
 
 
 def _stats_request(x: Any) -> Request:
-    return Request(_STATS, (as_array("x", x),), None, (0.0, (True, False, False)))
+    return Request(_STATS, (as_array_anywhere("x", x),), None, (0.0, (True, False, False)))
 
 
 def _check_running(name: str, value: Any, x: Array) -> Array | None:
     """Refuse running statistics that cannot be updated in place."""
     if value is None:
         return None
+    if isinstance(x, DeviceArray):
+        raise TypeError(
+            f"batch_norm: {name} is updated in place, which no GPU kernel does; pass None, and update it from "
+            "batch_norm_stats(x)"
+        )
     array = as_array(name, value)
     if dtype_of(name, array.dtype) != dtype_of("x", x.dtype):
         raise TypeError(
@@ -227,7 +235,7 @@ def batch_norm(
         for name, value in (("running_mean", running_mean), ("running_var", running_var))
     )
     y, own_mean, own_var = run(request, (out, None, None), algorithm)
-    if source.size:
+    if not isinstance(source, DeviceArray) and source.size:
         count = source.size // source.shape[1]
         for running, own, factor in ((mean, own_mean, 1.0), (var, own_var, count / (count - 1))):
             if running is not None:
@@ -306,21 +314,23 @@ def _gradient_request(
     wants: tuple[bool, bool, bool] = (True, True, True),
 ) -> Request:
     """Return the one request of all gradients that are wanted: of x, weight and bias."""
-    inputs: list[Array | None] = [as_array("grad_output", grad_output), as_array("x", x)]
+    inputs: list[Array | None] = [as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)]
     trains = flag("training", training)
     if not trains:
         if running_mean is None or running_var is None:
             raise InvalidProblem("grad.batch_norm: running_mean and running_var are needed with training=False")
-        inputs += [as_array("running_mean", running_mean), as_array("running_var", running_var)]
+        inputs += map(as_array_anywhere, _VECTORS[:2], (running_mean, running_var))
     if weight is not None:
-        weight = as_array("weight", weight)
+        weight = as_array_anywhere("weight", weight)
     if bias is not None:
-        bias = as_array("bias", bias)
+        bias = as_array_anywhere("bias", bias)
         assert inputs[1] is not None
         if inputs[1].ndim > 1 and bias.shape != inputs[1].shape[1:2]:
             raise InvalidProblem(f"grad.batch_norm: bias must have one value a channel of x, got shape {bias.shape}")
         check_one_dtype({"x": key_of(inputs[1]), "bias": key_of(bias)}, ("x", "bias"), FLOATS)
     inputs.append(weight)
+    names = ("grad_output", "x", *(() if trains else _VECTORS[:2]), "weight")
+    check_one_place({**dict(zip(names, inputs, strict=True)), "bias": bias})
     return Request(_GRADIENTS[trains, wants[0]], tuple(inputs), None, (_eps_of(eps), wants))
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from .. import reference
 from ..algorithm import Array
 from ..errors import InvalidProblem
-from ..problem import FLOATS, NmsProblem, RoiProblem
-from .arguments import as_array, is_plain, numbers, plain
+from ..problem import FLOATS, INTEGERS, NmsProblem, RoiProblem
+from .arguments import as_array, as_array_anywhere, dtype_of, is_plain, numbers, plain
 from .call import (
     REQUESTS,
     Explainable,
@@ -30,6 +30,7 @@ from .call import (
     run,
     spatial_axes,
 )
+from .device import DeviceArray, check_one_place
 
 __all__ = [
     "CONVENTIONS",
@@ -75,9 +76,16 @@ def _check_axes(name: str, array: Array, rank: int) -> None:
         raise InvalidProblem(f"{name} must have axes (n, c, {spatial_axes(rank)}), got shape {array.shape}")
 
 
-def _boxes_of(call: str, boxes: Any, rank: int, images: int, scale: float) -> Array:
-    """Return (k, 1 + 2 rank) float64: the image's index, then the corners; from any of the three forms."""
+def _boxes_of(call: str, boxes: Any, rank: int, images: int, scale: float) -> Any:
+    """Return (k, 1 + 2 rank) float64: the image's index, then the corners; from any of the three forms.
+
+    Boxes in GPU memory stay as they are, in one array; the kernels look at what is in it.
+    """
     width = 2 * rank
+    if not isinstance(boxes, (list, tuple)):
+        boxes = as_array_anywhere("boxes", boxes)
+        if isinstance(boxes, DeviceArray):
+            return _boxes_on_gpu(call, boxes, width, images)
     if isinstance(boxes, (list, tuple)):
         if len(boxes) != images:
             raise InvalidProblem(
@@ -116,6 +124,17 @@ def _boxes_of(call: str, boxes: Any, rank: int, images: int, scale: float) -> Ar
         k = int(np.argmin(near.all(axis=1)))
         raise InvalidProblem(f"{call}: the corners of boxes[{k}] must be finite, got {found[k, 1:].tolist()}")
     return np.ascontiguousarray(found)
+
+
+def _boxes_on_gpu(call: str, boxes: DeviceArray, width: int, images: int) -> DeviceArray:
+    """Return boxes in GPU memory, of which the shape and the type are right."""
+    if boxes.ndim != 2 or (boxes.shape[1] != width + 1 and (boxes.shape[1] != width or images != 1)):
+        raise InvalidProblem(
+            f"{call}: boxes in GPU memory must be (k, {width + 1}), with the image's index in front, or (k, {width}) "
+            f"with one image; got shape {boxes.shape} with {images} images"
+        )
+    dtype_of("boxes", boxes.dtype)
+    return boxes
 
 
 def _scale_of(value: Any) -> float:
@@ -199,20 +218,22 @@ def _plain_settings(output_size: Any, spatial_scale: Any, sampling_ratio: Any = 
 
 def _request_of(kind: str, rank: int, x: Any, boxes: Any, settings: tuple[Any, ...]) -> Request:
     operation = _OPERATIONS[kind, rank, False]
-    x = as_array("x", x)
+    x = as_array_anywhere("x", x)
     _check_axes(f"{operation.name}: x", x, rank)
     found = _boxes_of(operation.name, boxes, rank, x.shape[0], settings[1])
+    check_one_place({"x": x, "boxes": found})
     return Request(operation, (x, found), None, (*settings, None))
 
 
 def _gradient_of(kind: str, rank: int, grad_output: Any, x: Any, boxes: Any, settings: tuple[Any, ...]) -> Request:
     """Return the gradient's request; a mean's needs of x only what it looks like."""
     operation = _OPERATIONS[kind, rank, True]
-    grad_output, x = as_array("grad_output", grad_output), as_array("x", x)
+    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     _check_axes(f"{operation.name}: x", x, rank)
     _check_axes(f"{operation.name}: grad_output", grad_output, rank)
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
     found = _boxes_of(operation.name, boxes, rank, x.shape[0], settings[1])
+    check_one_place({"grad_output": grad_output, "x": x, "boxes": found})
     maximum = kind == "roi_pool" or settings[4] == "max"
     return Request(operation, (grad_output, found, x if maximum else None), None, (*settings, key_of(x)))
 
@@ -697,6 +718,59 @@ _NMS = Operation(
 )
 
 
+def _nms_on_gpu_of(arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> NmsProblem:
+    """Check everything and describe it; raises the bare fact."""
+    boxes, scores, classes = (arrays[name] for name in ("boxes", "scores", "classes"))
+    assert boxes is not None
+    assert scores is not None
+    if len(boxes[0]) != 2 or boxes[0][1] != 4:
+        raise InvalidProblem(f"boxes must be (k, 4), ({_corners(2)}), got shape {boxes[0]}")
+    for name, key in (("scores", scores), ("classes", classes)):
+        if key is not None and key[0] != boxes[0][:1]:
+            raise InvalidProblem(f"{name} must be ({boxes[0][0]},), one a box, got shape {key[0]}")
+    return NmsProblem(
+        boxes=boxes[0][0],
+        runs=1,
+        threshold=settings[0],
+        box_dtype=dtype_of("boxes", boxes[2]),
+        score_dtype=dtype_of("scores", scores[2]),
+        class_dtype="" if classes is None else dtype_of("classes", classes[2], INTEGERS),
+    )
+
+
+_NMS_ON_GPU = Operation(
+    name="nms",
+    rank=2,
+    inputs=("boxes", "scores", "classes"),
+    weights=(),
+    outputs=("out", "count"),
+    describe=_nms_on_gpu_of,
+    unbatched=False,
+)
+
+
+def _nms_on_gpu_request(boxes: Any, scores: Any, classes: Any, threshold: Any) -> Request:
+    """Return the request of boxes in GPU memory, where they are put in order as well."""
+    given = {"boxes": boxes, "scores": scores} | ({} if classes is None else {"classes": classes})
+    arrays = {name: as_array_anywhere(name, array) for name, array in given.items()}
+    check_one_place(arrays)
+    inputs = (arrays["boxes"], arrays["scores"], arrays.get("classes"))
+    return Request(_NMS_ON_GPU, inputs, None, (_scale_of(threshold),))
+
+
+def _suppressed_on_gpu(request: Request, out: Any, algorithm: Any) -> Any:
+    """Return the indices as an array of the same kind: the part of ``out``, or of a fresh array, that is used."""
+    found, count = run(request, (out, None), algorithm)
+    boxes: Any = request.inputs[0]
+    return found[: boxes.kind.integer(count)]
+
+
+def _is_on_gpu(array: Any) -> bool:
+    return not isinstance(array, (np.ndarray, list, tuple)) and isinstance(
+        as_array_anywhere("boxes", array), DeviceArray
+    )
+
+
 def _plain_boxes(call: str, name: str, boxes: Any) -> Array:
     found = _numeric(name, boxes)
     if found.ndim != 2 or found.shape[1] != 4:
@@ -730,6 +804,10 @@ def _nms_request(call: str, boxes: Any, scores: Any, classes: Any, iou_threshold
 
 
 def _suppressed(call: str, boxes: Any, scores: Any, classes: Any, threshold: Any, out: Any, algorithm: Any) -> Array:
+    if _is_on_gpu(boxes):
+        return _suppressed_on_gpu(  # type: ignore[no-any-return]
+            _nms_on_gpu_request(boxes, scores, classes, threshold), out, algorithm
+        )
     request, order, rank = _nms_request(call, boxes, scores, classes, threshold)
     wanted = as_out(out)
     kept = np.flatnonzero(run(request, (None,), algorithm)[0])
@@ -815,7 +893,7 @@ def batched_nms(
     >>> pyconv.batched_nms(boxes, np.array([0.8, 0.9, 0.7]), np.array([1, 0, 1]), 0.5)
     array([1, 0])
     """
-    classes = as_array("classes", classes)
+    classes = as_array_anywhere("classes", classes)
     return _suppressed("batched_nms", boxes, scores, classes, iou_threshold, out, algorithm)
 
 
@@ -955,10 +1033,14 @@ def anchors(
 
 
 def _explain_nms(boxes: Any, scores: Any, iou_threshold: Any) -> Request:
+    if _is_on_gpu(boxes):
+        return _nms_on_gpu_request(boxes, scores, None, iou_threshold)
     return _nms_request("nms", boxes, scores, None, iou_threshold)[0]
 
 
 def _explain_batched_nms(boxes: Any, scores: Any, classes: Any, iou_threshold: Any) -> Request:
+    if _is_on_gpu(boxes):
+        return _nms_on_gpu_request(boxes, scores, classes, iou_threshold)
     return _nms_request("batched_nms", boxes, scores, classes, iou_threshold)[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, GRID_MODES, GRID_PADDING_MODES, AffineGridProblem, GridSampleProblem
-from .arguments import as_array, flag
+from .arguments import as_array, as_array_anywhere, flag
 from .call import (
     REQUESTS,
     Explainable,
@@ -23,6 +23,7 @@ from .call import (
     key_of,
     run,
 )
+from .device import check_one_place
 
 __all__ = ["affine_grid", "affine_grid_gradient", "grid_sample", "grid_sample_gradient"]
 
@@ -85,7 +86,9 @@ def _sample_request(
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
     settings = _sample_settings(mode, padding_mode, align_corners)
-    return Request(_SAMPLE[""], (as_array("x", x), as_array("grid", grid)), None, (*settings, None))
+    x, grid = as_array_anywhere("x", x), as_array_anywhere("grid", grid)
+    check_one_place({"x": x, "grid": grid})
+    return Request(_SAMPLE[""], (x, grid), None, (*settings, None))
 
 
 def grid_sample_gradient(
@@ -98,7 +101,9 @@ def grid_sample_gradient(
 ) -> tuple[Request, Request]:
     """Return the requests of both gradients; that of x needs of x only what it looks like."""
     settings = _sample_settings(mode, padding_mode, align_corners)
-    grad_output, x, grid = as_array("grad_output", grad_output), as_array("x", x), as_array("grid", grid)
+    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    grid = as_array_anywhere("grid", grid)
+    check_one_place({"grad_output": grad_output, "x": x, "grid": grid})
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
     return (
         Request(_SAMPLE["x"], (grad_output, grid), None, (*settings, key_of(x))),

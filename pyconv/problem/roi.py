@@ -255,11 +255,17 @@ class NmsProblem:
         Boxes, and runs of them that do not suppress each other's.
     threshold : float
         The largest overlap, intersection over union, that stays.
+    box_dtype, score_dtype, class_dtype : str
+        Of boxes in no order, as GPU kernels take them: the types of the boxes, their scores and, where there are any,
+        their classes; boxes of two classes do not suppress each other.
     """
 
     boxes: int
     runs: int
     threshold: float
+    box_dtype: str = ""
+    score_dtype: str = ""
+    class_dtype: str = ""
 
     def __post_init__(self) -> None:
         if math.isnan(self.threshold):
@@ -283,12 +289,23 @@ class NmsProblem:
 
     @property
     def inputs(self) -> tuple[Operand, ...]:
-        """The corners, (x1, y1, x2, y2) in a row each, and the bounds of runs that are independent."""
+        """The corners, (x1, y1, x2, y2) in a row each, and the bounds of runs that are independent.
+
+        Of boxes in no order (x1, y1, x2, y2) of each box, the scores, and the classes where there are any.
+        """
+        if self.box_dtype:
+            found = [Operand("boxes", (self.boxes, 4), self.box_dtype)]
+            found.append(Operand("scores", (self.boxes,), self.score_dtype))
+            if self.class_dtype:
+                found.append(Operand("classes", (self.boxes,), self.class_dtype))
+            return tuple(found)
         return Operand("boxes", (4, self.boxes), "f64"), Operand("runs", (self.runs + 1,), "i64")
 
     @property
     def outputs(self) -> tuple[Operand, ...]:
-        """One for a box that stays, 0 for others."""
+        """One for a box that stays, 0 for others; of boxes in no order those that stay, and how many they are."""
+        if self.box_dtype:
+            return Operand("out", (self.boxes,), "i64"), Operand("count", (1,), "i64")
         return (Operand("out", (self.boxes,), "u8"),)
 
     @property
