@@ -4,9 +4,9 @@ The models are networks' shapes with seeded weights, in this process, in torch's
 interleaved: a round of torch, a round of pyconv, and again. The ratio is torch's time over ours, of medians over the
 rounds.
 
-Outputs and gradients are compared first. A gradient jumps where a ReLU's argument changes its sign, and one of a hundred
-elements that a channel has in the last stage changes it by a hundredth, whoever rounds differently: torch in float32 is
-as far from torch in float64. So gradients are those of the model's :func:`smooth` twin.
+Outputs and gradients are compared first. A gradient jumps where a ReLU's argument changes its sign, and in the last
+stage, where a channel has a hundred elements, one of them changes it by a hundredth: torch in float32 and torch in
+float64 differ by that. So gradients are those of the model's :func:`smooth` twin.
 """
 
 from __future__ import annotations
@@ -188,9 +188,10 @@ def main(
             with torch.inference_mode():
                 theirs, ours = _rounds(lambda model=model, x=x: model(x), rounds, seconds)
         ratios.append(statistics.median(theirs) / statistics.median(ours))
+        milliseconds = [statistics.median(times) * 1e3 for times in (theirs, ours)]
         print(
-            f"{name:<10} torch {statistics.median(theirs) * 1e3:8.2f} ms, pyconv {statistics.median(ours) * 1e3:8.2f} ms, "
-            f"ratio {ratios[-1]:.2f}; largest difference {error:.1e} ({worst})",
+            f"{name:<10} torch {milliseconds[0]:8.2f} ms   pyconv {milliseconds[1]:8.2f} ms   ratio {ratios[-1]:.2f}   "
+            f"largest difference {error:.1e} ({worst})",
             flush=True,
         )
     return min(ratios)

@@ -106,6 +106,8 @@ MAY_IMPORT = {
     # the command line stands outside: the public names, and for the demo the definition to check against
     "cli": {"calibrate", "demo", "interop", "wisdom"},
     "interop": {"algorithm", "errors", "options", "prepare", "problem"},
+    # asks the C kernels to run on torch's threads
+    "interop.torch.tensors": {"algorithm", "backends", "errors", "options"},
     "demo": {"reference"},
 }
 #: These only name what is public.

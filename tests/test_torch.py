@@ -1,4 +1,4 @@
-"""``interop.torch`` against torch and torchvision: values, gradients of any order, ways that calls can go, ``patch()``."""
+"""``interop.torch`` against torch and torchvision: values, gradients of any order, the ways of calls, ``patch()``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ class Case:
     def tensors(self, dtype: Any = torch.float64) -> list[Any]:
         made: list[Any] = []
         for i, shape in enumerate(self.shapes):
-            made.append(shape(dtype) if callable(shape) else None if shape is None else normal(*shape, seed=i, dtype=dtype))
+            made.append(
+                shape(dtype) if callable(shape) else None if shape is None else normal(*shape, seed=i, dtype=dtype)
+            )
         return made
 
     def wants(self) -> list[bool]:
@@ -88,7 +90,8 @@ def variances(*shape: int) -> Callable[[Any], Any]:
 
 
 def places(*shape: int) -> Callable[[Any], Any]:
-    """Coordinates away from pixels and borders, where slopes jump: multiples of 1/8 but for 0 and 1/2, in 1/16 steps."""
+    """Coordinates inside and a little outside."""
+
     def make(dtype: Any) -> Any:
         rng = np.random.default_rng([3, *shape])
         return torch.from_numpy(rng.uniform(-1.1, 1.1, shape)).to(dtype)
@@ -98,6 +101,7 @@ def places(*shape: int) -> Callable[[Any], Any]:
 
 def apart(*shape: int) -> Callable[[Any], Any]:
     """Values that are all different by more than any step of a numerical gradient."""
+
     def make(dtype: Any) -> Any:
         rng = np.random.default_rng([5, *shape])
         return torch.from_numpy(rng.permutation(int(np.prod(shape))).reshape(shape) / 10 - 2).to(dtype)
@@ -198,6 +202,7 @@ def first_of(found: Any) -> Any:
 
 def settings_of(case: Case, dtype: Any) -> tuple[list[Any], dict[str, Any]]:
     """Return what follows the floating arguments, tensors among it in the type of the call."""
+
     def convert(value: Any) -> Any:
         if isinstance(value, list):
             return [convert(entry) for entry in value]
@@ -239,7 +244,9 @@ def test_values_and_gradients(case: Case, dtype: Any) -> None:
 
     y, others, gradients = run(lambda *a, **k: taken(case.name, *a, **k))
     expected_y, expected_others, expected_gradients = run(theirs_of(case.name))
-    for found, expected in zip([y, *others, *gradients], [expected_y, *expected_others, *expected_gradients], strict=True):
+    for found, expected in zip(
+        [y, *others, *gradients], [expected_y, *expected_others, *expected_gradients], strict=True
+    ):
         close(found, expected, dtype, exact)
 
 
@@ -255,19 +262,22 @@ def graph_inputs(case: Case) -> list[Any]:
 MANY_TIMES = {
     "affine_grid", "interpolate", "linear", "fold", "pixel_shuffle", "pixel_unshuffle", "ps_roi_align", "ps_roi_pool",
     "roi_align", "unfold",
-    *(f"{name}{rank}d" for rank in (1, 2, 3)
-      for name in ("adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "conv", "conv_transpose", "max_pool", "max_unpool")),
+    *(f"{name}{rank}d" for rank in (1, 2, 3) for name in (
+        "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "conv", "conv_transpose", "max_pool", "max_unpool"
+    )),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gradcheck(case: Case) -> None:
     after, settings = settings_of(case, torch.float64)
-    settings.pop("mask", None) if settings.get("mask") is None else None
 
     def call(*tensors: Any) -> Any:
         # training changes the statistics
-        given = [t.clone() if i in (1, 2) and case.name == "batch_norm" and t is not None else t for i, t in enumerate(tensors)]
+        given = [
+            t.clone() if i in (1, 2) and case.name == "batch_norm" and t is not None else t
+            for i, t in enumerate(tensors)
+        ]
         return taken(case.name, *given, *after, **settings)
 
     inputs = graph_inputs(case)
@@ -280,6 +290,19 @@ def test_gradcheck(case: Case) -> None:
         first = torch.autograd.grad(y.square().sum(), wanted, create_graph=True)
         with pytest.raises(pyconv.Unsupported, match="no second derivative; call this part"):
             torch.autograd.grad(first[0].square().sum(), wanted)
+
+
+@needs_torchvision
+def test_gradient_of_a_mask() -> None:
+    x, offset, w = normal(2, 4, 6, 5), places(2, 16, 3, 2)(torch.float64), normal(4, 4, 2, 2)
+    mask = normal(2, 8, 3, 2).requires_grad_()
+
+    def call(offset: Any, mask: Any) -> Any:
+        return taken("deform_conv2d", x, offset, w, None, 2, 0, 1, mask)
+
+    assert torch.autograd.gradcheck(call, (offset.requires_grad_(), mask), fast_mode=True)
+    expected = VISION["deform_conv2d"](x, offset, w, None, 2, 0, 1, mask)
+    torch.testing.assert_close(call(offset, mask), expected)
 
 
 def test_third_derivatives() -> None:
@@ -374,7 +397,7 @@ def test_opcheck_of_nms() -> None:
 
 
 def test_every_operator_is_checked() -> None:
-    registered = {name for name in operators.__all__} - {"nms"}
+    registered = set(operators.__all__) - {"nms"}
     assert registered <= set(SAMPLES)
     for name in registered:
         assert getattr(operators, name).op is getattr(torch.ops.pyconv, name).default
@@ -661,7 +684,10 @@ def test_weights_are_packed_once(counted: list[Any]) -> None:
         for _ in range(3):
             torch.testing.assert_close(taken("conv2d", x, w, bias), THEIRS["conv2d"](x, w, bias))
             torch.testing.assert_close(taken("conv_transpose2d", x, w, bias), THEIRS["conv_transpose2d"](x, w, bias))
-            torch.testing.assert_close(taken("linear", x, w[0, 0, :, :1].expand(3, 6)), x.new_ones(1)[0] * THEIRS["linear"](x, w[0, 0, :, :1].expand(3, 6)))
+            torch.testing.assert_close(
+                taken("linear", x, w[0, 0, :, :1].expand(3, 6)),
+                x.new_ones(1)[0] * THEIRS["linear"](x, w[0, 0, :, :1].expand(3, 6)),
+            )
     # w's views above are tensors of one call each
     assert counted == [pyconv.conv2d, pyconv.conv2d, pyconv.conv_transpose2d]
 
@@ -973,7 +999,14 @@ def convolutions(draw: Any) -> tuple[Any, ...]:
     )
     spatial = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
     c_in, c_out = groups * draw(st.integers(1, 4)), groups * draw(st.integers(1, 4))
-    return (draw(st.integers(0, 3)), c_in, *spatial), (c_out, c_in // groups, *kernel), stride, padding, dilation, groups
+    return (
+        (draw(st.integers(0, 3)), c_in, *spatial),
+        (c_out, c_in // groups, *kernel),
+        stride,
+        padding,
+        dilation,
+        groups,
+    )
 
 
 @examples(max_examples=60)

@@ -13,6 +13,7 @@ from torch import Tensor
 import pyconv
 
 from . import operators as ops
+from .kinds import Operator
 from .tensors import DIRECT, REFUSALS, THEIRS, Declined, array_of, call, each, tensor_of, way_of
 
 __all__ = [
@@ -56,7 +57,7 @@ def named(name: str, ours: Callable[..., Any]) -> Callable[..., Any]:
     return drop_in(getattr(F, name))(ours)
 
 
-def apply(operator: ops.Operator, tensors: tuple[Any, ...], *arguments: Any) -> Any:
+def apply(operator: Operator, tensors: tuple[Any, ...], *arguments: Any) -> Any:
     """Call an operator, directly where nobody has to see it; ``tensors`` are those that decide."""
     way = way_of(*tensors)
     if way == THEIRS:
@@ -64,12 +65,24 @@ def apply(operator: ops.Operator, tensors: tuple[Any, ...], *arguments: Any) -> 
     return operator.run(*arguments) if way == DIRECT else operator.op(*arguments)
 
 
-def _same_pads(weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
-    """Return (before, after, before, after, ...) for "same": the odd element at the end."""
-    if any(s != 1 for s in stride):
-        raise Declined('padding="same" needs stride 1')
+def _padding(padding: Any, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
+    """Return one number for each axis, or (before, after, before, after, ...) for "same": the odd one at the end."""
+    rank = len(stride)
+    if padding.__class__ is not str:
+        return each("padding", padding, rank)
+    if padding == "valid":
+        return (0,) * rank
+    if padding != "same" or any(step != 1 for step in stride):
+        raise Declined('padding is numbers, "valid", or "same" with a stride of 1')
     total = [d * (k - 1) for k, d in zip(weight.shape[2:], dilation, strict=True)]
     return tuple(pad for t in total for pad in (t // 2, t - t // 2))
+
+
+def _step(stride: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the stride of a pooling: that of the kernel where there is none, or an empty one."""
+    if stride is None or (isinstance(stride, (tuple, list)) and not stride):
+        return kernel
+    return each("stride", stride, len(kernel))
 
 
 def _conv(rank: int) -> Callable[..., Any]:
@@ -86,10 +99,7 @@ def _conv(rank: int) -> Callable[..., Any]:
         if way == THEIRS or weight.ndim != rank + 2:
             return NotImplemented
         stride, dilation = each("stride", stride, rank), each("dilation", dilation, rank)
-        if padding.__class__ is str:
-            padding = _same_pads(weight, stride, dilation) if padding == "same" else (0,) * rank if padding == "valid" else padding
-        else:
-            padding = each("padding", padding, rank)
+        padding = _padding(padding, weight, stride, dilation)
         run = ops.conv.run if way == DIRECT else ops.conv.op
         return run(input, weight, bias, stride, padding, dilation, groups)
 
@@ -134,7 +144,7 @@ def _max_pool(rank: int) -> Callable[..., Any]:
         if way == THEIRS:
             return NotImplemented
         kernel = each("kernel_size", kernel_size, rank)
-        step = kernel if stride is None or (isinstance(stride, (tuple, list)) and not stride) else each("stride", stride, rank)
+        step = _step(stride, kernel)
         settings = kernel, step, each("padding", padding, rank), each("dilation", dilation, rank), ceil_mode
         if way == DIRECT and not return_indices:
             return tensor_of(call(function, array_of(input), *settings))
@@ -155,7 +165,7 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
         divisor_override: int | None,
     ) -> Any:
         kernel = each("kernel_size", kernel_size, rank)
-        step = kernel if stride is None or (isinstance(stride, (tuple, list)) and not stride) else each("stride", stride, rank)
+        step = _step(stride, kernel)
         return apply(
             ops.avg_pool, (input,), input, kernel, step, each("padding", padding, rank), ceil_mode, count_include_pad,
             divisor_override,
@@ -177,11 +187,9 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
 
 
 def _lp_pool(rank: int) -> Callable[..., Any]:
-    def lp_pool(
-        input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-    ) -> Any:
+    def lp_pool(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
         kernel = each("kernel_size", kernel_size, rank)
-        step = kernel if stride is None else each("stride", stride, rank)
+        step = _step(stride, kernel)
         return apply(ops.lp_pool, (input,), input, float(norm_type), kernel, step, ceil_mode)
 
     return named(f"lp_pool{rank}d", lp_pool)
@@ -224,13 +232,15 @@ def _max_unpool(rank: int) -> Callable[..., Any]:
         input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
     ) -> Any:
         kernel, pads = each("kernel_size", kernel_size, rank), each("padding", padding, rank)
-        step = kernel if stride is None or (isinstance(stride, (tuple, list)) and not stride) else each("stride", stride, rank)
+        step = _step(stride, kernel)
         if output_size is None:
             spatial = input.shape[-rank:]
             size: Any = [(n - 1) * s - 2 * p + k for n, s, p, k in zip(spatial, step, pads, kernel, strict=True)]
         else:
             size = output_size[-rank:] if len(output_size) == rank + 2 else output_size
-        return apply(ops.max_unpool, (input, indices), input, indices, kernel, step, pads, each("output_size", size, rank))
+        return apply(
+            ops.max_unpool, (input, indices), input, indices, kernel, step, pads, each("output_size", size, rank)
+        )
 
     return named(f"max_unpool{rank}d", max_unpool)
 
@@ -280,9 +290,7 @@ def _batch_norm(
     return y
 
 
-def _local_response_norm(
-    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> Any:
+def _local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
     return apply(ops.local_response_norm, (input,), input, size, float(alpha), float(beta), float(k))
 
 

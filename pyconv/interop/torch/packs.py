@@ -33,7 +33,9 @@ class _Seen:
         self.shape, self.strides, self.dtype = array.shape, array.strides, array.dtype
         counts = (64,) if array.ndim == 1 else (16, 4, *(1,) * (array.ndim - 2))
         steps = [max(1, -(-size // count)) for size, count in zip(array.shape, counts, strict=True)]
-        self.places = tuple(slice(min(step // 2, size), None, step) for step, size in zip(steps, self.shape, strict=True))
+        self.places = tuple(
+            slice(min(step // 2, size), None, step) for step, size in zip(steps, self.shape, strict=True)
+        )
         self.values = array[self.places].tobytes()
 
     def is_still(self, tensor: torch.Tensor, array: Array) -> bool:

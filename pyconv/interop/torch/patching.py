@@ -43,8 +43,8 @@ _patch = Patch(_places)
 def patch() -> AbstractContextManager[None]:
     """Let ``torch.nn.functional`` and ``torchvision.ops`` use pyconv for a block, in the whole process.
 
-    So do the modules of ``torch.nn`` and ``torchvision.ops``, and the functions of :mod:`torch` itself that are the same
-    as those of ``torch.nn.functional``. Blocks may lie within each other and in several threads: the last one that ends
+    So do the modules of ``torch.nn`` and ``torchvision.ops``, and the functions of :mod:`torch` itself that are
+    those of ``torch.nn.functional``. Blocks may lie within each other and in several threads: the last one that ends
     puts the functions back. What pyconv does not take, torch does.
 
     Examples

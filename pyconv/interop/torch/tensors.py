@@ -46,9 +46,10 @@ class Declined(Exception):
     """pyconv does not take this tensor: torch has to."""
 
 
-#: What pyconv says to calls that are then torch's to answer, or to refuse in its own words.
-REFUSALS = (Declined, InvalidProblem, Unsupported, TypeError)
-#: The ways of a call: torch's own function; pyconv's, with nothing between; a custom operator, for whoever has to see it.
+#: What is said to calls that are then torch's to answer, or to refuse in its own words; the last one of what is no
+#: tensor.
+REFUSALS = (Declined, InvalidProblem, Unsupported, TypeError, AttributeError)
+#: The ways of a call: torch's own function; pyconv's, with nothing between; an operator, for whoever has to see it.
 THEIRS, DIRECT, OPERATOR = range(3)
 
 _FLOATS = frozenset({torch.float16, torch.float32, torch.float64})

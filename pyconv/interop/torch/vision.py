@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import operators as ops
 from .functional import apply, drop_in
+from .kinds import Operator
 from .tensors import DIRECT, THEIRS, each, way_of
 
 __all__ = ["deform_conv2d", "nms", "ps_roi_align", "ps_roi_pool", "roi_align", "roi_pool"]
@@ -58,7 +59,7 @@ def _table(boxes: Any) -> Any:
     return torch.cat([torch.cat((entry.new_full((len(entry), 1), i), entry), 1) for i, entry in enumerate(boxes)])
 
 
-def _pooled(operator: ops.Operator, input: Tensor, boxes: Any, output_size: Any, *settings: Any) -> Any:
+def _pooled(operator: Operator, input: Tensor, boxes: Any, output_size: Any, *settings: Any) -> Any:
     several = tuple(boxes) if isinstance(boxes, (tuple, list)) else (boxes,)
     way = way_of(input, *several)
     if way == THEIRS or not several or any(entry.ndim != 2 for entry in several):
