@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "Request",
     "Weights",
     "as_out",
+    "bound",
     "check_one_dtype",
     "exact",
     "explain",
@@ -442,6 +443,29 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     for name, out in zip(operation.outputs, outs, strict=True):
         as_out(out, name)
     return perform(request, outs, algorithm, options)
+
+
+def bound(request: Request, out: Array, algorithm: str = "auto") -> Callable[[], object] | None:
+    """Return a function that runs a request with one output again and again, on the same arrays.
+
+    Everything that a call checks and looks up is done once, with the options of now. None where it is no plain call:
+    without a batch axis, without elements, or with arrays that would have to be copied first.
+    """
+    operation, inputs, weights, settings = request
+    first = inputs[0]
+    assert first is not None
+    if operation.unbatched and first.ndim == operation.rank + 1:
+        return None
+    others = [a for a in inputs if a is not None] + ([] if weights is None else [a for a in weights.arrays if a is not None])
+    if not is_plain_target(out, *others):
+        return None
+    keys, packed_keys = tuple(map(key_of, inputs)), () if weights is None else weights.keys()
+    rest = (None,) * (len(operation.outputs) - 1)
+    plan = plan_for(operation, keys, packed_keys, (key_of(out), *rest), settings, algorithm, current())
+    if plan is None or plan.is_empty or any(fresh is not None for fresh in plan.fresh_all[1:]):
+        return None
+    arrays = (None if weights is None else weights.packed(plan), *inputs, out, *rest)
+    return partial(plan.run, *arrays) if plan.run(*arrays) else None
 
 
 def check_word(name: str, value: Any) -> None:
