@@ -58,7 +58,9 @@ def bind(function: Callable[..., Any], *arguments: Any, out: Array, **settings: 
     if known is not None:
         request = known.request(*arguments, **settings)
         # a copy of an argument would keep its elements of now
-        if isinstance(request, call.Request) and all(a is None or any(a is b for b in arguments) for a in request.inputs):
+        if isinstance(request, call.Request) and all(
+            a is None or any(a is b for b in arguments) for a in request.inputs
+        ):
             found = call.bound(request, out)
             if found is not None:
                 return found

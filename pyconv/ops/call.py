@@ -456,7 +456,9 @@ def bound(request: Request, out: Array, algorithm: str = "auto") -> Callable[[],
     assert first is not None
     if operation.unbatched and first.ndim == operation.rank + 1:
         return None
-    others = [a for a in inputs if a is not None] + ([] if weights is None else [a for a in weights.arrays if a is not None])
+    others = [a for a in inputs if a is not None] + (
+        [] if weights is None else [a for a in weights.arrays if a is not None]
+    )
     if not is_plain_target(out, *others):
         return None
     keys, packed_keys = tuple(map(key_of, inputs)), () if weights is None else weights.keys()

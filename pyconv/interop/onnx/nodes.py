@@ -13,7 +13,18 @@ from onnx import numpy_helper
 
 from ...algorithm import Array
 
-__all__ = ["OPERATORS", "Call", "Function", "Node", "NotTaken", "Operator", "attributes_of", "evaluate", "floats", "operator"]
+__all__ = [
+    "OPERATORS",
+    "Call",
+    "Function",
+    "Node",
+    "NotTaken",
+    "Operator",
+    "attributes_of",
+    "evaluate",
+    "floats",
+    "operator",
+]
 
 #: Inputs of a node, None for one that is left out.
 Inputs = tuple[Array | None, ...]

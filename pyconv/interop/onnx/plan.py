@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ _SIZES = {
 _OPEN = {"NonMaxSuppression"}
 #: Nodes whose results are views of their first input, where its memory allows it.
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Identity", "Dropout"}
+_RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 #: Bytes that the start of a buffer is a multiple of.
 _ALIGNMENT = 64
 
@@ -216,6 +218,11 @@ class Plan:
         if node.op_type == "Concat":
             return self._copies(node, layout)
 
+        if node.op_type in _VIEWS and outs[0] is not None and inputs[0].size == outs[0].size > 0:
+            # what could be no view is a copy, in the order of the input's elements
+            target = outs[0].reshape(inputs[0].shape)
+            if node.op_type in _RESHAPES and np.may_share_memory(target, outs[0]):
+                return partial(np.copyto, target, inputs[0])
         entry = OPERATORS[node.domain, node.op_type]
 
         def step() -> Callable[[], Any] | None:
