@@ -9,7 +9,9 @@
  * affinity masks, and puts it back when it is met on another; within what the caller may use, nothing else is pinned.
  *
  * One caller owns the pool at a time; a caller that finds it taken does the work on its own thread. Workers wait for
- * the next job by a short spin and then on a condition variable. After fork() the child starts with an empty pool.
+ * the next job by a short spin and then on a condition variable. One that was woken soon after it fell asleep is in the
+ * middle of a network, whose layers have other work between them, and spins longer next time; one that spins in vain is
+ * back at the short spin. After fork() the child starts with an empty pool.
  *
  * Between the layers of a host whose OpenMP threads spin for milliseconds after each of its loops (torch), two sets of
  * threads would share the processors. A thread may therefore ask for its jobs to be run on the host's team (ADR 10).
@@ -23,11 +25,14 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     MAX_THREADS = 256,
     FEW_PROCESSORS = 16,
     SPINS = 1500,              /* some 20 us: longer than the gap between two layers, shorter than a time slice */
+    MOST_SPINS = 15000,        /* some 200 us: longer than a small layer that NumPy computes; waking takes some 50 us */
+    SOON_NS = 400000,
     STACK_BYTES = 1 << 20,     /* the same everywhere (musl's default is 128 KiB); kernels use less than 64 KiB */
 };
 
@@ -117,13 +122,22 @@ static __attribute__((noinline)) void run_on_team(pc_task run, void *ctx, int64_
     team.parallel(team_member, &t, 0, 0);
 }
 
-static uint64_t wait_for_job(uint64_t seen) {
-    for (int spin = 0; spin < SPINS; spin++) {
+/* ---- workers ---- */
+
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static uint64_t wait_for_job(uint64_t seen, int *patience) {
+    for (int spin = 0; spin < *patience; spin++) {
         uint64_t now = atomic_load_explicit(&pool.ticket, memory_order_acquire);
         if (now != seen)
             return now;
         relax();
     }
+    const int64_t asleep = now_ns();
     pthread_mutex_lock(&pool.mutex);
     atomic_fetch_add(&pool.sleepers, 1);
     uint64_t now;
@@ -131,6 +145,7 @@ static uint64_t wait_for_job(uint64_t seen) {
         pthread_cond_wait(&pool.wake, &pool.mutex);
     atomic_fetch_sub(&pool.sleepers, 1);
     pthread_mutex_unlock(&pool.mutex);
+    *patience = now_ns() - asleep < SOON_NS ? MOST_SPINS : SPINS;
     return now;
 }
 
@@ -183,8 +198,9 @@ static void *worker(void *arg) {
     (void)arg;
     birth b = newborn;
     atomic_store_explicit(&born, 1, memory_order_release);
+    int patience = SPINS;
     for (uint64_t seen = b.seen;;) {
-        seen = wait_for_job(seen);
+        seen = wait_for_job(seen, &patience);
         int threads = (int)(seen & 0xffff);
         if (b.self >= threads)
             continue;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from .algorithm import Array, Call
@@ -12,7 +13,7 @@ from .options import Options, current
 from .plan import Explanation, explain_call
 from .problem import Problem, parse_problem
 
-__all__ = ["explain", "prepare"]
+__all__ = ["bind", "explain", "prepare"]
 
 
 def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: Any) -> Callable[..., Array]:
@@ -45,6 +46,25 @@ def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: 
     if function not in PREPARED:
         raise _refusal("prepare", function, PREPARED)
     return PREPARED[function](w, bias, **settings)
+
+
+def bind(function: Callable[..., Any], *arguments: Any, out: Array, **settings: Any) -> Callable[[], object]:
+    """Return a function that makes one call again and again: the same arrays, whose elements may have changed.
+
+    What the call checks and looks up is done once, with the options of now; ``function`` is one of pyconv's, or any
+    other that takes ``out=``.
+    """
+    known = call.REQUESTS.get(function)
+    if known is not None:
+        request = known.request(*arguments, **settings)
+        # a copy of an argument would keep its elements of now
+        if isinstance(request, call.Request) and all(
+            a is None or any(a is b for b in arguments) for a in request.inputs
+        ):
+            found = call.bound(request, out)
+            if found is not None:
+                return found
+    return partial(function, *arguments, out=out, **settings)
 
 
 def explain(what: Callable[..., Any] | str | Problem, *arguments: Any, **settings: Any) -> Explanation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "Request",
     "Weights",
     "as_out",
+    "bound",
     "check_one_dtype",
     "exact",
     "explain",
@@ -506,6 +507,31 @@ def _check_gpu_out(operation: Operation, name: str, out: DeviceArray, others: tu
         in_place = position < len(operation.inputs) and operation.inputs[position] in operation.in_place
         if not (in_place and (out.pointer, out.strides) == (other.pointer, other.strides)):
             raise InvalidProblem(f"{operation.name}: {name} overlaps another array; in GPU memory it must not")
+
+
+def bound(request: Request, out: Array, algorithm: str = "auto") -> Callable[[], object] | None:
+    """Return a function that runs a request with one output again and again, on the same arrays.
+
+    Everything that a call checks and looks up is done once, with the options of now. None where it is no plain call:
+    without a batch axis, without elements, or with arrays that would have to be copied first.
+    """
+    operation, inputs, weights, settings = request
+    first = inputs[0]
+    assert first is not None
+    if operation.unbatched and first.ndim == operation.rank + 1:
+        return None
+    others = [a for a in inputs if a is not None] + (
+        [] if weights is None else [a for a in weights.arrays if a is not None]
+    )
+    if not is_plain_target(out, *others):
+        return None
+    keys, packed_keys = tuple(map(key_of, inputs)), () if weights is None else weights.keys()
+    rest = (None,) * (len(operation.outputs) - 1)
+    plan = plan_for(operation, keys, packed_keys, (key_of(out), *rest), settings, algorithm, current())
+    if plan is None or plan.is_empty or any(fresh is not None for fresh in plan.fresh_all[1:]):
+        return None
+    arrays = (None if weights is None else weights.packed(plan), *inputs, out, *rest)
+    return partial(plan.run, *arrays) if plan.run(*arrays) else None
 
 
 def check_word(name: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ..algorithm import Array, Packed, Runner
 from ..options import Options, current
 from .arguments import as_array, plain
-from .call import Fresh, Operation, Request, Weights, as_out, check_word, is_plain_target, key_of, perform, plan_for
+from .call import Fresh, Operation, Request, Weights, as_out, bound, check_word, is_plain_target, perform, plan_for
 
 __all__ = ["PREPARED", "Prepared", "kept_weights"]
 
@@ -75,20 +75,13 @@ class Prepared:
     def bind(self, x: Array, out: Array, residual: Array | None = None) -> Callable[[], object]:
         """Return a function without arguments that does this call again and again, on the same arrays.
 
-        Everything that a call checks and looks up is done once, with the options of now. The arrays must not be moved
-        (resized) or overlap otherwise than they do.
+        Everything that a call checks and looks up is done once, with the options of now.
         """
-        options, operation = current(), self._operation
-        others: tuple[Array | None, ...] = self._others if residual is None else (residual,)
-        usual = x.ndim == operation.rank + 2 and (residual is None or "residual" in operation.inputs)
-        if usual and is_plain_target(out, x) and (residual is None or is_plain_target(out, residual)):
-            inputs = (key_of(x), *map(key_of, others))
-            keys, weights = (key_of(out),), self._weights
-            plan = plan_for(operation, inputs, weights.keys(), keys, self._settings, self._algorithm, options)
-            if plan is not None and not plan.is_empty:
-                arrays = (weights.packed(plan), x, *others, out)
-                if plan.run(*arrays):
-                    return partial(plan.run, *arrays)
+        others = self._others if residual is None else (residual,)
+        if residual is None or "residual" in self._operation.inputs:
+            found = bound(Request(self._operation, (x, *others), self._weights, self._settings), out, self._algorithm)
+            if found is not None:
+                return found
         if residual is None:
             return partial(self, x, out)
         return partial(self, x, out, residual)

@@ -139,6 +139,7 @@ def fold_constants(graph: Graph) -> None:
     constants, hosts = graph.constants, dict[int, HostNode]()
     final = {value.name for value in graph.outputs}
     same: dict[str, str] = {}
+    used = graph.uses()
     todo, kept = list(reversed(graph.nodes)), []
     while todo:
         node = todo.pop()
@@ -147,9 +148,12 @@ def fold_constants(graph: Graph) -> None:
         if node.op_type == "If" and node.inputs[0] in constants and node.proto is not None:
             nodes, initializers, names = _branch(node, constants[node.inputs[0]])
             constants |= {tensor.name: numpy_helper.to_array(tensor) for tensor in initializers}
-            pairs = zip(names, node.outputs, strict=True)
+            pairs = list(zip(names, node.outputs, strict=True))
+            branch = [Node.of(proto, graph.opsets) for proto in nodes]
+            used.update(name for inner in branch for name in (*inner.inputs, *inner.captured))
+            used.update(names)
             ends = [_identity(graph, inner, outer) for inner, outer in pairs if outer]
-            todo += reversed([*(Node.of(proto, graph.opsets) for proto in nodes), *ends])
+            todo += reversed([*branch, *ends])
             continue
         known = all(name in constants for name in (*node.inputs, *node.captured) if name)
         if known and node.op_type not in _RANDOM:
@@ -161,7 +165,9 @@ def fold_constants(graph: Graph) -> None:
                 constants |= dict(zip(node.outputs, results, strict=False))
                 continue
         silent = node.op_type == "Identity" or (
-            node.op_type == "Dropout" and not node.wants(1) and (len(node.inputs) < 3 or _is_false(node, constants))
+            node.op_type == "Dropout"
+            and not any(used[name] for name in node.outputs[1:])
+            and (len(node.inputs) < 3 or _is_false(node, constants))
         )
         if silent and node.outputs[0] not in final:
             same[node.outputs[0]] = node.inputs[0]

@@ -22,7 +22,7 @@ from ... import (
     tanh,
 )
 from ...algorithm import Array
-from .nodes import Inputs, Node, NotTaken, floats, operator
+from .nodes import Call, Inputs, Node, NotTaken, floats, operator
 from .windows import FUSED, activated
 
 __all__: list[str] = []
@@ -31,33 +31,33 @@ _PLAIN = {"Relu": relu, "Sigmoid": sigmoid, "Tanh": tanh, "HardSwish": hardswish
 
 
 @operator(*_PLAIN)
-def _activation(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _activation(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     floats(x)
-    return _PLAIN[node.op_type](x, out=out)
+    return Call(_PLAIN[node.op_type], (x,))
 
 
 @operator("LeakyRelu")
-def _leaky_relu(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _leaky_relu(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     floats(x)
-    return leaky_relu(x, float(node.get("alpha", 0.01)), out=out)
+    return Call(leaky_relu, (x, float(node.get("alpha", 0.01))))
 
 
 @operator("Elu")
-def _elu(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _elu(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     floats(x)
-    return elu(x, float(node.get("alpha", 1.0)), out=out)
+    return Call(elu, (x, float(node.get("alpha", 1.0))))
 
 
 @operator("Swish")
-def _swish(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _swish(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     floats(x)
     if float(node.get("alpha", 1.0)) != 1.0:
         raise NotTaken("alpha other than 1")
-    return silu(x, out=out)
+    return Call(silu, (x,))
 
 
 @operator("BatchNormalization")
@@ -114,14 +114,14 @@ def _instance_normalization(node: Node, inputs: Inputs, out: Array | None) -> Ar
 
 
 @operator("LRN")
-def _lrn(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _lrn(node: Node, inputs: Inputs, out: Array | None) -> Any:
     (x,) = inputs
     assert x is not None
     floats(x)
     size = node.attributes["size"]
     settings = (size, float(node.get("alpha", 1e-4)), float(node.get("beta", 0.75)), float(node.get("bias", 1.0)))
     if size % 2:
-        return local_response_norm(x, *settings, out=out)
+        return Call(local_response_norm, (x, *settings))
     # of an even window ONNX has one more channel after, pyconv one more before
     return np.flip(local_response_norm(np.flip(x, 1), *settings), 1)
 

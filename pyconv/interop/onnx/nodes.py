@@ -13,12 +13,23 @@ from onnx import numpy_helper
 
 from ...algorithm import Array
 
-__all__ = ["OPERATORS", "Function", "Node", "NotTaken", "Operator", "attributes_of", "evaluate", "floats", "operator"]
+__all__ = [
+    "OPERATORS",
+    "Call",
+    "Function",
+    "Node",
+    "NotTaken",
+    "Operator",
+    "attributes_of",
+    "evaluate",
+    "floats",
+    "operator",
+]
 
 #: Inputs of a node, None for one that is left out.
 Inputs = tuple[Array | None, ...]
-#: (node, inputs, where the first result may be put) -> results. A function may leave ``out`` alone and return another
-#: array.
+#: (node, inputs, where the first result may be put) -> results, or the Call that makes the one result. A function may
+#: leave ``out`` alone and return another array.
 Function = Callable[["Node", Inputs, Array | None], Any]
 
 
@@ -132,6 +143,18 @@ def attributes_of(proto: Any, opset: int) -> dict[str, Any]:
     return _defaults(proto.op_type, proto.domain, opset) | given
 
 
+class Call(NamedTuple):
+    """What a function of the table returns instead of a result: the one call that makes it, and takes ``out``."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    settings: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+    def run(self, out: Array | None) -> Any:
+        """Make the call."""
+        return self.function(*self.arguments, **self.settings, out=out)
+
+
 class Operator(NamedTuple):
     """What computes an operator, and whether pyconv's kernels do."""
 
@@ -174,4 +197,6 @@ def evaluate(node: Node, inputs: Inputs, out: Array | None = None) -> tuple[Any,
     if entry is None:
         raise NotTaken(f"{node.op_type} is not in the table")
     results = entry.function(node, inputs, out)
+    if isinstance(results, Call):
+        return (results.run(out),)
     return results if isinstance(results, tuple) else (results,)

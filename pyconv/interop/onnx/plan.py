@@ -12,15 +12,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...algorithm import Array
+from ...prepare import bind
 from .graph import Graph, run_node
 from .host import HostNode
 from .layer import Layer
-from .nodes import OPERATORS, Node, NotTaken, evaluate
+from .nodes import OPERATORS, Call, Node, NotTaken, evaluate
 from .profile import Profile
 from .windows import FUSED
 
@@ -37,6 +39,7 @@ _SIZES = {
 _OPEN = {"NonMaxSuppression"}
 #: Nodes whose results are views of their first input, where its memory allows it.
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Identity", "Dropout"}
+_RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 #: Bytes that the start of a buffer is a multiple of.
 _ALIGNMENT = 64
 
@@ -46,6 +49,22 @@ class _Fixed(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+
+class _Once:
+    """A step that may find out, when it first runs, how it is done from then on."""
+
+    def __init__(self, first: Callable[[], Callable[[], Any] | None]) -> None:
+        self._first = first
+        self._then: Callable[[], Any] | None = None
+
+    def __call__(self) -> None:
+        if self._then is not None:
+            self._then()
+            return
+        self._then = self._first()
+        if self._then is not None:
+            self._then()
 
 
 class _Step(NamedTuple):
@@ -199,12 +218,26 @@ class Plan:
         if node.op_type == "Concat":
             return self._copies(node, layout)
 
-        def step() -> None:
-            for out, result in zip(outs, evaluate(node, inputs, outs[0]), strict=False):
+        if node.op_type in _VIEWS and outs[0] is not None and inputs[0].size == outs[0].size > 0:
+            # what could be no view is a copy, in the order of the input's elements
+            target = outs[0].reshape(inputs[0].shape)
+            if node.op_type in _RESHAPES and np.may_share_memory(target, outs[0]):
+                return partial(np.copyto, target, inputs[0])
+        entry = OPERATORS[node.domain, node.op_type]
+
+        def step() -> Callable[[], Any] | None:
+            results = entry.function(node, inputs, outs[0])
+            if isinstance(results, Call):
+                arrays = [a for a in results.arguments if isinstance(a, np.ndarray)]
+                if outs[0] is not None and all(any(a is b for b in inputs) for a in arrays):
+                    return bind(results.function, *results.arguments, out=outs[0], **results.settings)
+                results = results.run(outs[0])
+            for out, result in zip(outs, results if isinstance(results, tuple) else (results,), strict=False):
                 if out is not None and result is not out:
                     np.copyto(out, result)
+            return None
 
-        return step
+        return _Once(step)
 
     def _copies(self, node: Node, layout: _Layout) -> Callable[[], Any]:
         """Return a function that copies those parts of a Concat that are not made where it wants them."""

@@ -11,7 +11,7 @@ import numpy as np
 from ... import interpolate
 from ...algorithm import Array
 from ...errors import InvalidProblem
-from .nodes import Inputs, Node, operator
+from .nodes import Call, Inputs, Node, operator
 
 __all__: list[str] = []
 
@@ -159,7 +159,7 @@ def _as_interpolate(meaning: _Meaning, axes: Sequence[_Axis], rank: int) -> dict
     return None
 
 
-def _resize(x: Array, meaning: _Meaning, axes: Sequence[_Axis], out: Array | None) -> Array:
+def _resize(x: Array, meaning: _Meaning, axes: Sequence[_Axis]) -> Any:
     axes = [a for a in axes if a.scale != 1 or a.size != a.out or a.region != (0.0, 1.0)]
     rank = x.ndim - 2
     if not axes:
@@ -173,7 +173,7 @@ def _resize(x: Array, meaning: _Meaning, axes: Sequence[_Axis], out: Array | Non
             given: dict[str, Any] = {"size": tuple(a.out for a in by_axis)}
             if any(a.out != a.size * a.scale for a in by_axis):
                 given = {"scale_factor": tuple(a.scale for a in by_axis)}
-            return interpolate(x, **given, **spelled, out=out)
+            return Call(interpolate, (x,), given | spelled)
     return _resized(x, meaning, axes)
 
 
@@ -182,7 +182,7 @@ def _number_list(values: Array | None) -> list[float] | None:
 
 
 @operator("Resize")
-def _resize_node(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _resize_node(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x = inputs[0]
     assert x is not None
     roi, scales, sizes = [_number_list(value) for value in [*inputs[1:], None, None, None][:3]]
@@ -214,11 +214,11 @@ def _resize_node(node: Node, inputs: Inputs, out: Array | None) -> Array:
         cropped = meaning.coordinates == "tf_crop_and_resize" and roi is not None
         region = (roi[i], roi[count + i]) if cropped and roi is not None else (0.0, 1.0)
         axes.append(_Axis(axis, x.shape[axis], target, scale, region))
-    return _resize(x, meaning, axes, out)
+    return _resize(x, meaning, axes)
 
 
 @operator("Upsample")
-def _upsample(node: Node, inputs: Inputs, out: Array | None) -> Array:
+def _upsample(node: Node, inputs: Inputs, out: Array | None) -> Any:
     x = inputs[0]
     assert x is not None
     if node.opset >= 9:
@@ -234,4 +234,4 @@ def _upsample(node: Node, inputs: Inputs, out: Array | None) -> Array:
         _Axis(i, size, math.floor(size * scale), scale, (0.0, 1.0))
         for i, (size, scale) in enumerate(zip(x.shape, scales, strict=True))
     ]
-    return _resize(x, meaning, axes, out)
+    return _resize(x, meaning, axes)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ...algorithm import Array
-from .nodes import Inputs, Node, NotTaken, operator
+from .nodes import Call, Inputs, Node, NotTaken, operator
 
 __all__: list[str] = []
 
@@ -67,7 +67,7 @@ def _binary(node: Node, inputs: Inputs, out: Array | None) -> Any:
     b = _legacy_broadcast(node, a, b)
     function = _BINARY[node.op_type]
     target = _fits(out, a, b)
-    return function(a, b) if target is None else function(a, b, out=target)
+    return function(a, b) if target is None else Call(function, (a, b))
 
 
 @operator("Div", compiled=False)
@@ -80,7 +80,7 @@ def _div(node: Node, inputs: Inputs, out: Array | None) -> Any:
     if a.dtype.kind == "f":
         target = _fits(out, a, b)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.divide(a, b) if target is None else np.divide(a, b, out=target)
+            return np.divide(a, b, out=target)
     # towards zero, as in C
     quotient = np.floor_divide(a, b)
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(a.dtype)

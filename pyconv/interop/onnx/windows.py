@@ -47,7 +47,7 @@ from ... import (
 )
 from ...algorithm import Array
 from ...errors import InvalidProblem
-from .nodes import Inputs, Node, NotTaken, floats, operator
+from .nodes import Call, Inputs, Node, NotTaken, floats, operator
 
 __all__ = [
     "CONV",
@@ -291,7 +291,7 @@ def _max_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
         window, ceil_mode = window._replace(pads=((0, 0),) * rank), False
     settings = (window.kernel, window.stride, window.pads, window.dilation, ceil_mode)
     if not node.wants(1):
-        return _MAX[rank](source, *settings, out=out)
+        return Call(_MAX[rank], (source, *settings))
     y, indices = _MAX[rank](source, *settings, return_indices=True)
     return y, _flat_indices(indices, source.shape[2:], x.shape, shift, bool(node.get("storage_order", 0)))
 
@@ -339,7 +339,7 @@ def _average_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     window, ceil_mode = window_of(node.attributes, x.shape[2:]), bool(node.get("ceil_mode", 0))
     include = bool(node.get("count_include_pad", 0))
     if max(window.dilation) == 1 and window.fits():
-        return _AVG[rank](x, window.kernel, window.stride, window.pads, ceil_mode, include, out=out)
+        return Call(_AVG[rank], (x, window.kernel, window.stride, window.pads, ceil_mode, include))
     sizes = window.out(x.shape[2:], ceil_mode)
     counts = _counts(x.shape[2:], window, sizes, include)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -378,7 +378,7 @@ def _global_average_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     floats(x)
     rank, planes = _planes(x, _GLOBAL_AVG)
     shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
-    return _GLOBAL_AVG[rank](planes, 1, out=out if planes is x else None).reshape(shape)
+    return Call(_GLOBAL_AVG[rank], (x, 1)) if planes is x else _GLOBAL_AVG[rank](planes, 1).reshape(shape)
 
 
 @operator("GlobalMaxPool")
@@ -388,7 +388,7 @@ def _global_max_pool(node: Node, inputs: Inputs, out: Array | None) -> Any:
     floats(x)
     rank, planes = _planes(x, _GLOBAL_MAX)
     shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
-    return _GLOBAL_MAX[rank](planes, 1, out=out if planes is x else None).reshape(shape)
+    return Call(_GLOBAL_MAX[rank], (x, 1)) if planes is x else _GLOBAL_MAX[rank](planes, 1).reshape(shape)
 
 
 @operator("GlobalLpPool")
