@@ -238,7 +238,10 @@ class Suppression(Layer):
     def make(self, random: np.random.Generator, dtype: str, *, bias: bool = False) -> Arrays:
         """Return boxes in crowds around half as many places, as a region proposal network has them, and scores."""
         centres = _corners(random, -(-self.boxes // 8), 800, 1088)
-        boxes = centres[random.integers(0, len(centres), self.boxes)] + random.normal(0, 12, (self.boxes, 4))
+        moved = centres[random.integers(0, len(centres), self.boxes)] + random.normal(0, 12, (self.boxes, 4))
+        # a small one may be turned over; what that means differs between libraries
+        corners = np.sort(moved.reshape(-1, 2, 2), axis=1)
+        boxes = corners.reshape(-1, 4)
         scores = random.permutation(self.boxes) / self.boxes
         return {"boxes": boxes.astype(dtype), "scores": scores.astype(dtype)}
 
