@@ -143,33 +143,30 @@ INLINE VEC NAME(pool_identity)(const int total) {
     return NAME(splat)(least);
 }
 
-/* The larger one, a where they are equal; where one is a NaN any of the two. */
+/* Where gcc 12 finds a maximum of the processor's own: in a loop over elements that it makes vectors of itself. Of vectors'
+ * comparisons it makes three instructions, of their lanes scalars; unrolled before it sees the loop it is these again. */
+typedef union NAME(elements) {
+    VEC vec;
+    REAL element[LANES];
+} NAME(elements);
+
+/* The larger one, a where they are equal or one is a NaN. */
 INLINE VEC NAME(pool_larger)(VEC a, VEC b) {
-#if PC_F16C && PC_VEC_BYTES == 64 && !PC_INTEGERS
-    return sizeof(REAL) == 4 ? (VEC)_mm512_max_ps((__m512)b, (__m512)a) : (VEC)_mm512_max_pd((__m512d)b, (__m512d)a);
-#elif PC_F16C && !PC_INTEGERS
-    return sizeof(REAL) == 4 ? (VEC)_mm256_max_ps((__m256)b, (__m256)a) : (VEC)_mm256_max_pd((__m256d)b, (__m256d)a);
-#else
-    return NAME(select)((MASK)(a >= b), a, b);
-#endif
+    NAME(elements) x = {a}, y = {b};
+#pragma GCC unroll 1
+    for (int l = 0; l < LANES; l++)
+        x.element[l] = y.element[l] > x.element[l] ? y.element[l] : x.element[l];
+    return x.vec;
 }
 
-/* The sum, or the larger one, a NaN before any number: the processor's maximum is b where one of the two is a NaN. */
+/* The sum, or the larger one, a NaN before any number. */
 INLINE VEC NAME(pool_join)(VEC a, VEC b, const int total) {
     if (total)
         return a + b;
 #if PC_INTEGERS
-    return NAME(select)((MASK)(a >= b), a, b);
-#elif PC_F16C && PC_VEC_BYTES == 64
-    if (sizeof(REAL) == 4)
-        return (VEC)_mm512_mask_max_ps((__m512)a, _mm512_cmp_ps_mask((__m512)a, (__m512)a, _CMP_ORD_Q), (__m512)a,
-                                       (__m512)b);
-    return (VEC)_mm512_mask_max_pd((__m512d)a, _mm512_cmp_pd_mask((__m512d)a, (__m512d)a, _CMP_ORD_Q), (__m512d)a,
-                                   (__m512d)b);
-#elif PC_F16C
-    return NAME(select)((MASK)(a != a), a, NAME(pool_larger)(b, a));
+    return NAME(pool_larger)(a, b);
 #else
-    return NAME(select)((MASK)(a >= b) | (MASK)(a != a), a, b);
+    return NAME(select)((MASK)(a == a), NAME(pool_larger)(b, a), a);
 #endif
 }
 

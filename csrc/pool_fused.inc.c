@@ -119,11 +119,24 @@ INLINE VEC STORED(pool_share)(const STORED(pool_shares) *shares, int64_t i, VEC 
     return sum / (shares->uniform != 0 ? NAME(splat)(shares->uniform) : NAME(load)(shares->columns + i) * shares->rows);
 }
 
+/* Outputs i .. i + LANES from their columns: with stride 1 these and the next ones as they come, with stride 2 the even
+ * ones, and the odd ones beside them. */
+INLINE VEC STORED(pool_fused_columns)(VEC now, VEC odd, VEC next, const STORED(pool_shares) *shares, int64_t i,
+                                      const int k, const int stride, const int total) {
+    VEC y = NAME(pool_quick)(now, stride == 1 ? NAME(shifted)(now, next, 1) : odd, total);
+    if (k > 2)
+        y = NAME(pool_quick)(y, NAME(shifted)(now, next, stride == 1 ? 2 : 1), total);
+    if (k > 3)
+        y = NAME(pool_quick)(y, NAME(shifted)(now, next, 3), total);
+    if (k > 4)
+        y = NAME(pool_quick)(y, NAME(shifted)(now, next, 4), total);
+    return total ? STORED(pool_share)(shares, i, y) : y;
+}
+
 /* n outputs of one row of windows of k x k from column c on. */
 INLINE void STORED(pool_fused_row)(const STORED(pool_view) *view, const STORAGE *const *row, const STORAGE *border,
                                    int64_t c, int64_t n, const STORED(pool_shares) *shares, STORAGE *out,
                                    const STORAGE *limit, VEC *seen, const int k, const int stride, const int total) {
-    /* columns of now and next: with stride 1 as they come, with stride 2 the even ones, and the odd ones beside them */
     const int fresh = total ? 0 : stride;
     VEC now = {0}, odd = {0};
     for (int64_t i = -LANES; i < n; i += LANES) {
@@ -140,18 +153,35 @@ INLINE void STORED(pool_fused_row)(const STORED(pool_view) *view, const STORAGE 
             next_odd = NAME(every_second)(a, b, 1);
         }
         if (i >= 0) {
-            VEC y = NAME(pool_quick)(now, stride == 1 ? NAME(shifted)(now, next, 1) : odd, total);
-            if (k > 2)
-                y = NAME(pool_quick)(y, NAME(shifted)(now, next, stride == 1 ? 2 : 1), total);
-            if (k > 3)
-                y = NAME(pool_quick)(y, NAME(shifted)(now, next, 3), total);
-            if (k > 4)
-                y = NAME(pool_quick)(y, NAME(shifted)(now, next, 4), total);
-            STORED(pool_put)(out + i, total ? STORED(pool_share)(shares, i, y) : y, n - i, limit);
+            const VEC y = STORED(pool_fused_columns)(now, odd, next, shares, i, k, stride, total);
+            STORED(pool_put)(out + i, y, n - i, limit);
         }
         now = next;
         odd = next_odd;
     }
+}
+
+/* The same where columns c .. c + LANES, `inside` of them in x, are all that a row has, and may be read. */
+INLINE void STORED(pool_fused_narrow)(const STORAGE *const *row, int64_t c, MASK inside, int64_t n,
+                                      const STORED(pool_shares) *shares, STORAGE *out, const STORAGE *limit, VEC *seen,
+                                      const int k, const int stride, const int total) {
+    const VEC outside = NAME(pool_outside)(total);
+    VEC v = STORED(load)(row[0] + c);
+    if (!total && k == stride)
+        *seen += v;
+    for (int r = 1; r < k; r++) {
+        const VEC x = STORED(load)(row[r] + c);
+        v = NAME(pool_quick)(v, x, total);
+        if (!total && r >= k - stride)
+            *seen += x;
+    }
+    v = NAME(select)(inside, v, outside);
+    VEC odd = {0};
+    if (stride == 2) {
+        odd = NAME(every_second)(v, outside, 1);
+        v = NAME(every_second)(v, outside, 0);
+    }
+    STORED(pool_put)(out, STORED(pool_fused_columns)(v, odd, outside, shares, 0, k, stride, total), n, limit);
 }
 
 /* Whether n rows from `row` on, `ld` apart, are `safe`. */
@@ -179,6 +209,8 @@ INLINE int STORED(pool_fused_box)(const pc_pool *p, const STORAGE *array, const 
             STORED(store)(border + i, NAME(pool_outside)(total));
     const int64_t ld = p->ld_x.h, lowest = pc_max(0, first), highest = pc_min(p->h.in, last);
     const int safe = STORED(pool_is_safe)(&view, x + lowest * ld, highest - lowest, ld, p->w.pad);
+    const int narrow = safe && c + LANES >= p->w.in && box.n <= LANES / stride;
+    const MASK inside = NAME(pool_inside)(c, p->w.in);
     VEC seen = {0};
     int64_t top = first;
     for (int64_t h_out = box.h0; h_out < box.h1; h_out++, out += p->ld_out.h, top += stride) {
@@ -200,7 +232,10 @@ INLINE int STORED(pool_fused_box)(const pc_pool *p, const STORAGE *array, const 
         }
         if (!total && h_out == box.h0) /* later rows of outputs have seen all rows but their last ones before */
             seen = STORED(pool_see)(&view, row, k - stride, border);
-        STORED(pool_fused_row)(&view, row, border, c, box.n, &shares, out, limit, &seen, k, stride, total);
+        if (narrow)
+            STORED(pool_fused_narrow)(row, c, inside, box.n, &shares, out, limit, &seen, k, stride, total);
+        else
+            STORED(pool_fused_row)(&view, row, border, c, box.n, &shares, out, limit, &seen, k, stride, total);
     }
     return total || NAME(pool_across)(seen, 1) == NAME(pool_across)(seen, 1);
 }

@@ -341,6 +341,7 @@ typedef struct pc_grid {
     int64_t in_place;             /* the map is x itself; of the gradient of places: channels are neighbours */
     int64_t vectors;              /* of channels of a task; of a gradient of x by points its channels, 4 or 1 */
     int64_t chunk, n_chunks;      /* points of a task */
+    int64_t band, n_bands;        /* rows of the map of a task of a gradient of x by points */
     int64_t n_blocks, n_tasks;    /* blocks of channels */
     int64_t map_elems, scratch_bytes;
 } pc_grid;

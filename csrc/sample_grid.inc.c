@@ -279,21 +279,24 @@ static __attribute__((noinline)) void NAME(grid_add_map)(const pc_grid *p, const
         }
 }
 
-/* y[point][channel] of `side` channels, 1 or 4, times weights added to map[pixel][channel]. */
+/* y[point][channel] of `side` channels, 1 or 4, times weights added to map[pixel][channel], where rows of the map from
+ * element `begin` up to `end` are wanted; the map begins with them. */
 static __attribute__((noinline)) void NAME(grid_scatter)(const pc_grid *p, const NAME(grid_table) *t, int64_t n,
-                                                         int64_t side, const REAL *y, REAL *map) {
+                                                         int64_t side, const REAL *y, int64_t begin, int64_t end,
+                                                         REAL *map) {
     typedef REAL quad __attribute__((vector_size(4 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
     const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps;
     for (int64_t i = 0; i < n; i++)
         for (int64_t r = 0; r < rows; r++) {
             const REAL down = t->row_weight[r][i];
-            if (down == 0)
+            const int64_t row = t->row[r][i];
+            if (down == 0 || row < begin || row >= end)
                 continue;
             for (int64_t k = 0; k < p->taps; k++) {
                 const REAL across = t->weight[2][k][i];
                 if (across == 0)
                     continue;
-                REAL *const to = map + t->row[r][i] + t->column[k][i];
+                REAL *const to = map + (row - begin) + t->column[k][i];
                 if (side == 4)
                     *(quad *)to += *(const quad *)(y + i * 4) * (down * across);
                 else
@@ -449,15 +452,18 @@ static void STORED(grid_channels_task)(void *ctx, int64_t task, int worker) {
 }
 
 /* Elements of a plane for n points: the taps of a row and point are neighbours, or lie point by point. From there they are
- * loaded in whole vectors; an element moved to its lane in registers would cost several operations. */
-INLINE void STORED(grid_stage)(NAME(grid_table) *t, int64_t n, const STORAGE *x, const int64_t rows, const int64_t taps,
-                               const int neighbours) {
+ * loaded in whole vectors; an element moved to its lane in registers would cost several operations. Planes lie too far
+ * apart for the processor to see what comes next: the lines of the one `ahead` are fetched. */
+INLINE void STORED(grid_stage)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t ahead, const int64_t rows,
+                               const int64_t taps, const int neighbours) {
     STORAGE *const to = (STORAGE *)t->stage;
     for (int64_t r = 0; r < rows; r++) {
         if (neighbours)
-            for (int64_t i = 0; i < n; i++)
-                memcpy(to + (r * PC_GRID_BLOCK + i) * taps, x + t->row[r][i] + t->column[0][i],
-                       (size_t)taps * sizeof(STORAGE));
+            for (int64_t i = 0; i < n; i++) {
+                const STORAGE *const from = x + t->row[r][i];
+                __builtin_prefetch(from + ahead);
+                memcpy(to + (r * PC_GRID_BLOCK + i) * taps, from, (size_t)taps * sizeof(STORAGE));
+            }
         else
             for (int64_t k = 0; k < taps; k++)
                 for (int64_t i = 0; i < n; i++)
@@ -490,9 +496,19 @@ INLINE void STORED(grid_staged)(const NAME(grid_table) *t, int64_t r, int64_t i,
 }
 
 /* n points of a channel by points. */
-INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, const int64_t rows,
-                                      const int64_t taps, const int neighbours, STORAGE *out, int64_t step) {
-    STORED(grid_stage)(t, n, x, rows, taps, neighbours);
+INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t ahead,
+                                      const int64_t rows, const int64_t taps, const int neighbours, STORAGE *out,
+                                      int64_t step) {
+    if (taps == 1 && rows == 1 && step == 1) { /* nothing is added: whole elements, or zeros */
+        for (int64_t i = 0; i < n; i++) {
+            const STORAGE *const from = x + t->row[0][i];
+            __builtin_prefetch(from + ahead);
+            const int counts = t->weight[2][0][i] != 0 && t->row_weight[0][i] != 0;
+            out[i] = counts ? *from : (STORAGE){0};
+        }
+        return;
+    }
+    STORED(grid_stage)(t, n, x, ahead, rows, taps, neighbours);
     for (int64_t i = 0; i < n; i += LANES) {
         VEC sum = {0};
         for (int64_t r = 0; r < rows; r++) {
@@ -516,11 +532,11 @@ INLINE void STORED(grid_sample_plane)(NAME(grid_table) *t, int64_t n, const STOR
 }
 
 /* A channel's part of the gradient of n points: along each axis, sums of the map times derivatives of weights. */
-INLINE void STORED(grid_slopes_of_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t rank,
-                                         const int64_t taps, const int neighbours, const STORAGE *g, int64_t step,
+INLINE void STORED(grid_slopes_of_plane)(NAME(grid_table) *t, int64_t n, const STORAGE *x, int64_t ahead,
+                                         int64_t rank, const int64_t taps, const int neighbours, const STORAGE *g, int64_t step,
                                          REAL *sums) {
     const int64_t planes = rank == 3 ? taps : 1;
-    STORED(grid_stage)(t, n, x, planes * taps, taps, neighbours);
+    STORED(grid_stage)(t, n, x, ahead, planes * taps, taps, neighbours);
     for (int64_t i = 0; i < n; i += LANES) {
         VEC given = {0};
         if (step == 1 && i + LANES <= n)
@@ -553,27 +569,32 @@ INLINE void STORED(grid_slopes_of_plane)(NAME(grid_table) *t, int64_t n, const S
     }
 }
 
+/* Whether the taps of a point in a row are neighbours in memory. */
+INLINE int STORED(grid_neighbours)(const pc_grid *p) {
+    return p->taps == 1 || (p->ld_x.w == 1 && p->in[2] >= p->taps);
+}
+
 static __attribute__((noinline)) void STORED(grid_plane)(const pc_grid *p, NAME(grid_table) *t, int64_t n,
-                                                         const STORAGE *x, STORAGE *out, REAL *sums) {
+                                                         const STORAGE *x, int64_t ahead, STORAGE *out, REAL *sums) {
     const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps, step = p->ld_out[2];
-    const int neighbours = p->ld_x.w == 1 && p->in[2] >= p->taps;
+    const int neighbours = STORED(grid_neighbours)(p);
     if (p->what == PC_GRID_GRAD_GRID) {
         if (neighbours && p->taps == 2)
-            STORED(grid_slopes_of_plane)(t, n, x, p->rank, 2, 1, out, step, sums);
+            STORED(grid_slopes_of_plane)(t, n, x, ahead, p->rank, 2, 1, out, step, sums);
         else if (neighbours && p->taps == 4)
-            STORED(grid_slopes_of_plane)(t, n, x, 2, 4, 1, out, step, sums);
-        else
-            STORED(grid_slopes_of_plane)(t, n, x, p->rank, p->taps, 0, out, step, sums);
+            STORED(grid_slopes_of_plane)(t, n, x, ahead, 2, 4, 1, out, step, sums);
+        else if (p->taps > 1)
+            STORED(grid_slopes_of_plane)(t, n, x, ahead, p->rank, p->taps, 0, out, step, sums);
     } else if (neighbours && p->taps == 2 && rows == 2) {
-        STORED(grid_sample_plane)(t, n, x, 2, 2, 1, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, 2, 2, 1, out, step);
     } else if (neighbours && p->taps == 2) {
-        STORED(grid_sample_plane)(t, n, x, rows, 2, 1, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, rows, 2, 1, out, step);
     } else if (neighbours && p->taps == 4) {
-        STORED(grid_sample_plane)(t, n, x, 4, 4, 1, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, 4, 4, 1, out, step);
     } else if (p->taps == 1) {
-        STORED(grid_sample_plane)(t, n, x, 1, 1, 0, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, 1, 1, 1, out, step);
     } else {
-        STORED(grid_sample_plane)(t, n, x, rows, p->taps, 0, out, step);
+        STORED(grid_sample_plane)(t, n, x, ahead, rows, p->taps, 0, out, step);
     }
 }
 
@@ -595,8 +616,13 @@ static void STORED(grid_points_task)(void *ctx, int64_t task, int worker) {
         } else {
             for (int64_t i = 0; i < p->rank * PC_GRID_BLOCK; i += LANES)
                 *(VEC *)(y + i) = (VEC){0};
+            const int64_t rows = p->rank == 3 ? p->taps * p->taps : p->taps;
+            for (int64_t r = 0; STORED(grid_neighbours)(p) && r < rows; r++)
+                for (int64_t i = 0; i < n; i++)
+                    table->row[r][i] += table->column[0][i];
             for (int64_t c = 0; c < p->c; c++)
-                STORED(grid_plane)(p, table, n, x + c * p->ld_x.c, out + c * p->ld_out[1], y);
+                STORED(grid_plane)(p, table, n, x + c * p->ld_x.c, c + 1 < p->c ? p->ld_x.c : 0, out + c * p->ld_out[1],
+                                   y);
         }
         if (p->what == PC_GRID_GRAD_GRID) {
             STORAGE *const to = job->grad_grid + (image * p->points + first) * p->rank;
@@ -607,22 +633,23 @@ static void STORED(grid_points_task)(void *ctx, int64_t task, int worker) {
     }
 }
 
-/* Gradient of x by points: up to four channels of an image side by side in a map in scratch, or one, added up in its
- * place or, where that is of another type, in scratch. */
+/* Gradient of x by points: up to four channels of a band of rows of an image side by side in a map in scratch, or one,
+ * added up in its place or, where that is of another type, in scratch. Every band looks at all points. */
 static void STORED(grid_scatter_task)(void *ctx, int64_t task, int worker) {
     const STORED(grid_job) *job = ctx;
     const pc_grid *p = job->p;
     REAL *y, *map;
     NAME(grid_table) *const table = STORED(grid_scratch)(job, worker, &y, &map);
-    const int64_t image = task / p->n_blocks, c0 = task % p->n_blocks * p->vectors;
-    const int64_t channels = pc_min(p->vectors, p->c - c0), pixels = p->in[0] * p->in[1] * p->in[2];
+    const int64_t band = task % p->n_bands, block = task / p->n_bands, image = block / p->n_blocks;
     const int64_t side = p->vectors; /* channels side by side: 4 or 1 */
+    const int64_t c0 = block % p->n_blocks * side, channels = pc_min(side, p->c - c0);
+    const int64_t h0 = band * p->band, h1 = pc_min(p->in[0] * p->in[1], h0 + p->band), row = p->in[2] * side;
     STORAGE *const x = job->x + image * p->ld_x.n + c0 * p->ld_x.c;
     const STORAGE *const g = job->out + image * p->ld_out[0] + c0 * p->ld_out[1];
-    pc_ld ld = {.d = p->in[1] * p->in[2] * side, .h = p->in[2] * side, .w = side};
+    const pc_ld ld = {.d = p->in[1] * row, .h = row, .w = side};
     if (p->in_place)
-        map = (REAL *)x;
-    for (int64_t i = 0; i < pixels * side; i++)
+        map = (REAL *)x + h0 * row;
+    for (int64_t i = 0; i < (h1 - h0) * row; i++)
         map[i] = 0;
     for (int64_t first = 0; first < p->points; first += PC_GRID_BLOCK) {
         const int64_t n = pc_min(PC_GRID_BLOCK, p->points - first);
@@ -631,18 +658,16 @@ static void STORED(grid_scatter_task)(void *ctx, int64_t task, int worker) {
         for (int64_t c = 0; c < side; c++)
             for (int64_t i = 0; i < n; i++)
                 y[i * side + c] = c < channels ? STORED(get)(g + c * p->ld_out[1] + (first + i) * p->ld_out[2]) : 0;
-        NAME(grid_scatter)(p, table, n, side, y, map);
+        NAME(grid_scatter)(p, table, n, side, y, h0 * row, h1 * row, map);
     }
     if (p->in_place)
         return;
-    const REAL *from = map;
-    for (int64_t d = 0; d < p->in[0]; d++)
-        for (int64_t h = 0; h < p->in[1]; h++, from += p->in[2] * side)
-            for (int64_t c = 0; c < channels; c++) {
-                STORAGE *const row = x + c * p->ld_x.c + d * p->ld_x.d + h * p->ld_x.h;
-                for (int64_t w = 0; w < p->in[2]; w++)
-                    STORED(put)(row + w * p->ld_x.w, from[w * side + c]);
-            }
+    for (int64_t h = h0; h < h1; h++, map += row)
+        for (int64_t c = 0; c < channels; c++) {
+            STORAGE *const to = x + c * p->ld_x.c + h / p->in[1] * p->ld_x.d + h % p->in[1] * p->ld_x.h;
+            for (int64_t w = 0; w < p->in[2]; w++)
+                STORED(put)(to + w * p->ld_x.w, map[w * side + c]);
+        }
 }
 
 static void STORED(sample_grid_run)(const void *problem, void *const *arrays, char *scratch, int threads) {

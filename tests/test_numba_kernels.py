@@ -31,6 +31,7 @@ from pyconv.kernels.cpu import (
     grad_direct,
     grad_pairwise,
     grad_planar,
+    grad_winograd,
     grouped_channels,
     implicit_gemm,
     jit,
@@ -272,13 +273,13 @@ def test_pyconv_does_not_import_numba():
     run_python("import sys; assert 'numba' not in sys.modules")
 
 
-@pytest.mark.parametrize(
-    ("environment", "vector_bytes"),
-    [
-        ({"NUMBA_ENABLE_AVX": "0"}, 16),
-        ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"}, 32),
-    ],
-)
+NARROWER = [
+    ({"NUMBA_ENABLE_AVX": "0"}, 16),
+    ({"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2"}, 32),
+]
+
+
+@pytest.mark.parametrize(("environment", "vector_bytes"), NARROWER)
 def test_narrower_vectors(environment, vector_bytes):
     if vector_bytes > simd.VECTOR_BYTES:
         pytest.skip(f"this processor has no vectors of {vector_bytes} bytes")
@@ -343,6 +344,39 @@ assert "_ffi" in pyconv.info().backends["c"]
 def test_the_small_layers_without_the_c_extension(environment):
     said = run_python(LAYERS, PYCONV_BACKEND="numba", **environment)
     assert int(said) == (16 if environment else simd.VECTOR_BYTES)
+
+
+@pytest.mark.parametrize(("environment", "vector_bytes"), NARROWER)
+def test_gradients_and_phases_of_narrower_vectors(environment, vector_bytes):
+    if vector_bytes > simd.VECTOR_BYTES:
+        pytest.skip(f"this processor has no vectors of {vector_bytes} bytes")
+    said = run_python(
+        """
+from pyconv.kernels.cpu import simd
+print(simd.VECTOR_BYTES)
+rng = np.random.default_rng(0)
+def draw(*shape):
+    return rng.integers(-4, 5, shape).astype(np.float32)
+with pyconv.options(backend="numba", threads=2):
+    for groups, families in ((1, ("direct",)), (15, ("planar", "depthwise-channels"))):
+        y, x, w, bias = draw(2, 15, 9, 21), draw(2, 15, 18, 41), draw(15, 15 // groups, 3, 3), draw(15)
+        for family in families:
+            more = {"stride": 2, "padding": 1, "groups": groups}
+            found = pyconv.grad.conv2d(y, x, w, bias, algorithm=("direct", family, "pairwise"), **more)
+            expected = pyconv.grad.conv2d(y, x, w, bias, algorithm="reference", **more)
+            assert all(map(np.array_equal, found, expected)), family
+            last = [np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in (y, x)]
+            found = pyconv.grad.conv2d(*last, w, bias, algorithm=("implicit-gemm", "direct", "pairwise"), **more)
+            assert all(map(np.array_equal, found, expected)), family
+    x, w = draw(2, 9, 7, 23), draw(9, 5, 4, 4)
+    more = {"stride": 2, "padding": 1}
+    for family in ("direct", "implicit-gemm"):
+        found, expected = (pyconv.conv_transpose2d(x, w, algorithm=a, **more) for a in (family, "reference"))
+        assert np.array_equal(found, expected), family
+""",
+        **environment,
+    )
+    assert int(said) == vector_bytes
 
 
 @pytest.mark.parametrize("family", ["direct", "im2col"])
@@ -420,10 +454,11 @@ def test_the_sums_have_the_order_of_the_c_kernel(family, text):
 
 
 GRADIENTS = {
-    "direct": grad_direct,
-    "planar": grad_planar,
-    "depthwise-channels": grad_depthwise_channels,
-    "pairwise": grad_pairwise,
+    "direct": (grad_direct, "grad_direct"),
+    "winograd-f2x3": (grad_winograd, "grad_winograd"),
+    "planar": (grad_planar, "grad_planar"),
+    "depthwise-channels": (grad_depthwise_channels, "grad_depthwise_channels"),
+    "pairwise": (grad_pairwise, "grad_pairwise"),
 }
 
 
@@ -443,9 +478,8 @@ def test_a_gradient_that_does_less_than_all_of_it_is_noticed(family, monkeypatch
     (found,) = run(gradient_request(family, problem, x, y), (None,), f"{family}.f32@numba")
     (expected,) = run(gradient_request(family, problem, x, y), (None,), "reference")
     assert np.array_equal(found, expected)
-    name = f"grad_{family.replace('-', '_')}"
-    assert numba_cpu.last_kernel() == f"{name}_f32__numba"
-    monkeypatch.setattr(GRADIENTS[family], name, lambda *arguments: 0)
+    assert numba_cpu.last_kernel() == f"grad_{family.replace('-', '_')}_f32__numba"
+    monkeypatch.setattr(*GRADIENTS[family], lambda *arguments: 0)
     with pytest.raises(RuntimeError, match="did 0 of"):
         run(gradient_request(family, problem, x[:1], y[:1]), (None,), f"{family}.f32@numba")
 
@@ -460,6 +494,9 @@ def test_a_gradient_that_does_less_than_all_of_it_is_noticed(family, monkeypatch
         ("direct", "n5c64h20w20-o48k1s1p0-f32"),
         ("direct", "n2c5h60w400-o9k3x5s1p0d2-f64"),
         ("direct", "n2c48h14w14-o36k3s1p1g2-f32-circular-channels_last"),
+        ("winograd-f2x3", "n3c20h19w21-o37k3s1p1-f32"),
+        ("winograd-f4x3", "n8c70h14w15-o90k3s1p1-f32-reflect"),
+        ("winograd-f4x3", "n1c17d4h9w8-o9k3s1p1-f64"),
         ("planar", "n2c3h23w37-o17k7s2p3-f32"),
         ("planar", "n3c8h70w61-o16k5s1p4d2g8-f64-circular"),
         ("planar", "n2c3d5h9w9-o5k2x3x3s1p1-f32"),

@@ -66,9 +66,11 @@ __all__ = [
     "grad_again",
     "grad_direct",
     "link_grad_direct",
+    "link_products",
     "load_y",
     "n_gathered",
     "panel_shapes",
+    "product",
     "rows_of",
     "span_of",
     "store_block",
@@ -91,6 +93,8 @@ CUT = (
     # of a block: output channels (in vectors), input channels, kernel rows
     *("m_block", "c_block", "kh_block", "n_m_blocks", "n_c_blocks", "n_kh_blocks", "n_blocks", "parts"),
     *("tile_order", "tile_elems", "y_elems", "block_elems"),
+    # Winograd: points of a tile of m x m pixels; elements of both sides and of their product at one point
+    *("n_xi", "m", "ld_v", "ld_z", "ld_m"),
     # of all workers together, of one, and where its integers begin
     *("shared_bytes", "scratch_bytes", "integers_bytes", "n_tasks"),
 )
@@ -105,6 +109,7 @@ GRAD = np.dtype(
         *((name, CONV) for name in ("from_x", "from_y", "into")),
         ("tiles", np.int64, (36,)),
         *((name, np.int64) for name in ("load_channels", "load_tile", "store")),
+        *((name, np.int64) for name in ("transform_x", "transform_y", "transform_sums")),
     ]
 )
 RECORD = numba.from_dtype(GRAD)
@@ -352,13 +357,12 @@ def load_x(p: Any, b: Block, s: Strip, source: Source, x: Any, tile: Any) -> Any
 
 @word
 def product(
-    p: Any, s: Strip, source: Source, x: Any, off: Any, y: Any, y_vector: int, c: Any, vectors: int, n_rows: int,
-    add: int,
+    p: Any, images: int, rows: int, cols: int, x: Any, off: Any, x_image: int, x_row: int, x_step: int, y: Any,
+    y_vector: int, c: Any, vectors: int, n_rows: int, add: int,
 ) -> None:  # fmt: skip
     """Add one strip: c[vector][row][lane] (+)= y[vector][pixel][lane] * x[off[row] + pixel]."""
     step = lanes(c)
-    rows, cols = s.rows, s.cols
-    if source.row == cols * source.step:  # one long row
+    if x_row == cols * x_step:  # one long row
         rows, cols = 1, cols * rows
     across, down = panels_of(vectors, MAX_VECTORS), panels_of(n_rows, MAX_ROWS)
     for j in range(across.n):
@@ -368,7 +372,7 @@ def product(
             call(
                 p.tiles[(panel_rows(down, i) - 1) * MAX_VECTORS + panel_rows(across, j) - 1],
                 (
-                    s.images, rows, cols, x, advance(off, row), source.image, source.row, source.step,
+                    images, rows, cols, x, advance(off, row), x_image, x_row, x_step,
                     advance(y, vector * y_vector), y_vector,
                     advance(c, (vector * n_rows + row) * step), n_rows * step, add,
                 ),
@@ -408,7 +412,8 @@ def grad_direct(
                 s = strip_of(p, strip)
                 load_y(p, b, s, from_y, y_vector, y_tile)
                 at = load_x(p, b, s, source, from_x, x_tile)
-                product(p, s, source, at, off, y_tile, y_vector, c, b.n_m, n_rows, int(strip > first_strip))
+                steps, add = (source.image, source.row, source.step), int(strip > first_strip)
+                product(p, s.images, s.rows, s.cols, at, off, *steps, y_tile, y_vector, c, b.n_m, n_rows, add)
             if first_strip == last_strip:
                 clear_over(c, b.n_m * n_rows * step)
             if p.parts > 1:
@@ -438,18 +443,19 @@ def n_gathered(p: Any) -> int:
     return int(p["n_blocks"]) * int(p["m_block"])
 
 
+def link_products(p: Any, real: types.Float, counts: set[int]) -> None:
+    """Write the register tiles of the products of a cut's blocks, which have so many rows."""
+    step = VECTOR_BYTES * 8 // real.bitwidth
+    vectors = cut_sizes(-(-int(p["c_out"]) // step), int(p["m_block"]))
+    for rows in panel_shapes(counts, MAX_ROWS):
+        for across in panel_shapes(vectors, MAX_VECTORS):
+            p["tiles"][(rows - 1) * MAX_VECTORS + across - 1] = product_tile(real, rows, across)
+
+
 def link_grad_direct(p: Any, real: types.Float) -> None:
     """Write the functions that a cut calls into its record, compiling what no earlier one needed."""
-    step = VECTOR_BYTES * 8 // real.bitwidth
-    vectors = -(-int(p["c_out"]) // step)
-    m, c, kh = (
-        cut_sizes(size, int(p[name]))
-        for size, name in ((vectors, "m_block"), (int(p["c_in"]), "c_block"), (int(p["h"]["k"]), "kh_block"))
-    )
+    channels, heights = cut_sizes(int(p["c_in"]), int(p["c_block"])), cut_sizes(int(p["h"]["k"]), int(p["kh_block"]))
     taps = int(p["d"]["k"]) * int(p["w"]["k"])
-    down = panel_shapes({n_c * n_kh * taps for n_c in c for n_kh in kh}, MAX_ROWS)
-    for rows in down:
-        for across in panel_shapes(m, MAX_VECTORS):
-            p["tiles"][(rows - 1) * MAX_VECTORS + across - 1] = product_tile(real, rows, across)
+    link_products(p, real, {n_c * n_kh * taps for n_c in channels for n_kh in heights})
     p["load_channels"], p["store"] = channels_loader(real), channels_storer(real)
     p["load_tile"] = tile_loader(real) if p["tile_order"] == ROWS else 0

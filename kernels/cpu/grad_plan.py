@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import grad_direct, grad_pairwise
+from . import grad_direct, grad_pairwise, grad_winograd
 from .grad_direct import CHANNEL_TILES, CUT, GRAD, IN_PLACE, ROWS, SIZES
 from .simd import VECTOR_BYTES
 from .tile import Axis, Strides, grid_axis
@@ -22,6 +22,8 @@ STRIP_PIXELS = 160  # three vectors of them are 30 KiB: L1, beside what the rows
 BLOCK_BYTES = 256 * 1024  # a block's sums, and as much for a strip of x: L2 holds both beside dY
 BLOCK_VECTORS = 12
 TASKS = 16  # what keeps 2, 4 and 8 threads evenly busy
+WINOGRAD_TILES = 32  # of a strip
+WINOGRAD_BYTES = 640 * 1024  # the sums of a block
 PLANAR_BYTES = 24 * 1024  # pixels in the lanes: a strip of every channel of a block, in L1
 PLANAR_CHANNELS = 8
 PLANAR_PIXELS = 4096  # a part's sums are a vector for each tap
@@ -96,6 +98,11 @@ class Gradient:
     tile_elems: int = 0
     y_elems: int = 0
     block_elems: int = 0
+    n_xi: int = 0
+    m: int = 0
+    ld_v: int = 0
+    ld_z: int = 0
+    ld_m: int = 0
     shared_bytes: int = 0
     scratch_bytes: int = 0
     integers_bytes: int = 0
@@ -146,9 +153,9 @@ class Gradient:
         self.w = w._replace(size=w.size * h.size, out=w.size * h.size)
         self.h = h._replace(size=1, out=1)
 
-    def cut_strips(self, pixels: int) -> None:
-        """Cut strips of about so many pixels."""
-        self.h_out, self.w_out, self.images = self.h.out, self.w.out, 1
+    def cut_strips(self, pixels: int, m: int = 1) -> None:
+        """Cut strips of about so many pixels, or tiles of m x m of them."""
+        self.h_out, self.w_out, self.images = _ceil_div(self.h.out, m), _ceil_div(self.w.out, m), 1
         self.h_tile, self.w_tile = 1, self.w_out
         if 2 * self.w_out >= 3 * pixels:
             self.w_tile = _ceil_div(self.w_out, _ceil_div(self.w_out, pixels))
@@ -244,6 +251,46 @@ def _plan_direct(g: Gradient, max_scratch_bytes: int) -> Any:
     return g.elementwise() if g.scratch_bytes <= most else None
 
 
+def _plan_winograd(g: Gradient, alpha: int, max_scratch_bytes: int) -> Any:
+    """Winograd: the sums of both sides' points, a block as square as it goes, and two strips of tiles in scratch."""
+    m, xi, line, lanes = alpha - 2, alpha * alpha, 64 // g.item_bytes, g.lanes
+    g.n_xi, g.m = xi, m
+    g.kh_block, g.n_kh_blocks = _even(g.h.k, g.h.k)
+    tiles, sums = WINOGRAD_TILES, WINOGRAD_BYTES // (xi * g.item_bytes)
+    while True:
+        g.cut_strips(tiles, m)
+        side = lanes  # of a square block
+        while (side + lanes) * (side + lanes) * g.d.k <= sums:
+            side += lanes
+        g.m_block, g.n_m_blocks = _even(g.vectors, max(1, min(g.vectors, side // lanes)))
+        g.c_block, _ = _even(g.c_in, max(lanes, sums // (g.m_block * lanes * g.d.k) // lanes * lanes))
+        if g.c_block < g.c_in:
+            g.c_block = _round_up(g.c_block, lanes)
+        g.n_c_blocks = _ceil_div(g.c_in, g.c_block)
+        g.n_blocks = g.groups * g.n_m_blocks * g.n_c_blocks
+        rows, strip = g.c_block * g.d.k, g.images * g.h_tile * g.w_tile
+        g.ld_v = strip * _round_up(g.c_block, lanes) * g.d.k + line
+        g.ld_z = strip * g.m_block * lanes + line
+        g.ld_m = rows * g.m_block * lanes + line
+        g.block_elems = g.m_block * g.rows * lanes
+        # the sums of taps lie where the strips were
+        g.y_elems = max(xi * (g.ld_v + g.ld_z), g.block_elems)
+        height, width = g.h_tile * m, g.w_tile * m
+        g.tile_elems = max((height + 2 + alpha) * (width + 2), (height + alpha) * width) * lanes
+        g.integers_bytes = _round_up((xi * g.ld_m + g.y_elems + g.tile_elems) * g.item_bytes, 64)
+        g.scratch_bytes = _round_up(g.integers_bytes + 8 * rows, 64)
+        if g.scratch_bytes <= max_scratch_bytes // 2:
+            break
+        if g.m_block > 1 or g.c_block > lanes:
+            sums //= 2
+        elif tiles > 1:
+            tiles //= 2
+        else:
+            return None
+    g.split_parts(max_scratch_bytes, 4 * WINOGRAD_TILES)
+    return g.record(g.h, g.w)
+
+
 def _plan_planar(g: Gradient, max_scratch_bytes: int) -> Any:
     """Pixels in the lanes: a strip of every channel of a block in L1."""
     most, pixels = max_scratch_bytes // 2, PLANAR_BYTES // g.item_bytes // 2
@@ -319,6 +366,8 @@ def plan_gradient(g: Gradient, family: str, max_scratch_bytes: int) -> Any:
     """Return the GRAD record of a family, or None where the scratch is too little."""
     if family == "pairwise":
         return _plan_bias(g)
+    if family.startswith("winograd"):
+        return _plan_winograd(g, grad_winograd.alpha_of(family), max_scratch_bytes)
     if family == "planar":
         return _plan_planar(g, max_scratch_bytes)
     if family == "depthwise-channels":

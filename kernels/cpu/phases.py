@@ -17,6 +17,7 @@ from .jit import c_function, once, word
 from .simd import (
     VECTOR_BYTES,
     advance,
+    call,
     lanes,
     load,
     load_part,
@@ -33,7 +34,7 @@ from .simd import (
 )
 from .tile import RECORD, copy
 
-__all__ = ["box_storer", "phase_storer"]
+__all__ = ["link_phases"]
 
 
 class OwnPhase(NamedTuple):
@@ -151,8 +152,14 @@ def store_pair(p: Any, c: Any, other: Any, w: int, begin: int, end: int, n: int,
             to[2 * e + a] = from_[e]
 
 
-@word
-def store_phases(
+@once
+def phase_storer(real: types.Float) -> int:
+    """Return the address of the function that hands rows of results to their phases."""
+    n, p = types.intp, types.CPointer(real)
+    return c_function(_store_phases, RECORD, p, *[n] * 9, p)
+
+
+def _store_phases(
     p: Any, c: Any, ld_c: int, rows: int, ld_m: int, n: int, m: int, d: int, h: int, w: int, length: int, out: Any
 ) -> None:
     """Hand c[rows][ld_c], ``length`` results from column w on of channels m, m + ld_m ..., to their phases.
@@ -183,19 +190,6 @@ def store_phases(
         c = advance(c, ld_c)
         phase = following
         i += 1
-
-
-@once
-def phase_storer(real: types.Float) -> int:
-    """Return the address of the function that hands rows of results to their phases."""
-
-    def store_rows_of_phases(
-        p: Any, c: Any, ld_c: int, rows: int, n: int, m: int, d: int, h: int, w: int, length: int, out: Any
-    ) -> None:
-        store_phases(p, c, ld_c, rows, 1, n, m, d, h, w, length, out)
-
-    n, p = types.intp, types.CPointer(real)
-    return c_function(store_rows_of_phases, RECORD, p, *[n] * 8, p)
 
 
 #: Integers of a run of lanes: its first lane, how many, whether they are channels, their phase but for m.
@@ -288,10 +282,16 @@ def box_storer(real: types.Float) -> int:
                     block = load_rows_capped(advance(y, first * step), step, step, length)
                     store_rows(turned, step, transpose(block))
                     at = w + first
-                    store_phases(p, turned, step, n_lanes, ld_m, n, m, d, h + r * every, at, length, out)
+                    place = (n, m, d, h + r * every, at, length)
+                    call(p.store_phases, (p, turned, step, n_lanes, ld_m, *place, out))
             else:
                 store_runs(p, y, runs, n_runs, cols, n, d, h + r * every, w, out)
             y = advance(y, cols * step)
 
     n, p = types.intp, types.CPointer(real)
     return c_function(store_box, RECORD, p, *[n] * 10, p)
+
+
+def link_phases(p: Any, real: types.Float, channels: bool) -> None:
+    """Write the functions that store phases into a record, for results with or without channels in their lanes."""
+    p["store_phases"], p["store_box"] = phase_storer(real), box_storer(real) if channels else 0

@@ -73,6 +73,7 @@ __all__ = [
     "outputs_of",
     "pointer",
     "points_of",
+    "points_of_outputs",
     "prefetch",
     "relu",
     "repeat",
@@ -89,6 +90,7 @@ __all__ = [
     "store_rows",
     "store_wrapped",
     "sum_lanes",
+    "taps_of",
     "transpose",
     "turn_points",
     "twice",
@@ -1091,6 +1093,8 @@ def _combination(b: Any, terms: list[tuple[Any, Number]], start: Any, real: type
         return ir.Constant(vector, [float(factor)] * vector.count)
 
     units, total = (ONE, -ONE), start
+    if not terms:
+        return total
     first, *rest = terms
     if total is None and first[1] in units:
         total, terms = first[0] if first[1] == ONE else b.fneg(first[0]), rest
@@ -1150,6 +1154,53 @@ def outputs_of(typing: Any, tile: Any, m: Any) -> Any:
         return cgutils.pack_array(b, found)
 
     return result(tile, m), generate
+
+
+@intrinsic(prefer_literal=True)
+def points_of_outputs(typing: Any, tile: Any, alpha: Any) -> Any:
+    """Return A y of m rows, alpha of them: the rows of a pair +p, -p are even half +- odd half."""
+    m, result = tile.rows, Tile(tile.real, alpha.literal_value, 1)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        y, at = cgutils.unpack_tuple(b, arguments[0]), matrices(Variant(m, result.rows - m + 1)).at
+        found = [y[0]]
+        for q in range(1, result.rows - 1, 2):
+            even = _combination(b, [(y[i], at[i][q]) for i in range(2, m, 2)], y[0], tile.real)
+            odd = _combination(b, [(y[1], at[1][q])], None, tile.real)
+            odd = _combination(b, [(y[i], at[i][q]) for i in range(3, m, 2)], odd, tile.real)
+            found += [b.fadd(even, odd), b.fsub(even, odd)]
+        return cgutils.pack_array(b, [*found, y[m - 1]])
+
+    return result(tile, alpha), generate
+
+
+@intrinsic(prefer_literal=True)
+def taps_of(typing: Any, tile: Any, r: Any) -> Any:
+    """Return the r rows G^T x of alpha rows; the first of a pair's two products is not rounded, as gcc does it."""
+    alpha, result = tile.rows, Tile(tile.real, r.literal_value, 1)
+
+    def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
+        x, found = cgutils.unpack_tuple(b, arguments[0]), matrices(Variant(alpha - result.rows + 1, result.rows))
+        vector, scales = _vector(tile.real), [row[0] for row in found.g[:-1]]
+
+        def scaled(q: int, addend: Any) -> Any:
+            return _fma(b, x[q], ir.Constant(vector, [float(scales[q])] * vector.count), addend, tile.real)
+
+        pairs, halves = range(1, alpha - 1, 2), []
+        for q in pairs:
+            second = _combination(b, [(x[q + 1], scales[q + 1])], None, tile.real)
+            halves.append((scaled(q, second), scaled(q, b.fneg(second))))
+        powers = matrices(Variant(result.rows, alpha - result.rows + 1)).at
+        rows = []
+        for i in range(result.rows):
+            terms = [(half[i % 2], powers[i][q]) for q, half in zip(pairs, halves, strict=True)]
+            start = x[alpha - 1] if i == result.rows - 1 else None
+            if i == 0:
+                start, terms = scaled(0, terms[0][0]), terms[1:]
+            rows.append(_combination(b, terms, start, tile.real))
+        return cgutils.pack_array(b, rows)
+
+    return result(tile, r), generate
 
 
 # ---- pooling: elements are joined, which is to add them, or to take the larger one (``total`` is None)

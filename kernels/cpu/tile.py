@@ -561,7 +561,7 @@ def _finish(
         for s in range(n_segments):
             lane, length = segments[4 * s], segments[4 * s + 1]
             row, col = h + segments[4 * s + 2], w + segments[4 * s + 3]
-            call(p.store_phases, (p, advance(c, lane), ld_c, rows, n, m, d, row, col, length, out))
+            call(p.store_phases, (p, advance(c, lane), ld_c, rows, 1, n, m, d, row, col, length, out))
         return
     out = advance(out, place_in(p.ld_out, n, m, d, h, w))
     residual = advance(residual, place_in(p.ld_res, n, m, d, h, w))

@@ -88,7 +88,8 @@ class CResample(CSample):
     def compile(self, call: Call) -> Runner:
         """Return a function of the arrays alone; the GIL is released while the kernel runs."""
         cut = sampling.resample(call, self.lanes)
-        p, keep = ffi.new("pc_resample *"), list[Any]()
+        p = ffi.new("pc_resample *")
+        keep: list[Any] = []
         for name, value in cut.fields.items():
             setattr(p, name, value)
         for i, axis in enumerate("dh"):
@@ -208,7 +209,8 @@ class CAffine(CSample):
         cut = sampling.affine(call)
         if cut is None:
             return _elsewhere
-        p, keep = ffi.new("pc_affine *"), list[Any]()
+        p = ffi.new("pc_affine *")
+        keep: list[Any] = []
         for name, value in cut.fields.items():
             setattr(p, name, value)
         for i, axis in enumerate("dhw"):
@@ -226,7 +228,7 @@ class CAffine(CSample):
 
 
 #: The operations of each family, and what runs them.
-_FAMILIES: dict[str, tuple[type[CSample], tuple[str, ...]]] = {
+_FAMILIES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "separable": (CResample, ("interpolate", "interpolate-grad-x")),
     "grid": (CGrid, ("grid_sample", "grid_sample-grad-x", "grid_sample-grad-grid")),
     "affine": (CAffine, ("affine_grid", "affine_grid-grad-theta")),

@@ -5,6 +5,7 @@ Not for float16, which Numba does not compute with on a CPU.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +20,12 @@ from ..kernels.cpu import (
     grad_pairwise,
     grad_plan,
     grad_planar,
+    grad_winograd,
     simd,
     threads,
     tile,
 )
-from ..kernels.winograd_matrices import Variant
+from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import AXES, ITEM_BYTES, ConvBiasProblem, ConvWeightProblem
 from . import gradients, numba_cpu
 from .plain import OnNumba
@@ -40,6 +42,9 @@ _FUNCTIONS = {
         grad_depthwise_channels,
         "grad_depthwise_channels",
         grad_depthwise_channels.link_grad_depthwise_channels,
+    ),
+    **dict.fromkeys(
+        ("winograd-f2x3", "winograd-f4x3"), (grad_winograd, "grad_winograd", grad_winograd.link_grad_winograd)
     ),
     "pairwise": (grad_pairwise, "grad_pairwise", grad_pairwise.link_grad_pairwise),
 }
@@ -226,7 +231,9 @@ class NumbaBiasGradient(_NumbaGradient):
 def algorithms() -> Iterator[NumbaWeightGradient | NumbaBiasGradient]:
     """Every kernel of the gradients, for each operation that it serves."""
     for family in _FUNCTIONS:
-        kind = NumbaBiasGradient if family == "pairwise" else NumbaWeightGradient
-        for dtype in numba_cpu.REAL:
-            for op in gradients.operations(family, None):
-                yield kind(op, family, dtype)
+        variant = VARIANTS.get(family.removeprefix("winograd-"))
+        for op, dtype in itertools.product(gradients.operations(family, variant), numba_cpu.REAL):
+            if family == "pairwise":
+                yield NumbaBiasGradient(op, family, dtype)
+            else:
+                yield NumbaWeightGradient(op, family, dtype, variant=variant)

@@ -15,7 +15,8 @@ from ..cost import Machine
 from ..kernels.cpu import sample
 from ..problem import ITEM_BYTES, AffineGridProblem, GridSampleProblem, ResizeProblem
 from ..reference import grid_taps
-from . import layers, sampling
+from . import sampling
+from .layers import EPSILON
 from .numba_roi import run_tasks
 from .plain import OnNumba
 
@@ -52,7 +53,7 @@ class NumbaSample(OnNumba):
         terms = sampling.terms(problem)
         if isinstance(problem, GridSampleProblem):
             terms = max(terms, problem.taps**problem.rank + problem.c)
-        return (terms + 16) * layers.EPSILON[self.dtype]
+        return (terms + 16) * EPSILON[self.dtype]
 
     def estimate(self, problem: Any, machine: Machine) -> float:
         """Return seconds by :mod:`pyconv.cost`."""

@@ -105,7 +105,7 @@ class Cut(NamedTuple):
     """A kernel's numbers, arrays that it points to by name, its tasks, and scratch bytes of a worker."""
 
     fields: dict[str, Any]
-    tables: dict[str, Any]
+    tables: dict[str, Array | None]
     n_tasks: int
     scratch_bytes: int
 
@@ -296,7 +296,7 @@ def grid(call: Call, lanes: int) -> Cut | None:
     else:
         near = vectors * each <= 2 * _MAP_BYTES and 2 * problem.c >= lanes and pixels <= 4 * points
         by_channels = fits and (in_place or near or not narrow)
-    blocks = 1
+    blocks, band, bands = 1, 1, 1
     if by_channels:
         blocks = -(-problem.c // (vectors * lanes))
         wanted = 1 if gradient else max(1, -(-_TASKS // max(1, problem.n * blocks)))
@@ -304,20 +304,26 @@ def grid(call: Call, lanes: int) -> Cut | None:
         map_bytes = vectors * each
         in_place = in_place and not gradient
     elif gradient:
-        # some channels side by side, if a map of four fits
-        quads = problem.c > 1 and 4 * pixels * real <= room - fixed
-        vectors = 4 if quads else 1
-        in_place = not quads and narrow and merged(problem.spatial, x[2:]) == 1
+        # a few channels side by side; bands of rows keep a second thread busy, or fit the scratch
+        vectors = 4 if problem.c > 1 and 4 * sizes[2] * real <= room - fixed else 1
+        in_place = vectors == 1 and narrow and merged(problem.spatial, x[2:]) == 1
         chunk, blocks = max(1, points), -(-problem.c // vectors)
-        map_bytes = 0 if in_place else vectors * pixels * real
-        if map_bytes > room - fixed:
-            return None
+        rows = sizes[0] * sizes[1]
+        if problem.n * blocks == 1 and points >= _POINTS:
+            bands = min(2, rows)
+        band = -(-rows // bands)
+        if not in_place:
+            band = min(band, (room - fixed) // (vectors * sizes[2] * real))
+            if band < 1:
+                return None
+        bands = -(-rows // band)
+        map_bytes = 0 if in_place else band * vectors * sizes[2] * real
     else:
         in_place = problem.argument == "grid" and in_place and out[1] == 1
         chunk = min(_POINTS, _round_up(max(1, -(-points * problem.n // 16)), _BLOCK))
         map_bytes = 0
     n_chunks = max(1, -(-points // chunk)) if not gradient else 1
-    n_tasks = problem.n * blocks * n_chunks
+    n_tasks = problem.n * blocks * n_chunks * bands
     scratch = _round_up(fixed + map_bytes + 64, 64)
     fields = {
         "n": problem.n,
@@ -334,6 +340,8 @@ def grid(call: Call, lanes: int) -> Cut | None:
         "vectors": vectors,
         "chunk": chunk,
         "n_chunks": n_chunks,
+        "band": band,
+        "n_bands": bands,
         "n_blocks": blocks,
         "n_tasks": n_tasks,
         "scratch_bytes": scratch,
