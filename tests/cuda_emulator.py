@@ -314,6 +314,8 @@ def _answers(kind: str, lanes: list[_Thread]) -> list[Any]:
         ballot = sum(1 << lane for lane, value in values.items() if value)
         common = {"all": all(truths), "any": any(truths), "ballot": ballot, "eq": len(set(truths)) == 1}
         return [common[kind]] * len(lanes)
+    if kind == "mma":
+        return _mma([values[lane] for lane in range(WARP)])
     found = []
     for thread in lanes:
         by = operator.index(thread.waits[4])  # type: ignore[index]
@@ -457,6 +459,29 @@ def _wait(block: _Block, left: int) -> None:
             target.data[i] = value
 
 
+def _tf32(value: Any) -> Any:
+    bits = np.array(value, np.float32).view(np.uint32)
+    rounded = ((bits.astype(np.uint64) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)[()]
+    return rounded if value == value else np.float32(np.nan)
+
+
+def _mma(lanes: list[Any]) -> list[Any]:
+    """Return each lane's part of A B + C, from its parts of the three."""
+    a, b, c = np.zeros((16, 8)), np.zeros((8, 8)), np.zeros((16, 8))
+    for lane, values in enumerate(lanes):
+        for value in values[:6]:
+            if value == value and _tf32(value) != value:
+                raise CudaError(f"lane {lane} multiplies {value}, which is not rounded to tf32")
+        g, t = divmod(lane, 4)
+        a[g, t], a[g + 8, t], a[g, t + 4], a[g + 8, t + 4] = values[:4]
+        b[t, g], b[t + 4, g] = values[4:6]
+        c[g, 2 * t], c[g, 2 * t + 1], c[g + 8, 2 * t], c[g + 8, 2 * t + 1] = values[6:]
+    with np.errstate(all="ignore"):
+        d = (a @ b + c).astype(np.float32)
+    places = [divmod(lane, 4) for lane in range(WARP)]
+    return [(d[g, 2 * t], d[g, 2 * t + 1], d[g + 8, 2 * t], d[g + 8, 2 * t + 1]) for g, t in places]
+
+
 def _quotient(a: Any, b: Any) -> int:
     if a < 0 or b <= 0:
         raise CudaError(f"quotient({a}, {b}) is for a >= 0 and b > 0")
@@ -499,6 +524,8 @@ def _stand_ins(block: _Block) -> dict[int, Any]:
         id(memory.wait_older_copies): lambda: _wait(block, 1),
         id(memory.quotient): _quotient,
         id(memory.product): operator.mul,
+        id(memory.tf32): _tf32,
+        id(memory.mma_tf32): lambda *values: block.meet("warp", "mma", 0xFFFFFFFF, values),
     }
 
 

@@ -51,7 +51,8 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "product": operator.mul,
     "quotient": lambda a, b: np.int32(a // b),
 }
-assert set(_WORDS) == set(memory.__all__)
+# the simulator has no words of a warp
+assert set(_WORDS) == set(memory.__all__) - {"mma_tf32", "tf32"}
 
 for _module in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
     for _word, _function in _WORDS.items():

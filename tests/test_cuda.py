@@ -109,6 +109,28 @@ def test_implicit_gemm_in_small_tiles(text: str, small_tiles: None) -> None:
     check(ConvProblem.parse(text), "implicit-gemm", integers=True)
 
 
+@pytest.mark.parametrize("text", [text for text in CONVOLUTIONS if "-f32" in text])
+def test_tensor_cores_in_small_tiles(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implicit_gemm, "TENSOR_TILES", {"16x32": implicit_gemm.Tile(16, 32, 8, 2, 8)})
+    call.plan_for.cache_clear()
+    check(ConvProblem.parse(text), "implicit-gemm-tf32", integers=True)
+    check(ConvProblem.parse(text), "implicit-gemm-tf32")
+
+
+@pytest.mark.parametrize("name", list(implicit_gemm.TENSOR_TILES))
+def test_tiles_of_tensor_cores(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(implicit_gemm, "TENSOR_TILES", {name: implicit_gemm.TENSOR_TILES[name]})
+    call.plan_for.cache_clear()
+    check(ConvProblem.parse("n1c2h3w45-o130k2x3s1p0-f32-bias"), "implicit-gemm-tf32")
+
+
+def test_only_who_asks_for_speed_gets_rounded_operands() -> None:
+    x, w = OnGpu(np.ones((32, 64, 56, 56), np.float32)), OnGpu(np.ones((64, 64, 3, 3), np.float32))
+    assert pyconv.explain(pyconv.conv2d, x, w).algorithm == "conv2d.implicit-gemm.f32@cuda"
+    with pyconv.options(accuracy="fast"):
+        assert pyconv.explain(pyconv.conv2d, x, w).algorithm == "conv2d.implicit-gemm-tf32.f32@cuda"
+
+
 @pytest.mark.parametrize("name", list(implicit_gemm.TILES))
 @pytest.mark.parametrize("text", ["n1c1h3w45-o130k2x3s1p0-f32-bias", "n1c2h2w75-o70k1x3s1p0-f64-residual-relu"])
 def test_tiles_of_the_product(text: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,7 +416,7 @@ def test_each_memory_has_its_algorithms() -> None:
     explained = pyconv.explain(pyconv.conv2d, x, w)
     assert not explained.algorithm.endswith("@cuda")
     reasons = {c.id: c.reason for c in explained.candidates if c.id.endswith("@cuda")}
-    assert len(reasons) == 3
+    assert len(reasons) == 4
     assert reasons["conv2d.direct.f32@cuda"] == "works on arrays in a GPU's memory, these are in the host's"
 
 

@@ -133,6 +133,13 @@ def budgets() -> dict[str, Budgeted]:
         ),
     }
     three, two = (1, 3, 3), (1, 2, 2)
+    for name, tile in implicit_gemm.TENSOR_TILES.items():
+        found[f"implicit GEMM tf32 {name} 3x3 f32"] = Budgeted(
+            lambda tile=tile: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, (1, 3, 3), one, one, tile, "relu", True, False, True
+            ),
+            f"13 18 {conv}", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks),
+        )  # fmt: skip
     for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
         found |= {
             f"transposed {dtype}": Budgeted(

@@ -14,6 +14,11 @@ A thread holds TM x TN sums. For each k it loads TM + TN values in 128-bit loads
 at 8 x 8. Its rows are fours that lie BM / (TM / 4) apart, its columns likewise, so that a warp's loads of 16 bytes fall
 into different banks, or are the same address.
 
+With ``tensor``, the same product by tensor cores, its operands rounded to tf32 (10 bits of mantissa): a warp makes 8 TM
+output channels x 4 TN pixels by ``mma`` of 16 x 8 x 8. Lane 4 g + t holds the sums of rows g and g + 8 and columns 2 t
+and 2 t + 1 of each, and reads A at k = t and t + 4: rows of shared memory are 8 values longer than the tile, so that
+the 32 lanes read 32 banks. Error 2^-10 + (K + 2) 2^-23.
+
 Registers: TM TN sums, TM + TN values, addresses. Shared memory: 2 BK (BM + BN) values, 16 KB at 128 x 128 x 8 float32.
 flops: 2 c_out pixels K; from memory at least K (c_out pixels / BN + pixels c_out / BM) values pass L2.
 Sums run over (c, kd, kh, kw) in order; error (K + 2) eps.
@@ -27,11 +32,24 @@ from numba import cuda, int32
 
 from . import THREADS
 from .activation import activation
-from .memory import commit_copies, copy4_async, copy_async, load, load4, quotient, store, wait_copies, wait_older_copies
+from .memory import (
+    commit_copies,
+    copy4_async,
+    copy_async,
+    load,
+    load4,
+    mma_tf32,
+    quotient,
+    store,
+    tf32,
+    wait_copies,
+    wait_older_copies,
+)
 
 __all__ = [
     "LONG_ACTIVATIONS",
     "MOST_SUMS",
+    "TENSOR_TILES",
     "TILES",
     "Tile",
     "blocks_implicit_gemm",
@@ -63,6 +81,8 @@ class Tile(NamedTuple):
 
 #: By name, the largest first; both keep every thread busy with whole copies.
 TILES = {"128x128": Tile(128, 128, 8, 8, 8), "64x64": Tile(64, 64, 8, 8, 4), "32x128": Tile(32, 128, 8, 8, 4)}
+#: Those of tensor cores.
+TENSOR_TILES = {"128x128": Tile(128, 128, 16, 8, 8), "64x64": Tile(64, 64, 16, 4, 8), "32x128": Tile(32, 128, 16, 4, 8)}
 #: Activations whose code is long: with one, or a residual, a thread with more sums than this keeps them in memory.
 LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu", "hardswish"), 32
 
@@ -108,8 +128,9 @@ def conv_implicit_gemm(
     name: str | None,
     has_bias: bool,
     has_residual: bool,
+    tensor: bool = False,
 ) -> Any:
-    """Return the kernel for a type, a window, a tile and an epilogue.
+    """Return the kernel for a type, a window, a tile and an epilogue, on tensor cores or not.
 
     ``sizes`` are n, c_in, c_out (each in a group); d, h, w of x and of the output; the padding before; the rows of
     packed weights. ``steps`` are as in conv_direct.
@@ -125,10 +146,15 @@ def conv_implicit_gemm(
     a_copies = -(-(bk * a_quads) // threads)
     b_step = threads // bn
     b_copies = bk // b_step
-    # a thread's rows and columns are fours, so far apart
-    m_apart, n_apart = bm // (tm // 4), bn // (tn // 4)
-    a_stage, b_stage = bk * bm, bk * bn
+    # a thread's rows and columns are fours, so far apart; of tensor cores row i is 16 (i // 2) + 8 (i % 2)
+    m_apart, n_apart = (16, 8) if tensor else (bm // max(1, tm // 4), bn // max(1, tn // 4))
+    m_run, n_run = (2, 2) if tensor else (4, 4)
+    m_next = 8 if tensor else 1
+    a_pitch, b_pitch = (bm + 8, bn + 8) if tensor else (bm, bn)
+    a_stage, b_stage = bk * a_pitch, bk * b_pitch
     a_size, b_size, sums = 2 * a_stage, 2 * b_stage, tm * tn
+    a_values, b_values = (2 * tm, tn) if tensor else (tm, tn)
+    warps_across = bn // (4 * tn)
 
     def kernel(sizes: Any, steps: Any, slope: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any) -> None:
         n, c_in, c_out, d, h, width, d_out, h_out, w_out, pd, ph, pw, rows = sizes
@@ -136,8 +162,8 @@ def conv_implicit_gemm(
         a_tile = cuda.shared.array(a_size, real)
         b_tile = cuda.shared.array(b_size, real)
         acc = cuda.local.array(sums, real)
-        a = cuda.local.array(tm, real)
-        b = cuda.local.array(tn, real)
+        a = cuda.local.array(a_values, real)
+        b = cuda.local.array(b_values, real)
 
         pixels = int32(n * d_out * h_out * w_out)
         columns = quotient(int32(pixels + bn - 1), bn)
@@ -164,8 +190,20 @@ def conv_implicit_gemm(
 
         for i in range(sums):
             acc[i] = real(0)
-        t_m = quotient(thread, across)
-        t_n = int32(thread - t_m * across)
+        # the thread's first row and column in the tile; of tensor cores also those that it reads
+        if tensor:
+            warp = quotient(thread, 32)
+            lane = int32(thread - warp * 32)
+            g = quotient(lane, 4)
+            t = int32(lane - g * 4)
+            warp_m = quotient(warp, warps_across)
+            m_read = int32(warp_m * (8 * tm) + g)
+            n_read = int32((warp - warp_m * warps_across) * (4 * tn) + g)
+            m_0, n_0 = m_read, int32(n_read - g + 2 * t)
+        else:
+            t_m = quotient(thread, across)
+            m_0, n_0 = int32(t_m * 4), int32((thread - t_m * across) * 4)
+            m_read, n_read, t = m_0, n_0, int32(0)
 
         chunks = quotient(int32(reduction + bk - 1), bk)
         for chunk in range(chunks + 1):
@@ -180,7 +218,7 @@ def conv_implicit_gemm(
                     if k < bk:
                         ok = first_k + k < reduction and first_row + m < rows
                         at = int32((group * reduction + first_k + k) * rows + first_row + m) if ok else int32(0)
-                        copy4_async(a_tile, int32(into * a_stage + k * bm + m), w, at, ok)
+                        copy4_async(a_tile, int32(into * a_stage + k * a_pitch + m), w, at, ok)
                 for i in range(b_copies):
                     kk = int32(b_k + i * b_step)
                     k = int32(first_k + kk)
@@ -202,35 +240,54 @@ def conv_implicit_gemm(
                         and at_w < width
                     )
                     at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w) if inside else int32(0)
-                    copy_async(b_tile, int32(into * b_stage + kk * bn + b_n), x, at, inside)
+                    copy_async(b_tile, int32(into * b_stage + kk * b_pitch + b_n), x, at, inside)
             commit_copies()
             # ... and multiply the one before
             if chunk > 0:
                 wait_older_copies()
                 cuda.syncthreads()
                 of = int32((chunk - 1) & 1)
-                for k in range(bk):
-                    for i in range(0, tm, 4):
-                        at = int32(of * a_stage + k * bm + (i // 4) * m_apart + t_m * 4)
-                        a[i], a[i + 1], a[i + 2], a[i + 3] = load4(a_tile, at)
-                    for j in range(0, tn, 4):
-                        at = int32(of * b_stage + k * bn + (j // 4) * n_apart + t_n * 4)
-                        b[j], b[j + 1], b[j + 2], b[j + 3] = load4(b_tile, at)
-                    for i in range(tm):
-                        for j in range(tn):
-                            acc[i * tn + j] += a[i] * b[j]
+                if tensor:
+                    for k in range(0, bk, 8):
+                        for i in range(0, 2 * tm, 4):
+                            # rows i and i + 8 of the next 16, at k and k + 4
+                            at = int32(of * a_stage + (k + t) * a_pitch + m_read + i * 4)
+                            a[i], a[i + 1] = tf32(a_tile[at]), tf32(a_tile[int32(at + 8)])
+                            at = int32(at + 4 * a_pitch)
+                            a[i + 2], a[i + 3] = tf32(a_tile[at]), tf32(a_tile[int32(at + 8)])
+                        for j in range(0, tn, 2):
+                            at = int32(of * b_stage + (k + t) * b_pitch + n_read + j * 4)
+                            b[j], b[j + 1] = tf32(b_tile[at]), tf32(b_tile[int32(at + 4 * b_pitch)])
+                        for i in range(0, tm, 2):
+                            for j in range(0, tn, 2):
+                                p, q = i * tn + j, (i + 1) * tn + j
+                                acc[p], acc[p + 1], acc[q], acc[q + 1] = mma_tf32(
+                                    a[2 * i], a[2 * i + 1], a[2 * i + 2], a[2 * i + 3], b[j], b[j + 1],
+                                    acc[p], acc[p + 1], acc[q], acc[q + 1],
+                                )  # fmt: skip
+                else:
+                    for k in range(bk):
+                        for i in range(0, tm, 4):
+                            at = int32(of * a_stage + k * a_pitch + (i // 4) * m_apart + m_0)
+                            a[i], a[i + 1], a[i + 2], a[i + 3] = load4(a_tile, at)
+                        for j in range(0, tn, 4):
+                            at = int32(of * b_stage + k * b_pitch + (j // 4) * n_apart + n_0)
+                            b[j], b[j + 1], b[j + 2], b[j + 3] = load4(b_tile, at)
+                        for i in range(tm):
+                            for j in range(tn):
+                                acc[i * tn + j] += a[i] * b[j]
                 cuda.syncthreads()
         wait_copies()
 
         if has_bias:
             for i in range(tm):
-                o = int32(first_row + (i // 4) * m_apart + t_m * 4 + i % 4)
+                o = int32(first_row + m_0 + (i // m_run) * m_apart + (i % m_run) * m_next)
                 a[i] = load(bias, int32(group * c_out + o)) if o < c_out else real(0)
         # places first, then stores: a body that is short enough to unroll keeps the sums in registers
         to = cuda.local.array(tn, int32)
         of_residual = cuda.local.array(tn, int32)
         for j in range(tn):
-            pixel = int32(first_pixel + (j // 4) * n_apart + t_n * 4 + j % 4)
+            pixel = int32(first_pixel + n_0 + (j // n_run) * n_apart + j % n_run)
             row = quotient(pixel, w_out)
             plane = quotient(row, h_out)
             image = quotient(plane, d_out)
@@ -239,7 +296,7 @@ def conv_implicit_gemm(
             if has_residual:
                 of_residual[j] = int32(r0 + image * r_n + p_d * r_d + p_h * r_h + p_w * r_w) if pixel < pixels else 0
         for i in range(tm):
-            o = int32(first_row + (i // 4) * m_apart + t_m * 4 + i % 4)
+            o = int32(first_row + m_0 + (i // m_run) * m_apart + (i % m_run) * m_next)
             channel = int32(group * c_out + o)
             for j in range(tn):
                 if o < c_out and to[j] != -1:

@@ -19,9 +19,11 @@ __all__ = [
     "copy_async",
     "load",
     "load4",
+    "mma_tf32",
     "product",
     "quotient",
     "store",
+    "tf32",
     "wait_copies",
     "wait_older_copies",
 ]
@@ -158,6 +160,41 @@ def wait_copies(typing: Any) -> Any:
 def wait_older_copies(typing: Any) -> Any:
     """Wait for all groups of this thread but the latest."""
     return _order("cp.async.wait_group 1;")
+
+
+@intrinsic
+def tf32(typing: Any, value: Any) -> Any:
+    """Return a float32 rounded to 10 bits of mantissa, halves away from zero: an operand of :func:`mma_tf32`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = _assembly(builder, _I32, "cvt.rna.tf32.f32 $0, $1;", "=r,f", [arguments[0]])
+        return builder.bitcast(bits, _F32)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def mma_tf32(
+    typing: Any, a0: Any, a1: Any, a2: Any, a3: Any, b0: Any, b1: Any, c0: Any, c1: Any, c2: Any, c3: Any
+) -> Any:
+    """Return a lane's four sums of a warp's A B + C, A of 16 x 8, B of 8 x 8, C of 16 x 8; all lanes call it.
+
+    Lane 4 g + t has A[g, t], A[g + 8, t], A[g, t + 4], A[g + 8, t + 4]; B[t, g], B[t + 4, g]; and of C and the result
+    [g, 2 t], [g, 2 t + 1], [g + 8, 2 t], [g + 8, 2 t + 1] (PTX ISA, mma.m16n8k8).
+    """
+    result = types.UniTuple(types.float32, 4)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        operands = [builder.bitcast(value, _I32) for value in arguments[:6]] + list(arguments[6:])
+        text = (
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, "
+            "{$10, $11, $12, $13};"
+        )
+        kind = ir.LiteralStructType([_F32] * 4)
+        found = _assembly(builder, kind, text, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f", operands, effects=True)
+        return context.make_tuple(builder, result, [builder.extract_value(found, lane) for lane in range(4)])
+
+    return result(*(types.float32,) * 10), generate
 
 
 @intrinsic

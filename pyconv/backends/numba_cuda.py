@@ -29,11 +29,25 @@ class CudaConv(OnCuda):
 
     unit: ClassVar[str] = "conv"
 
+    @property
+    def is_product(self) -> bool:
+        """Whether it is a product of tiles in shared memory."""
+        return self.family.startswith("implicit-gemm")
+
+    @property
+    def on_tensor_cores(self) -> bool:
+        """Whether its operands are rounded to tf32."""
+        return self.family.endswith("tf32")
+
+    def accuracy(self, problem: ConvProblem) -> str:
+        """Return "fast" of operands that are rounded, "strict" of direct sums."""
+        return "fast" if self.on_tensor_cores else "strict"
+
     def supports(self, problem: ConvProblem) -> Support:
         """Whether the kernel can do it."""
         if problem.padding_mode != "zeros":
             return Support("knows no border but zeros")
-        found = summation.supports(problem, self.family, 1)
+        found = summation.supports(problem, self.family.removesuffix("-tf32"), 1)
         if not found:
             return found
         if self.family == "depthwise" and not _fits_registers(problem):
@@ -42,17 +56,20 @@ class CudaConv(OnCuda):
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
         """Return seconds of a nominal GPU; the launches of one kernel, or of two where weights are packed."""
-        again = LAUNCH_S if self.family == "implicit-gemm" else 0.0
+        again = LAUNCH_S if self.is_product else 0.0
         share = SHARE[self.family]
-        if self.family == "implicit-gemm":
+        if self.is_product:
             # a tile's rows that have no channel are computed all the same
             c_out = problem.c_out // problem.groups
-            rows = _tile_of(problem).bm
+            rows = _tile_of(problem, self.on_tensor_cores).bm
             share *= c_out / (-(-c_out // rows) * rows)
         return seconds(problem, share) + again
 
     def error_bound(self, problem: ConvProblem) -> float:
-        """(K + 2) eps for K products summed in one order, the bias and the residual."""
+        """(K + 2) eps for K products summed in one order, the bias and the residual; tf32 rounds both operands."""
+        if self.on_tensor_cores:
+            # how tensor cores round their sums is not said: twice as much
+            return 2.0**-10 + 2.0**-22 + 2 * (problem.reduction + 2) * EPSILON[self.dtype]
         return (problem.reduction + 2) * EPSILON[self.dtype]
 
     def prepare(self, problem: ConvProblem, *weights: Any) -> Packed:
@@ -70,7 +87,7 @@ class CudaConv(OnCuda):
             w, bias = packed
             place = Place.of(x)
             check_contiguous(w, bias)
-            if self.family == "implicit-gemm":
+            if self.is_product:
                 rows = sizes[-1]
                 ordered = place.scratch(groups * rows * reduction, self.dtype)
                 of_weights = c_out, reduction, rows, groups
@@ -94,9 +111,9 @@ class CudaConv(OnCuda):
         epilogue = problem.activation, problem.bias, problem.residual
         real, pixels = self.real, n * math.prod(out)
         sizes: tuple[int, ...]
-        if self.family == "implicit-gemm":
-            tile = _tile_of(problem)
-            words = real, taps, stride, dilation, tile, *epilogue
+        if self.is_product:
+            tile = _tile_of(problem, self.on_tensor_cores)
+            words = real, taps, stride, dilation, tile, *epilogue, self.on_tensor_cores
             grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, groups)
             sizes = n, c_in, c_out, *x, *out, *before, implicit_gemm.packed_rows(c_out)
             blocks = tile.blocks if self.dtype == "f32" else 1
@@ -119,13 +136,13 @@ def _fits_registers(problem: ConvProblem) -> bool:
     return bool(kh <= depthwise.MAX_ROWS and depthwise.span_of(kh, stride, dilation) <= depthwise.MAX_SPAN)
 
 
-def _tile_of(problem: ConvProblem) -> Any:
+def _tile_of(problem: ConvProblem, tensor: bool = False) -> Any:
     """Return the largest tile whose rows the channels fill by half, and of which there are enough for a GPU."""
     from ..kernels.cuda import implicit_gemm
 
     c_out, pixels = problem.c_out // problem.groups, problem.n * math.prod(problem.out_spatial)
     long = problem.residual or problem.activation in implicit_gemm.LONG_ACTIVATIONS
-    for tile in implicit_gemm.TILES.values():
+    for tile in (implicit_gemm.TENSOR_TILES if tensor else implicit_gemm.TILES).values():
         if long and tile.tm * tile.tn > implicit_gemm.MOST_SUMS:
             continue
         grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, problem.groups)
@@ -143,6 +160,7 @@ def _convolutions() -> Iterator[CudaConv]:
         for dtype in FLOATS:
             for family in ("direct", "depthwise", *(("implicit-gemm",) if dtype != "f16" else ())):
                 yield CudaConv(f"conv{rank}d", family, dtype)
+        yield CudaConv(f"conv{rank}d", "implicit-gemm-tf32", "f32")
 
 
 def algorithms() -> Iterator[OnCuda]:
