@@ -305,6 +305,20 @@ def test_gradient_of_a_mask() -> None:
     torch.testing.assert_close(call(offset, mask), expected)
 
 
+def test_many_gradients_at_once() -> None:
+    """The backward pass under vmap, as torch.autograd.functional has it."""
+    x, w = normal(1, 2, 5, 5).requires_grad_(), normal(3, 2, 3, 3)
+    answers = []
+    for conv2d, pool in ((ours.conv2d, ours.max_pool2d), (THEIRS["conv2d"], THEIRS["max_pool2d"])):
+        y = pool(conv2d(x, w), 2)
+        g = normal(4, *y.shape)
+        answers.append(torch.autograd.grad(y, x, g, is_grads_batched=True)[0])
+        loss = lambda t, conv2d=conv2d: conv2d(t, w).pow(3).sum()  # noqa: E731
+        answers.append(torch.autograd.functional.hessian(loss, x.detach(), vectorize=True))
+    torch.testing.assert_close(answers[0], answers[2])
+    torch.testing.assert_close(answers[1], answers[3])
+
+
 def test_third_derivatives() -> None:
     x, w = normal(1, 2, 5, 5).requires_grad_(), normal(2, 2, 3, 3, seed=1).requires_grad_()
 
@@ -636,6 +650,16 @@ def test_compiled() -> None:
         (found,) = torch.autograd.grad(traced(x, w, m).square().sum(), w)
         (expected,) = torch.autograd.grad(model(x, w, m).square().sum(), w)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_gpus_tensors_are_torchs() -> None:
+    """As long as no GPU kernel is there; with gradients always. Without memory, for there may be no GPU."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        x, w = (torch.empty(shape, device="cuda") for shape in ((1, 2, 5, 5), (3, 2, 3, 3)))
+        assert ours.conv2d.__wrapped__(x, w) is NotImplemented
+        assert ours.conv2d(x, w).device.type == "cuda"
 
 
 def test_fake_tensors() -> None:

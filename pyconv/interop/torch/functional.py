@@ -58,11 +58,11 @@ def named(name: str, ours: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def apply(operator: Operator, tensors: tuple[Any, ...], *arguments: Any) -> Any:
-    """Call an operator, directly where nobody has to see it; ``tensors`` are those that decide."""
+    """Call an operator on the way that these tensors decide."""
     way = way_of(*tensors)
     if way == THEIRS:
         return NotImplemented
-    return operator.run(*arguments) if way == DIRECT else operator.op(*arguments)
+    return operator.by(way)(*arguments)
 
 
 def _padding(padding: Any, weight: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
@@ -100,8 +100,7 @@ def _conv(rank: int) -> Callable[..., Any]:
             return NotImplemented
         stride, dilation = each("stride", stride, rank), each("dilation", dilation, rank)
         padding = _padding(padding, weight, stride, dilation)
-        run = ops.conv.run if way == DIRECT else ops.conv.op
-        return run(input, weight, bias, stride, padding, dilation, groups)
+        return ops.conv.by(way)(input, weight, bias, stride, padding, dilation, groups)
 
     return named(f"conv{rank}d", conv)
 
@@ -148,7 +147,7 @@ def _max_pool(rank: int) -> Callable[..., Any]:
         settings = kernel, step, each("padding", padding, rank), each("dilation", dilation, rank), ceil_mode
         if way == DIRECT and not return_indices:
             return tensor_of(call(function, array_of(input), *settings))
-        found = (ops.max_pool.run if way == DIRECT else ops.max_pool.op)(input, *settings)
+        found = ops.max_pool.by(way)(input, *settings)
         return found if return_indices else found[0]
 
     return named(f"max_pool{rank}d", max_pool)
@@ -221,7 +220,7 @@ def _adaptive_max_pool(rank: int) -> Callable[..., Any]:
         size = _output_size(input, output_size, rank)
         if way == DIRECT and not return_indices:
             return tensor_of(call(function, array_of(input), size))
-        found = (ops.adaptive_max_pool.run if way == DIRECT else ops.adaptive_max_pool.op)(input, size)
+        found = ops.adaptive_max_pool.by(way)(input, size)
         return found if return_indices else found[0]
 
     return named(f"adaptive_max_pool{rank}d", adaptive_max_pool)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ import pyconv
 
 from ...errors import Unsupported
 from .packs import kept
-from .tensors import DIRECT, array_of, call, empty, is_channels_last, stand_in, tensor_of, way_of
+from .tensors import DIRECT, RECORDED, Declined, array_of, call, empty, is_channels_last, stand_in, tensor_of, way_of
 
 __all__ = ["Operator", "Product", "Settings", "arrays_of", "define", "linear_map", "maxima", "once", "product"]
 
@@ -43,17 +43,27 @@ class Operator:
     run : callable
         Computes with tensors that have memory; what is called where nobody has to see the operator. Sequences of
         settings are tuples.
+    record : callable
+        The same, and autograd knows of it: half of what the dispatcher's way to Python and back costs.
     op : callable
         ``torch.ops.pyconv.<name>``.
     """
 
     run: Callable[..., Any]
+    record: Callable[..., Any]
     op: Callable[..., Any]
 
+    def by(self, way: int) -> Callable[..., Any]:
+        """Return what is to be called on a way that is not torch's own."""
+        return self.run if way == DIRECT else self.record if way == RECORDED else self.op
+
     def __call__(self, *arguments: Any) -> Any:
-        """Call it within a gradient, without the dispatcher where only the result is wanted."""
+        """Call it within a gradient, where there is no way back to torch."""
         tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
-        return (self.run if way_of(*tensors) == DIRECT else self.op)(*map(_hashable, arguments))
+        try:
+            return self.by(way_of(*tensors))(*map(_hashable, arguments))
+        except Declined:
+            return self.op(*arguments)  # a batch of gradients, which the dispatcher takes apart
 
 
 def _hashable(argument: Any) -> Any:
@@ -75,9 +85,31 @@ def define(
 
     definition = torch.library.custom_op(f"pyconv::{name}", run_hashable, mutates_args=(), schema=schema)
     definition.register_fake(fake)
-    if backward is not None:
-        definition.register_autograd(backward, setup_context=setup)
-    return Operator(run, getattr(torch.ops.pyconv, name).default)
+    op = getattr(torch.ops.pyconv, name).default
+    definition.register_vmap(partial(_each_alone, op))
+    if setup is None or backward is None:
+        return Operator(run, run, op)
+    definition.register_autograd(backward, setup_context=setup)
+
+    def run_recorded(ctx: Any, *arguments: Any) -> Any:
+        output = run(*arguments)
+        setup(ctx, arguments, output)
+        return output
+
+    # with a setup_context of its own, torch would look up run's signature in every call
+    methods = {"forward": staticmethod(run_recorded), "backward": staticmethod(backward)}
+    return Operator(run, type(name, (torch.autograd.Function,), methods).apply, op)
+
+
+def _each_alone(op: Callable[..., Any], info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+    """Call an operator for each slice of batched tensors: what gradients by ``is_grads_batched`` come to."""
+    found = []
+    for i in range(info.batch_size):
+        slices = [a if d is None else a.select(d, i) for a, d in zip(arguments, in_dims, strict=True)]
+        found.append(op(*slices))
+    if isinstance(found[0], tuple):
+        return tuple(map(torch.stack, zip(*found, strict=True))), (0,) * len(found[0])
+    return torch.stack(found), 0
 
 
 def _save(ctx: Any, arguments: Sequence[Any]) -> None:
@@ -117,7 +149,7 @@ def _pairs(padding: Sequence[int], rank: int) -> Settings:
     return tuple((padding[2 * axis], padding[2 * axis + 1]) for axis in range(rank))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Product:
     """What a product's three operators have in common.
 
@@ -141,30 +173,34 @@ class Product:
     channel: Channel
     channel_of_bias: Callable[[int, int], int]
 
-    def words(self, settings: Settings) -> tuple[tuple[str, Any], ...]:
-        """Return the settings by name, hashable."""
-        found = dict(zip(self.names, settings, strict=True))
-        if "padding" in found:
-            found["padding"] = _pairs(found["padding"], len(found["stride"]))
-        return tuple(found.items())
-
     def forward(self, x: Tensor, w: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
         """Run it, with packed weights if they are worth it."""
-        function, words = getattr(pyconv, self.function(settings)), self.words(settings)
-        x_array, w_array, bias_array = array_of(x), array_of(w), None if bias is None else array_of(bias)
-        packed = None if x.is_cuda else kept(function, w, bias, w_array, bias_array, words)
+        name, words = _spelled(self, settings)
+        function = getattr(pyconv, name)
+        packed = kept(function, w, bias, words)
         if packed is not None:
-            return tensor_of(call(packed, x_array))
-        return tensor_of(call(function, x_array, w_array, bias_array, **dict(words)))
+            return tensor_of(call(packed, array_of(x)))
+        arrays = array_of(x), array_of(w), None if bias is None else array_of(bias)
+        return tensor_of(call(function, *arrays, **dict(words)))
 
     def gradient(self, place: int, grad_output: Tensor, other: Tensor, shape: Sequence[int], *settings: Any) -> Tensor:
         """Return the gradient of x (place 0) or w (1), whose shape is given, from grad_output and the other one."""
         g, array = array_of(grad_output), array_of(other)
         absent = stand_in(shape, g.dtype)
         x, w = (array, absent) if place else (absent, array)
-        function, mask = getattr(pyconv.grad, self.function(settings)), tuple(i == place for i in range(3))
-        found = call(function, g, x, w, **dict(self.words(settings)), output_mask=mask)
+        name, words = _spelled(self, settings)
+        mask = tuple(i == place for i in range(3))
+        found = call(getattr(pyconv.grad, name), g, x, w, **dict(words), output_mask=mask)
         return tensor_of(found[place])
+
+
+@lru_cache(maxsize=1024)
+def _spelled(of: Product, settings: Settings) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """Return the name of pyconv's function, and the settings by name."""
+    found = dict(zip(of.names, settings, strict=True))
+    if "padding" in found:
+        found["padding"] = _pairs(found["padding"], len(found["stride"]))
+    return of.function(settings), tuple(found.items())
 
 
 def product(name: str, schema: str, of: Product) -> Operator:

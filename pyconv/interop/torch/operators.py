@@ -370,12 +370,11 @@ batch_norm_training = once(
 
 def _deform(x: Tensor, offset: Tensor, w: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     stride, padding, dilation, mask = rest
-    x_array, offset_array, w_array, bias_array, mask_array = arrays_of((x, offset, w, bias, mask))
     words = ("stride", stride), ("padding", padding), ("dilation", dilation)
-    packed = kept(pyconv.deform_conv2d, w, bias, w_array, bias_array, words)
+    packed = kept(pyconv.deform_conv2d, w, bias, words)
     if packed is not None:
-        return tensor_of(call(packed, x_array, offset_array, mask_array))
-    arrays = x_array, offset_array, w_array, bias_array
+        return tensor_of(call(packed, *arrays_of((x, offset, mask))))
+    *arrays, mask_array = arrays_of((x, offset, w, bias, mask))
     return tensor_of(call(pyconv.deform_conv2d, *arrays, **dict(words), mask=mask_array))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 import pyconv
 
-from ...algorithm import Array
+from .tensors import array_of
 
 __all__ = ["clear_packs", "kept"]
 
@@ -25,28 +26,28 @@ class _Seen:
     memory is held, so that no other tensor can come to lie at its address.
     """
 
-    __slots__ = ("alias", "dtype", "places", "pointer", "shape", "strides", "values", "version")
+    __slots__ = ("alias", "dtype", "pointer", "sample", "shape", "strides", "values", "version")
 
-    def __init__(self, tensor: torch.Tensor, array: Array) -> None:
+    def __init__(self, tensor: torch.Tensor) -> None:
         self.alias = tensor.detach()
-        self.version, self.pointer = tensor._version, tensor.data_ptr()
-        self.shape, self.strides, self.dtype = array.shape, array.strides, array.dtype
-        counts = (64,) if array.ndim == 1 else (16, 4, *(1,) * (array.ndim - 2))
-        steps = [max(1, -(-size // count)) for size, count in zip(array.shape, counts, strict=True)]
-        self.places = tuple(
-            slice(min(step // 2, size), None, step) for step, size in zip(steps, self.shape, strict=True)
-        )
-        self.values = array[self.places].tobytes()
+        self.version, self.pointer, self.dtype = tensor._version, tensor.data_ptr(), tensor.dtype
+        self.shape, self.strides = tensor.shape, tensor.stride()
+        counts = (64,) if tensor.ndim == 1 else (16, 4, *(1,) * (tensor.ndim - 2))
+        steps = [max(1, -(-size // count)) for size, count in zip(self.shape, counts, strict=True)]
+        places = [slice(min(step // 2, size), None, step) for step, size in zip(steps, self.shape, strict=True)]
+        #: A view: it shows the memory as it is now.
+        self.sample = array_of(tensor)[tuple(places)]
+        self.values = self.sample.tobytes()
 
-    def is_still(self, tensor: torch.Tensor, array: Array) -> bool:
+    def is_still(self, tensor: torch.Tensor) -> bool:
         """Whether nothing has happened to it."""
         return (
             tensor._version == self.version
             and tensor.data_ptr() == self.pointer
-            and array.shape == self.shape
-            and array.strides == self.strides
-            and array.dtype == self.dtype
-            and array[self.places].tobytes() == self.values
+            and tensor.shape == self.shape
+            and tensor.stride() == self.strides
+            and tensor.dtype is self.dtype
+            and self.sample.tobytes() == self.values
         )
 
 
@@ -58,44 +59,57 @@ class _Call:
 
 
 class _Entry:
-    __slots__ = ("calls", "reference", "w")
+    """What is known of one tensor of weights; ``w`` is None until something has been packed."""
 
-    def __init__(self, reference: weakref.ref[torch.Tensor], w: _Seen) -> None:
-        self.reference, self.w = reference, w
+    __slots__ = ("calls", "pointer", "reference", "version", "w")
+
+    def __init__(self, reference: weakref.ref[torch.Tensor], version: int, pointer: int) -> None:
+        self.reference, self.version, self.pointer = reference, version, pointer
+        self.w: _Seen | None = None
         self.calls: dict[tuple[Any, ...], _Call] = {}
+
+    def is_still(self, tensor: torch.Tensor) -> bool:
+        """Whether nothing has happened to the weights since."""
+        if self.w is not None:
+            return self.w.is_still(tensor)
+        return tensor._version == self.version and tensor.data_ptr() == self.pointer
 
 
 #: By the identity of the weights: tensors compare element by element, and are no keys.
 _entries: dict[int, _Entry] = {}
 
 
+def _forget(identity: int, reference: Any) -> None:
+    """Let go of the weights that this reference was to; another tensor may have their identity by now."""
+    entry = _entries.get(identity)
+    if entry is not None and entry.reference is reference:
+        _entries.pop(identity, None)
+
+
 def kept(
-    function: Callable[..., Any],
-    w: torch.Tensor,
-    bias: torch.Tensor | None,
-    w_array: Array,
-    bias_array: Array | None,
-    settings: tuple[Any, ...],
+    function: Callable[..., Any], w: torch.Tensor, bias: torch.Tensor | None, settings: tuple[tuple[str, Any], ...]
 ) -> Callable[..., Any] | None:
     """Return what :func:`pyconv.prepare` makes of these weights; None when they are met for the first time like this.
 
     So weights that change between any two calls, as in training, are never kept.
     """
-    if w.is_inference() or (bias is not None and bias.is_inference()):
-        return None  # no versions
     identity = id(w)
     entry = _entries.get(identity)
-    if entry is None or not entry.w.is_still(w, w_array):
-        _entries[identity] = _Entry(weakref.ref(w, lambda _: _entries.pop(identity, None)), _Seen(w, w_array))
+    if entry is None or not entry.is_still(w):
+        if not w.is_inference() and (bias is None or not bias.is_inference()) and not w.is_cuda:
+            forget = partial(_forget, identity)
+            _entries[identity] = _Entry(weakref.ref(w, forget), w._version, w.data_ptr())
         return None
     key = (function, settings, None if bias is None else id(bias))
     found = entry.calls.get(key)
-    if found is None or (found.bias is not None and not found.bias.is_still(bias, bias_array)):  # type: ignore[arg-type]
+    if found is None or (found.bias is not None and not found.bias.is_still(bias)):  # type: ignore[arg-type]
+        if bias is not None and bias.is_inference():
+            return None
         if len(entry.calls) >= _MOST_CALLS:
             entry.calls.clear()
-        run = pyconv.prepare(function, w_array, bias_array, **dict(settings))
-        seen = None if bias is None or bias_array is None else _Seen(bias, bias_array)
-        found = entry.calls[key] = _Call(run, seen)
+        entry.w = entry.w or _Seen(w)
+        run = pyconv.prepare(function, array_of(w), None if bias is None else array_of(bias), **dict(settings))
+        found = entry.calls[key] = _Call(run, None if bias is None else _Seen(bias))
     return found.run
 
 

@@ -28,6 +28,7 @@ except ImportError:
 __all__ = [
     "DIRECT",
     "OPERATOR",
+    "RECORDED",
     "REFUSALS",
     "THEIRS",
     "Declined",
@@ -49,8 +50,9 @@ class Declined(Exception):
 #: What is said to calls that are then torch's to answer, or to refuse in its own words; the last one of what is no
 #: tensor.
 REFUSALS = (Declined, InvalidProblem, Unsupported, TypeError, AttributeError)
-#: The ways of a call: torch's own function; pyconv's, with nothing between; an operator, for whoever has to see it.
-THEIRS, DIRECT, OPERATOR = range(3)
+#: The ways of a call: torch's own function; pyconv's, with nothing between; pyconv's, recorded for its gradient; an
+#: operator of torch's dispatcher, for whoever has to see it.
+THEIRS, DIRECT, RECORDED, OPERATOR = range(4)
 
 _FLOATS = frozenset({torch.float16, torch.float32, torch.float64})
 _MOST_THREADS = 256
@@ -101,10 +103,12 @@ def way_of(first: Any, *others: Any) -> int:
     on_gpu = first.is_cuda
     if _is_autocast_enabled("cuda" if on_gpu else "cpu"):
         return THEIRS
-    if _dispatch_modes() or (wants_gradient and _is_grad_enabled()):
+    if _dispatch_modes():
         way = OPERATOR
+    elif way == DIRECT and wants_gradient and _is_grad_enabled():
+        way = RECORDED
     # the GPU kernels have no gradients that could be promised here
-    return THEIRS if on_gpu and (way == OPERATOR or not _on_gpu()) else way
+    return THEIRS if on_gpu and (way != DIRECT or not _on_gpu()) else way
 
 
 def array_of(tensor: torch.Tensor) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from . import operators as ops
 from .functional import apply, drop_in
 from .kinds import Operator
-from .tensors import DIRECT, THEIRS, each, way_of
+from .tensors import THEIRS, each, way_of
 
 __all__ = ["deform_conv2d", "nms", "ps_roi_align", "ps_roi_pool", "roi_align", "roi_pool"]
 
@@ -67,9 +67,8 @@ def _pooled(operator: Operator, input: Tensor, boxes: Any, output_size: Any, *se
     table = _table(boxes)
     if table.shape[1] != 5:
         return NotImplemented
-    run = operator.run if way == DIRECT else operator.op
     # boxes have no gradient, here as there
-    return run(input, table.detach(), each("output_size", output_size, 2), *settings)
+    return operator.by(way)(input, table.detach(), each("output_size", output_size, 2), *settings)
 
 
 def _roi_align(
