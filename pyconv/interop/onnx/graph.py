@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,24 +54,14 @@ class Graph:
     inputs: list[ValueType]
     outputs: list[ValueType]
     opsets: dict[str, int]
+    #: Constants that only packed layers use; their elements are the layers'.
+    packed: set[str] = field(default_factory=set)
 
     def uses(self) -> Counter[str]:
         """Return how often each value is used, as an output of the graph too."""
         found = Counter(name for node in self.nodes for name in (*node.inputs, *node.captured))
         found.update(value.name for value in self.outputs)
         return found
-
-    def rename(self, names: Mapping[str, str]) -> None:
-        """Let every user of a value use another one instead."""
-
-        def final(name: str) -> str:
-            while name in names:
-                name = names[name]
-            return name
-
-        for i, node in enumerate(self.nodes):
-            if any(name in names for name in node.inputs):
-                self.nodes[i] = replace(node, inputs=tuple(map(final, node.inputs)))
 
 
 def load(model: Any) -> Graph:
