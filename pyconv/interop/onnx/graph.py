@@ -98,19 +98,24 @@ def load(model: Any) -> Graph:
     )
 
 
+def _array(value: Any) -> Any:
+    """Return NumPy's scalars as arrays without axes."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def run_node(node: Node, values: Mapping[str, Any], hosts: dict[int, HostNode], opsets: Mapping[str, int]) -> Any:
     """Return a node's results: pyconv's, or else onnx.reference's."""
     inputs = tuple(values[name] if name else None for name in node.inputs)
     if (node.domain, node.op_type) in OPERATORS:
         try:
-            return evaluate(node, inputs)
+            return tuple(map(_array, evaluate(node, inputs)))
         except NotTaken:
             if node.proto is None:
                 raise
     key = id(node)
     if key not in hosts:
         hosts[key] = HostNode(node, opsets)
-    return hosts[key](values)
+    return tuple(map(_array, hosts[key](values)))
 
 
 def _branch(node: Node, condition: Any) -> tuple[list[Any], list[Any], list[str]]:
