@@ -460,6 +460,32 @@ def test_a_sum_that_broadcasts_is_no_residual() -> None:
             close(session.run(None, feeds)[0], rivals(model, feeds)[0], 1e-5)
 
 
+def test_constants_that_broadcast_over_channels_are_not_folded() -> None:
+    net = Net()
+    one = net.conv("x", 3, 1)
+    many = net.constant(rand(1, 4, 1, 1))
+    y = net.add("Add", net.add("Mul", net.norm(net.pool(one), 1), many), many)
+    z = net.add("Div", net.add("Mul", net.conv("x", 3, 1), many), net.constant(2, np.float32))
+    w = net.add("Sub", net.add("Mul", net.norm("x", 3), net.constant(3, np.float32)), net.constant(rand(3, 1, 1)))
+    model, feeds = net.model({"y": y, "z": z, "w": w}), {"x": rand(2, 3, 8, 6)}
+    session = InferenceSession(model)
+    for _ in range(2):
+        for got, expected in zip(session.run(None, feeds), rivals(model, feeds), strict=True):
+            close(got, expected, 1e-5)
+
+
+def test_scalars_are_arrays() -> None:
+    model = Net().model({"y": "x"}, size=())
+    for x in (np.float32(3), np.array(3, np.float32)):
+        session = InferenceSession(one_node("Add", [np.array(1, np.float32), np.array(2, np.float32)])[0])
+        for _ in range(2):
+            got = session.run(None, {"x0": x, "x1": x})[0]
+            assert isinstance(got, np.ndarray)
+            assert got.shape == ()
+            assert got == 6
+        assert run(model, [x])[0] == 3
+
+
 def replace_outputs(net: Net, value: str) -> Any:
     """Return a model of what the net has so far, and leave the net as it was."""
     copy = Net()

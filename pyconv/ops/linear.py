@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,19 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, LinearProblem
 from .arguments import as_array, plain
-from .call import REQUESTS, Explainable, Key, Operation, Request, Weights, as_out, check_one_dtype, check_word, run
+from .call import (
+    REQUESTS,
+    Explainable,
+    Key,
+    Operation,
+    Request,
+    Weights,
+    as_out,
+    bound,
+    check_one_dtype,
+    check_word,
+    run,
+)
 from .prepared import PREPARED
 
 __all__ = ["PreparedLinear", "linear", "linear_gradient"]
@@ -183,6 +195,22 @@ class PreparedLinear:
         check_word("algorithm", algorithm)
         self._weights = Weights(plain(as_array("w", w)), None if bias is None else plain(as_array("bias", bias)))
         self._algorithm = algorithm
+
+    @property
+    def arrays(self) -> tuple[Array | None, ...]:
+        """The copies of w and bias."""
+        return self._weights.arrays
+
+    def bind(self, x: Array, out: Array) -> Callable[[], object]:
+        """Return a function without arguments that does this call again and again, on the same arrays.
+
+        Everything that a call checks and looks up is done once, with the options of now.
+        """
+        if x.ndim == 2 and out.ndim == 2:
+            found = bound(Request(_LINEAR, (x,), self._weights, ()), out, self._algorithm)
+            if found is not None:
+                return found
+        return partial(self, x, out)
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Multiply rows; the parameters are those of :func:`pyconv.linear`."""

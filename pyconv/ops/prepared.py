@@ -72,6 +72,11 @@ class Prepared:
         request = Request(operation, (as_array("x", x), *others), self._weights, self._settings)
         return perform(request, (as_out(out),), self._algorithm, options)[0]  # type: ignore[no-any-return]
 
+    @property
+    def arrays(self) -> tuple[Array | None, ...]:
+        """The copies of w and bias."""
+        return self._weights.arrays
+
     def bind(self, x: Array, out: Array, residual: Array | None = None) -> Callable[[], object]:
         """Return a function without arguments that does this call again and again, on the same arrays.
 

@@ -219,18 +219,12 @@ def _affine(graph: Graph) -> None:
             # the convolution stands where the last of its chain stood
             graph.nodes[makers[x]] = Node("Nothing", FUSED)
             continue
-        if before is not None and before.op_type == "Affine":
+        if before is not None and before.op_type == "Affine" and scale.size in (1, before.attributes["scale"].size):
             old_scale, old_shift = before.attributes["scale"], before.attributes["shift"]
             graph.nodes[makers[x]] = Node("Nothing", FUSED)
             x, scale, shift = before.inputs[0], old_scale * scale, old_shift * scale + shift
-        elif scale.size == 1:
-            continue
-        if (
-            scale.size > 1
-            and node.op_type != "BatchNormalization"
-            and before is None
-            and node.op_type in ("Add", "Sub")
-        ):
+        elif node.op_type != "BatchNormalization":
+            # it may have more channels than x
             continue
         graph.nodes[i] = Node(
             "Affine", FUSED, node.opset, {"scale": scale, "shift": shift}, (x,), node.outputs[:1], node.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,24 +54,14 @@ class Graph:
     inputs: list[ValueType]
     outputs: list[ValueType]
     opsets: dict[str, int]
+    #: Constants that only packed layers use; their elements are the layers'.
+    packed: set[str] = field(default_factory=set)
 
     def uses(self) -> Counter[str]:
         """Return how often each value is used, as an output of the graph too."""
         found = Counter(name for node in self.nodes for name in (*node.inputs, *node.captured))
         found.update(value.name for value in self.outputs)
         return found
-
-    def rename(self, names: Mapping[str, str]) -> None:
-        """Let every user of a value use another one instead."""
-
-        def final(name: str) -> str:
-            while name in names:
-                name = names[name]
-            return name
-
-        for i, node in enumerate(self.nodes):
-            if any(name in names for name in node.inputs):
-                self.nodes[i] = replace(node, inputs=tuple(map(final, node.inputs)))
 
 
 def load(model: Any) -> Graph:
@@ -108,19 +98,24 @@ def load(model: Any) -> Graph:
     )
 
 
+def _array(value: Any) -> Any:
+    """Return NumPy's scalars as arrays without axes."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def run_node(node: Node, values: Mapping[str, Any], hosts: dict[int, HostNode], opsets: Mapping[str, int]) -> Any:
     """Return a node's results: pyconv's, or else onnx.reference's."""
     inputs = tuple(values[name] if name else None for name in node.inputs)
     if (node.domain, node.op_type) in OPERATORS:
         try:
-            return evaluate(node, inputs)
+            return tuple(map(_array, evaluate(node, inputs)))
         except NotTaken:
             if node.proto is None:
                 raise
     key = id(node)
     if key not in hosts:
         hosts[key] = HostNode(node, opsets)
-    return hosts[key](values)
+    return tuple(map(_array, hosts[key](values)))
 
 
 def _branch(node: Node, condition: Any) -> tuple[list[Any], list[Any], list[str]]:

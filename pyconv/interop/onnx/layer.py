@@ -55,22 +55,27 @@ class Layer:
                 functions = CONV if node.op_type == "Conv" else TRANSPOSED
                 found = prepare(functions[rank], self._w, self._bias, **settings)
             self._prepared[key] = found
+            if node.op_type != "Affine":
+                # the prepared call has a copy, which is enough
+                self._w, self._bias = found.arrays  # type: ignore[attr-defined]
         return found
 
     def __call__(self, inputs: Inputs, out: Array | None = None) -> Array:
         """Compute the node; the weights among the inputs are not looked at."""
-        x = inputs[0]
+        node, x = self._node, inputs[0]
         residual = inputs[3] if len(inputs) > 3 else None
         assert x is not None
-        node = self._node
-        floats(x, self._w) if node.op_type != "Affine" else floats(x)
-        if residual is not None and residual.shape != conv_shape(node, x, self._w):
-            return evaluate(node, (x, self._w, self._bias, residual), out)[0]  # type: ignore[no-any-return]
-        call = self._call(x)
-        if node.op_type == "Linear":
-            y = call(x, out=out)
-            return activated(y, node.get("activation"), y)
-        return call(x, out=out) if residual is None else call(x, out=out, residual=residual)
+        try:
+            if residual is None or residual.shape == conv_shape(node, x, self._w):
+                floats(x, *(() if node.op_type == "Affine" else (self._w,)))
+                call = self._call(x)
+                if node.op_type == "Linear":
+                    y = call(x, out=out)
+                    return activated(y, node.get("activation"), y)
+                return call(x, out=out) if residual is None else call(x, out=out, residual=residual)
+        except NotTaken:
+            pass
+        return evaluate(node, (x, self._w, self._bias, *inputs[3:]), out)[0]  # type: ignore[no-any-return]
 
     def bind(self, inputs: Inputs, out: Array) -> Callable[[], Any]:
         """Return a function that computes the node into ``out``, from these arrays, whenever it is called."""

@@ -22,7 +22,7 @@ from ...prepare import bind
 from .graph import Graph, run_node
 from .host import HostNode
 from .layer import Layer
-from .nodes import OPERATORS, Call, Node, NotTaken, evaluate
+from .nodes import OPERATORS, Call, Node, evaluate
 from .profile import Profile
 from .windows import FUSED
 
@@ -93,7 +93,7 @@ def trace(
         shapes_alone = node.op_type in ("Shape", "Size") and node.inputs[0] in fixed
         if not by_host and (shapes_alone or all(name in known for name in node.inputs if name)):
             known |= named
-        if by_host or not _is_fixed(node, fixed, known) or not all(map(_is_plain, named.values())):
+        if by_host or not _is_fixed(node, fixed, known, graph.packed) or not all(map(_is_plain, named.values())):
             open_nodes.add(i)
         else:
             fixed |= {name: _Fixed(v.shape, v.dtype) for name, v in named.items()}
@@ -118,20 +118,17 @@ def _compute(
     """Return a node's results, and whether onnx.reference made them."""
     layer = layers.get(id(node))
     if layer is not None:
-        try:
-            return (layer(tuple(values[name] if name else None for name in node.inputs)),), False
-        except NotTaken:
-            pass
+        return (layer(tuple(map(values.get, node.inputs))),), False
     results = run_node(node, values, hosts, graph.opsets)
     return results, id(node) in hosts
 
 
-def _is_fixed(node: Node, fixed: Mapping[str, _Fixed], known: Mapping[str, Any]) -> bool:
+def _is_fixed(node: Node, fixed: Mapping[str, _Fixed], known: Mapping[str, Any], packed: set[str]) -> bool:
     """Whether the shapes of a node's results depend on the shapes of the network's inputs alone."""
     if (node.domain, node.op_type) not in OPERATORS or node.op_type in _OPEN or node.captured:
         return False
     sizes = {node.inputs[i] for i in _SIZES.get(node.op_type, ()) if i < len(node.inputs) and node.inputs[i]}
-    return sizes <= known.keys() and all(name in fixed for name in node.inputs if name)
+    return sizes <= known.keys() and all(name in fixed or name in packed for name in node.inputs if name)
 
 
 class Plan:
@@ -208,7 +205,7 @@ class Plan:
         return step
 
     def _fixed_step(self, node: Node, layout: _Layout) -> Callable[[], Any]:
-        inputs = tuple(self._values[name] if name else None for name in node.inputs)
+        inputs = tuple(map(self._values.get, node.inputs))
         outs = [self._values[name] if name else None for name in node.outputs]
         layer = self._layers.get(id(node))
         if layer is not None:
@@ -218,11 +215,12 @@ class Plan:
         if node.op_type == "Concat":
             return self._copies(node, layout)
 
-        if node.op_type in _VIEWS and outs[0] is not None and inputs[0].size == outs[0].size > 0:
+        if node.op_type in _RESHAPES and outs[0] is not None and outs[0].size:
             # what could be no view is a copy, in the order of the input's elements
-            target = outs[0].reshape(inputs[0].shape)
-            if node.op_type in _RESHAPES and np.may_share_memory(target, outs[0]):
-                return partial(np.copyto, target, inputs[0])
+            source = self._values[node.inputs[0]]
+            target = outs[0].reshape(source.shape)
+            if np.may_share_memory(target, outs[0]):
+                return partial(np.copyto, target, source)
         entry = OPERATORS[node.domain, node.op_type]
 
         def step() -> Callable[[], Any] | None:

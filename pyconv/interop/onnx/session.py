@@ -75,11 +75,21 @@ class InferenceSession:
             layer = layer_of(node, self._graph.constants)
             if layer is not None:
                 self._layers[id(node)] = layer
+        self._pack()
         self._hosts: dict[int, HostNode] = {}
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         self._lock = threading.Lock()
         #: What the last run with ``profile=True`` measured.
         self.profile: Profile | None = None
+
+    def _pack(self) -> None:
+        """Leave the weights that only one layer uses to that layer, which keeps them once."""
+        uses, constants = self._graph.uses(), self._graph.constants
+        for node in self._graph.nodes:
+            if id(node) in self._layers:
+                for name in node.inputs[1:3]:
+                    if uses[name] == 1 and constants.pop(name, None) is not None:
+                        self._graph.packed.add(name)
 
     def _options(self) -> Any:
         return options() if self._threads is None else options(threads=self._threads)
