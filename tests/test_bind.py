@@ -19,7 +19,11 @@ def rand(*shape: int, seed: int = 0) -> np.ndarray:
 
 def is_bare(function: Any) -> bool:
     """Whether a bound call is the kernel's runner, with nothing of pyconv's checks around it."""
-    return isinstance(function, partial) and getattr(function.func, "__name__", "").startswith("run") and not function.keywords
+    return (
+        isinstance(function, partial)
+        and getattr(function.func, "__name__", "").startswith("run")
+        and not function.keywords
+    )
 
 
 CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {

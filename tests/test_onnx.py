@@ -460,6 +460,19 @@ def test_a_sum_that_broadcasts_is_no_residual() -> None:
             close(session.run(None, feeds)[0], rivals(model, feeds)[0], 1e-5)
 
 
+def test_strided_convolutions_of_one_tap() -> None:
+    net = Net()
+    y = net.add("Relu", net.conv("x", 3, 128, 1, strides=[2, 3]))
+    y = net.add("Add", net.conv("x", 3, 128, 1, strides=[2, 3]), y)
+    model = net.model({"y": y, "few": net.conv("x", 3, 4, 1, strides=[2, 2])})
+    session = InferenceSession(model)
+    assert operators_of(session).count("Subsample") == 2
+    for shape in ((1, 3, 8, 9), (2, 3, 7, 8)):
+        for _ in range(2):
+            for got, expected in zip(session.run(None, {"x": rand(*shape)}), rivals(model, {"x": rand(*shape)}), strict=True):
+                close(got, expected, 1e-5)
+
+
 def test_constants_that_broadcast_over_channels_are_not_folded() -> None:
     net = Net()
     one = net.conv("x", 3, 1)

@@ -22,6 +22,8 @@ _SAME_RANK = {
     "LRN", "BatchNormalization", "InstanceNormalization", "Concat", "GlobalAveragePool", "GlobalMaxPool", "Dropout",
     "Identity", "Affine", "Softmax", "Pad", "Upsample", "Resize", "MaxUnpool", "Transpose", "Slice", "Split", "Cast",
 }  # fmt: skip
+#: Output channels from which on a strided convolution of one tap is worth a copy of its input.
+_WORTH_A_COPY = 128
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min", "Pow"}
 
 
@@ -32,7 +34,35 @@ def fuse(graph: Graph) -> None:
     _linear(graph)
     _affine(graph)
     _epilogues(graph)
+    _strided(graph)
     drop_unused(graph)
+
+
+def _strided(graph: Graph) -> None:
+    """Let dense convolutions of one tap and a stride read the pixels that they need in one piece.
+
+    Such a layer spends more on gathering every s-th pixel for each block of output channels than one copy costs.
+    """
+    nodes = []
+    for node in graph.nodes:
+        w = graph.constants.get(node.inputs[1]) if node.op_type == "Conv" else None
+        strides = node.get("strides") or []
+        if (
+            not _is_float(w)
+            or max(strides, default=1) == 1
+            or any(size != 1 for size in w.shape[2:])
+            or any(node.get("pads") or [])
+            or node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+            or node.get("group", 1) != 1
+            or w.shape[0] < _WORTH_A_COPY
+        ):
+            nodes.append(node)
+            continue
+        kept = f"{node.outputs[0]}:kept"
+        nodes.append(Node("Subsample", FUSED, node.opset, {"strides": strides}, node.inputs[:1], (kept,), kept))
+        settings = node.attributes | {"strides": [1] * len(strides)}
+        nodes.append(replace(node, domain=FUSED, attributes=settings, inputs=(kept, *node.inputs[1:])))
+    graph.nodes = nodes
 
 
 def _ranks(graph: Graph) -> dict[str, int]:

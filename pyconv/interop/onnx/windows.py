@@ -58,6 +58,7 @@ __all__ = [
     "conv_settings",
     "conv_shape",
     "exact_convolution",
+    "subsampled",
     "transposed_settings",
     "transposed_window",
     "window_of",
@@ -536,3 +537,15 @@ def _affine(node: Node, inputs: Inputs, out: Array | None) -> Array:
     # a depthwise convolution of one tap is one pass over memory, with its activation
     w = scale.reshape(-1, 1, *(1,) * rank)
     return CONV[rank](x, w, shift, groups=len(scale), activation=node.get("activation"), out=out)
+
+
+def subsampled(x: Array, strides: Sequence[int]) -> Array:
+    """Return a view of every s-th pixel."""
+    return x[(slice(None), slice(None), *(slice(None, None, stride) for stride in strides))]
+
+
+@operator("Subsample", domain=FUSED, compiled=False)
+def _subsample(node: Node, inputs: Inputs, out: Array | None) -> Array:
+    (x,) = inputs
+    assert x is not None
+    return subsampled(x, node.attributes["strides"]).copy()
