@@ -40,15 +40,21 @@ REACH = 2.5
 Point = tuple[tuple[float, ...], float]
 
 
-def points(rows: Iterable[regret.Row]) -> dict[str, list[Point]]:
-    """Return by kernel the terms of each problem and the logarithm of measured over counted seconds."""
+def points(rows: Iterable[tuple[str | None, regret.Row]]) -> dict[str, list[Point]]:
+    """Return by kernel the terms of each problem and the logarithm of measured over counted seconds.
+
+    Rows come with the instruction set that was in use, None for the one of here.
+    """
     found: dict[str, list[Point]] = {}
-    for row in rows:
+    for isa, row in rows:
+        if isa is not None:
+            from pyconv.backends import c
+        here = plan.machine_here() if isa is None else c.machine(isa)
         problem: Any = parse_problem(row.problem)
         for id, seconds in row.seconds.items():
             # as the model counts today, whatever it counted and whatever was fitted when this was measured
             algorithm = find(id)
-            counted = algorithm.estimate(problem, plan.machine_here())
+            counted = algorithm.estimate(problem, here)
             key = curves.key_of(algorithm.op, algorithm.family, id.rpartition("@")[2])
             found.setdefault(key, []).append((curves.features(problem), math.log(seconds / counted)))
     return found
@@ -91,17 +97,17 @@ def ranges(rows: Iterable[regret.Row]) -> list[list[float]]:
 def main(paths: Sequence[str | Path], out: str | Path = curves.FILE) -> None:
     """Fit every kernel that the results hold, and print the table; a file that is there is replaced."""
     algorithms()  # which loads the backends
-    rows: list[regret.Row] = []
+    rows: list[tuple[str | None, regret.Row]] = []
     sources: dict[str, int] = {}
     for path in paths:
         head, found = regret.read(Path(path))
-        rows += found
+        rows += [(head["isa"], row) for row in found]
         source = f"{head['isa']}, {head['threads']} threads, seed {head['seed']}"
         sources[source] = sources.get(source, 0) + len(found)
     # nothing is cut off while the ranges are found
     unlimited = curves.Curves(((0.0, 60.0),) * len(curves.LOGARITHMS), {})
     curves.shipped = lambda: unlimited
-    limits = ranges(rows)
+    limits = ranges([row for _, row in rows])
     limited = curves.Curves(tuple((low, high) for low, high in limits), {})
     curves.shipped = lambda: limited
     fitted = {key: fit(data) for key, data in sorted(points(rows).items()) if len(data) >= LEAST_OF_A_CONSTANT}

@@ -422,10 +422,10 @@ def _kernels() -> Iterator[CConv]:
 
 
 @cache
-def _lanes() -> int:
-    return next(a.lanes for a in _kernels() if a.preferred and a.dtype == "f32")
+def _lanes(isa: str | None) -> int:
+    return next(a.lanes for a in _kernels() if (a.preferred if isa is None else a.isa == isa) and a.dtype == "f32")
 
 
-def machine() -> Machine:
-    """Return the cost model's view of this processor."""
-    return Machine.of_lanes(_lanes())
+def machine(isa: str | None = None) -> Machine:
+    """Return the cost model's view of this processor, with the instruction set in use or another one."""
+    return Machine.of_lanes(_lanes(isa))
