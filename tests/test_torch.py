@@ -723,6 +723,8 @@ CHANGES = {
     ".data replaced": lambda w, bias: setattr(w, "data", w.data * 1.5),
     ".data transposed": lambda w, bias: setattr(w, "data", w.data.transpose(0, 1)),
     "through an array": lambda w, bias: w.detach().numpy().__imul__(1.5),
+    "rows, through .data": lambda w, bias: w.data[:, :, 0].zero_(),
+    "a mask, through .data": lambda w, bias: w.data.mul_((torch.arange(3) > 0).double()),
     "copy_": lambda w, bias: w.detach().copy_(w.detach() + 1),
     "the bias": lambda w, bias: bias.add_(1),
     "the bias, through .data": lambda w, bias: bias.data.add_(1),

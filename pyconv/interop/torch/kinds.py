@@ -98,7 +98,8 @@ def define(
 
     # with a setup_context of its own, torch would look up run's signature in every call
     methods = {"forward": staticmethod(run_recorded), "backward": staticmethod(backward)}
-    return Operator(run, type(name, (torch.autograd.Function,), methods).apply, op)
+    recorded: Any = type(name, (torch.autograd.Function,), methods)
+    return Operator(run, recorded.apply, op)
 
 
 def _each_alone(op: Callable[..., Any], info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,14 @@ __all__ = ["clear_packs", "kept"]
 
 #: Ways of calling one weight tensor that are kept.
 _MOST_CALLS = 8
+#: Elements that are looked at in each call.
+_SAMPLE = 64
+
+
+def _flat(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the elements as they lie in memory; what has gaps between them is no view of that kind, and an error."""
+    axes = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride(axis))
+    return tensor.detach().permute(axes).view(-1)
 
 
 class _Seen:
@@ -32,11 +41,12 @@ class _Seen:
         self.alias = tensor.detach()
         self.version, self.pointer, self.dtype = tensor._version, tensor.data_ptr(), tensor.dtype
         self.shape, self.strides = tensor.shape, tensor.stride()
-        counts = (64,) if tensor.ndim == 1 else (16, 4, *(1,) * (tensor.ndim - 2))
-        steps = [max(1, -(-size // count)) for size, count in zip(self.shape, counts, strict=True)]
-        places = [slice(min(step // 2, size), None, step) for step, size in zip(steps, self.shape, strict=True)]
+        flat = array_of(_flat(tensor))
+        step = max(1, flat.size // _SAMPLE)
+        while math.gcd(step, flat.size) > 1:  # so that all rows, columns and channels have their turn
+            step += 1
         #: A view: it shows the memory as it is now.
-        self.sample = array_of(tensor)[tuple(places)]
+        self.sample = flat[::step]
         self.values = self.sample.tobytes()
 
     def is_still(self, tensor: torch.Tensor) -> bool:
@@ -49,6 +59,17 @@ class _Seen:
             and tensor.dtype is self.dtype
             and self.sample.tobytes() == self.values
         )
+
+
+def _has_history(tensor: torch.Tensor) -> bool:
+    """Whether changes of it can be told: it lies in memory, without gaps, and has a version."""
+    if tensor.is_inference() or not tensor.is_cpu or tensor.layout is not torch.strided:
+        return False
+    try:
+        _flat(tensor)
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Call:
@@ -96,14 +117,14 @@ def kept(
     identity = id(w)
     entry = _entries.get(identity)
     if entry is None or not entry.is_still(w):
-        if not w.is_inference() and (bias is None or not bias.is_inference()) and not w.is_cuda:
+        if _has_history(w) and (bias is None or _has_history(bias)):
             forget = partial(_forget, identity)
             _entries[identity] = _Entry(weakref.ref(w, forget), w._version, w.data_ptr())
         return None
     key = (function, settings, None if bias is None else id(bias))
     found = entry.calls.get(key)
     if found is None or (found.bias is not None and not found.bias.is_still(bias)):  # type: ignore[arg-type]
-        if bias is not None and bias.is_inference():
+        if bias is not None and not _has_history(bias):
             return None
         if len(entry.calls) >= _MOST_CALLS:
             entry.calls.clear()
