@@ -469,7 +469,9 @@ def test_strided_convolutions_of_one_tap() -> None:
     assert operators_of(session).count("Subsample") == 2
     for shape in ((1, 3, 8, 9), (2, 3, 7, 8)):
         for _ in range(2):
-            for got, expected in zip(session.run(None, {"x": rand(*shape)}), rivals(model, {"x": rand(*shape)}), strict=True):
+            for got, expected in zip(
+                session.run(None, {"x": rand(*shape)}), rivals(model, {"x": rand(*shape)}), strict=True
+            ):
                 close(got, expected, 1e-5)
 
 
