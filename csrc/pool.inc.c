@@ -1113,12 +1113,20 @@ static void STORED(pool_sum_task)(void *ctx, int64_t task, int worker) {
 }
 #endif
 
+#if !PC_INTEGERS
+/* pool_lanes.inc.c */
+static void STORED(pool_lanes_max_task)(void *ctx, int64_t task, int worker);
+static void STORED(pool_lanes_sum_task)(void *ctx, int64_t task, int worker);
+#endif
+
 static int STORED(pool_separable_run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads) {
     pc_set_last_kernel(PC_STRING(PC_PASTE(pool_separable, DTYPE, PC_ISA)));
     STORED(pool_job) job = {p, arrays};
     pc_task task = STORED(pool_max_task);
 #if !PC_INTEGERS
-    if (p->kind != PC_POOL_MAX)
+    if (p->turned)
+        task = p->kind == PC_POOL_MAX ? STORED(pool_lanes_max_task) : STORED(pool_lanes_sum_task);
+    else if (p->kind != PC_POOL_MAX)
         task = STORED(pool_sum_task);
 #endif
     pc_parallel(task, &job, p->n_tasks, threads);

@@ -6,7 +6,10 @@
 #include "powers.inc.c"
 #endif
 #include "storage.h"
+#include "turn.inc.c"
+#include "lanes.inc.c"
 #include "pool.inc.c"
 #include "pool_fused.inc.c"
+#include "pool_lanes.inc.c"
 #include "pool_indexed.inc.c"
 #include "pool_norm.inc.c"

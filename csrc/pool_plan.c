@@ -12,6 +12,9 @@
 /* Bytes moved by a task of several boxes. */
 #define TASK_BYTES (32 * 1024)
 
+/* Planes are turned into lanes for a fraction of a cycle an element; a window of its own vector costs tens. */
+#define PIXELS_A_RESULT 40
+
 /* Channels of a block of a gradient that may be fewer than a line's. */
 enum { LEAST_CHANNELS = 8 };
 enum { HERK_TAPS = 7, DIRECT_TAPS = 8 };
@@ -96,6 +99,24 @@ static void plan_fused(pc_pool *p, int role, int64_t lanes, int64_t most, int64_
     p->fused = k;
 }
 
+/* Small planes with adaptive windows, a vector of planes a task (pool_lanes.inc.c). */
+static int plan_lanes(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_bytes) {
+    const int64_t pixels = p->h.in * p->w.in, results = p->h.out * p->w.out, lanes = kernel->lanes;
+    if (kernel->role != PC_POOL_SEPARABLE || !kernel->is_float || !p->adaptive || p->inner != 1 || p->d.in != 1)
+        return 0;
+    if (results == 1 || p->h.out > PC_POOL_LANES_OUT || p->w.out > PC_POOL_LANES_OUT || p->c < lanes / 2)
+        return 0;
+    const int64_t bytes = (pixels + p->w.in + results) * lanes * kernel->real_bytes;
+    if (pixels > PIXELS_A_RESULT * results || bytes > pc_min(BLOCK_BYTES, max_scratch_bytes))
+        return 0;
+    p->turned = 1;
+    p->n_w_tiles = pc_ceil_div(p->c, lanes);
+    p->n_boxes = p->n_tasks = p->n * p->n_w_tiles;
+    p->run = p->h_tile = p->n_h_tiles = 1;
+    p->scratch_bytes = bytes;
+    return 1;
+}
+
 /* How many boxes a task has: a few microseconds' work, and enough tasks for a few threads. */
 static void group_boxes(pc_pool *p, int64_t n_boxes, int64_t item_bytes, int indexed) {
     const int64_t outputs = p->n * p->c * p->d.out * p->h.out * p->w.out * p->inner;
@@ -142,8 +163,10 @@ int pc_pool_plan(const pc_pool_kernel *kernel, pc_pool *p, int64_t max_scratch_b
     const int doubling = !p->adaptive && p->w.k > DIRECT_TAPS && (spread || p->w.stride == 1);
     p->herk = 0;
     p->batch = 1;
-    p->plane_pitch = p->lines = p->fused = p->planes_follow = p->narrow = 0;
+    p->plane_pitch = p->lines = p->fused = p->planes_follow = p->narrow = p->turned = 0;
     p->level_elems = p->n_levels = p->herk_elems = p->q_elems = 0;
+    if (plan_lanes(kernel, p, max_scratch_bytes))
+        return 1;
     int64_t elems;
     if (scatter || kernel->role == PC_POOL_INDEXED) {
         p->v_elems = row;

@@ -71,6 +71,7 @@
      sizeof(PC_PASTE(storage, dtype, PC_ISA)),                                                                         \
      sizeof(PC_PASTE(real, real_dtype, PC_ISA)),                                                                       \
      PC_VEC_BYTES / (int64_t)sizeof(PC_PASTE(real, real_dtype, PC_ISA)),                                               \
+     (PC_PASTE(real, real_dtype, PC_ISA))0.5 != 0,                                                                     \
      PC_PASTE(PC_CONCAT(name, _run), dtype, PC_ISA)}
 #define PC_POOL_MOVING(dtype, real_dtype)                                                                              \
     PC_POOL_KERNEL(pool_separable, PC_POOL_SEPARABLE, dtype, real_dtype),                                              \

@@ -117,6 +117,8 @@ int pc_all_finite(const void *w, int64_t n, int64_t item_bytes, int threads);
 enum pc_pool_kind { PC_POOL_MAX, PC_POOL_AVG, PC_POOL_LP };
 /* Most rows of windows whose columns are joined together. */
 enum { PC_POOL_BATCH = 8 };
+/* Most rows and columns of results of planes that are turned into lanes. */
+enum { PC_POOL_LANES_OUT = 32 };
 /* What a kernel of the pooling family computes. */
 enum pc_pool_role { PC_POOL_SEPARABLE, PC_POOL_SPREAD, PC_POOL_INDEXED, PC_POOL_SCATTER };
 /* x[i] += out[o], x[i] = out[o] or out[o] = x[i], where i is o's index. */
@@ -144,6 +146,7 @@ typedef struct pc_pool {
     int64_t whole_from, whole_to;        /* outputs of a row whose windows count all of their columns */
     int64_t plane_pitch;                 /* not 0: whole planes at once, rows so far apart */
     int64_t lines;                       /* rows are one window each */
+    int64_t turned;                      /* a vector of planes a task, one plane a lane */
     int64_t narrow;                      /* windows of neighbours, at most a vector wide, each loaded as one */
     int64_t fused;                       /* not 0: windows of so many rows and columns, joined in registers */
     double uniform;                      /* what every average divides by; 0: they differ */
@@ -493,6 +496,7 @@ struct pc_pool_kernel {
     const char *name; /* pool_role_dtype__isa */
     int role;
     int64_t item_bytes, real_bytes, lanes;
+    int is_float;
     int (*run)(const pc_pool *p, const pc_pool_arrays *arrays, int threads);
 };
 
