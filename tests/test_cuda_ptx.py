@@ -185,8 +185,8 @@ def budgets() -> dict[str, Budgeted]:
                 ),
             }  # fmt: skip
     found |= {
-        "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 64),
-        "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 64, dtype="f16"),
+        "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96),
+        "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96, dtype="f16"),
         "nms: ranks f32": Budgeted(nms.ranks, "n 2 x f", 128, 1, 40),
         "nms: overlaps f32": Budgeted(lambda: nms.overlaps(True), "2 3 2 d x i f i", 128, 1, 80),
         "nms: greedy": Budgeted(nms.greedy, "2 2 i f i i", 128, 1, 40),
