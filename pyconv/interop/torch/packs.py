@@ -93,7 +93,7 @@ class _Entry:
         """Whether nothing has happened to the weights since."""
         if self.w is not None:
             return self.w.is_still(tensor)
-        return tensor._version == self.version and tensor.data_ptr() == self.pointer
+        return bool(tensor._version == self.version and tensor.data_ptr() == self.pointer)
 
 
 #: By the identity of the weights: tensors compare element by element, and are no keys.
@@ -123,7 +123,7 @@ def kept(
         return None
     key = (function, settings, None if bias is None else id(bias))
     found = entry.calls.get(key)
-    if found is None or (found.bias is not None and not found.bias.is_still(bias)):  # type: ignore[arg-type]
+    if found is None or (found.bias is not None and not found.bias.is_still(bias)):
         if bias is not None and not _has_history(bias):
             return None
         if len(entry.calls) >= _MOST_CALLS:
