@@ -20,6 +20,9 @@ LIGHT = {
     "ShuffleNet": "shufflenet",
 }  # fmt: skip
 
+#: Different weights of a layer at most; a prime.
+_PERIOD = 4_999_999
+
 
 def light(name: str, seed: int = 0) -> Any:
     """Return one of onnx's graphs with weights: He-normal kernels, normalisations near the identity.
@@ -65,8 +68,10 @@ def _weights(rng: np.random.Generator, role: tuple[str, int], size: tuple[int, .
     """Return numbers that keep the scale of what passes through."""
     op, place = role
     if op in ("Conv", "Gemm") and place == 1:
-        fan_in = int(np.prod(size[1:]))
-        return (rng.standard_normal(size, np.float32) * np.float32((2 / max(1, fan_in)) ** 0.5)).astype(np.float32)
+        fan_in, count = int(np.prod(size[1:])), int(np.prod(size))
+        # a hundred million numbers take seconds; a period of a prime fits no row
+        values = rng.standard_normal(min(count, _PERIOD), np.float32) * np.float32((2 / max(1, fan_in)) ** 0.5)
+        return np.resize(values, size)
     if (op, place) in (("BatchNormalization", 1), ("Mul", 1)):
         return rng.uniform(0.8, 1.2, size).astype(np.float32)
     if (op, place) == ("BatchNormalization", 4):
