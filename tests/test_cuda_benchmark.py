@@ -42,7 +42,7 @@ def test_large_problems_are_supported() -> None:
 
 
 def test_without_a_gpu_it_says_so(root: Path, subprocess_environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu"]
+    command = [sys.executable, "-P", "-m", "benchmarks.gpu"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=subprocess_environment)
     if done.returncode == 0:
         pytest.skip("this machine has a GPU")
