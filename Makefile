@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 # The whole suite, against the package as it is installed (-P keeps the checkout off the import path).
 test: $(VENV)/.test
 	cd tests && ../$(BIN)/python -P -c 'import pyconv; assert "site-packages" in pyconv.__file__, pyconv.__file__'
-	cd tests && ../$(BIN)/python -P -m pytest -n auto --dist loadgroup -c ../pyproject.toml --rootdir ..
+	cd tests && ../$(BIN)/python -P -m pytest -n auto -c ../pyproject.toml --rootdir ..
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -147,7 +147,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type[Excepti
     "list of bias": (lambda: pyconv.conv2d(x(), w(), [0.0] * 6), TypeError, "bias must be an array, got list"),
     "list of residual": (lambda: pyconv.conv2d(x(), w(), residual=[]), TypeError, "residual must be an array"),
     "gpu": (lambda: pyconv.conv2d(OnGpu(), w()), TypeError, "lives on a GPU, but its __cuda_array_interface__ lacks"),
-    "gpu without a kernel": (lambda: pyconv.pixel_shuffle(OnGpu(), 2), TypeError, "lives on a GPU; copy it to the host first"),
+    "gpu without a kernel": (
+        lambda: pyconv.pixel_shuffle(OnGpu(), 2),
+        TypeError,
+        "lives on a GPU; copy it to the host first",
+    ),
     "masked": (lambda: pyconv.conv2d(np.ma.masked_array(x()), w()), TypeError, "masked array"),
     "int32": (lambda: pyconv.conv2d(x().astype(np.int32), w()), TypeError, "x must be float16, .* got int32"),
     "complex": (lambda: pyconv.conv2d(x().astype(np.complex64), w()), TypeError, "got complex64"),

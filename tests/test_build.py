@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-#: One process builds what all of these look at.
-pytestmark = pytest.mark.xdist_group("build")
 SOURCES = ("csrc", "kernels", "pyconv", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 
 
@@ -68,22 +66,21 @@ print(pyconv.explain(pyconv.conv2d, x, w).algorithm)
 """
 
 
-@pytest.fixture(scope="module")
-def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution and the wheel that was built from it, and from nothing else."""
-    target = tmp_path_factory.mktemp("dist")
-    done = build(checkout, target, PYCONV_REQUIRE_C="1")
+def test_the_distributions(checkout: Path, tmp_path: Path) -> None:
+    """The source distribution, and the wheel that is built from it alone; in one test, for a build takes long."""
+    done = build(checkout, tmp_path / "dist", PYCONV_REQUIRE_C="1")
     assert done.returncode == 0, done.stdout + done.stderr
-    return target
+    (archive,) = (tmp_path / "dist").glob("*.tar.gz")
+    the_source_distribution_is_complete(archive, checkout)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    the_wheel_is_small_and_for_every_python(wheel)
+    where, c, algorithm = run_installed(wheel, tmp_path / "site", SCRIPT).splitlines()
+    assert where.startswith(str(tmp_path))
+    assert c == "yes"
+    assert "@c-" in algorithm
 
 
-@pytest.fixture(scope="module")
-def wheel(built: Path) -> Path:
-    (found,) = built.glob("*.whl")
-    return found
-
-
-def test_the_wheel_is_small_and_for_every_python(wheel: Path) -> None:
+def the_wheel_is_small_and_for_every_python(wheel: Path) -> None:
     assert "-cp311-abi3-linux_" in wheel.name
     # every family of kernels for three instruction sets and three types of arrays
     assert wheel.stat().st_size < 4_500_000
@@ -94,11 +91,17 @@ def test_the_wheel_is_small_and_for_every_python(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"pyconv", "pyconv_kernels"}
 
 
-def test_the_wheel_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    where, c, algorithm = run_installed(wheel, tmp_path, SCRIPT).splitlines()
-    assert where.startswith(str(tmp_path))
-    assert c == "yes"
-    assert "@c-" in algorithm
+def the_source_distribution_is_complete(archive: Path, checkout: Path) -> None:
+    with tarfile.open(archive) as contents:
+        names = {name.split("/", 1)[1] for name in contents.getnames() if "/" in name}
+    wanted = {
+        str(path.relative_to(checkout))
+        for folder in ("csrc", "kernels", "pyconv")
+        for path in (checkout / folder).rglob("*")
+        if path.suffix in {".c", ".h", ".py", ".pyi", ".typed"} and path.name != "_ffi.c"
+    }
+    assert wanted - names == set()
+    assert [name for name in names if name.endswith((".so", ".o", ".pyc"))] == []
 
 
 def test_without_a_compiler(checkout: Path, tmp_path: Path) -> None:
@@ -115,20 +118,6 @@ def test_c_can_be_required(checkout: Path, tmp_path: Path) -> None:
     done = build(checkout, tmp_path, "--wheel", CC="/bin/false", PYCONV_REQUIRE_C="1")
     assert done.returncode != 0
     assert not list(tmp_path.iterdir())
-
-
-def test_the_source_distribution_is_complete(built: Path, checkout: Path) -> None:
-    (archive,) = built.glob("*.tar.gz")
-    with tarfile.open(archive) as contents:
-        names = {name.split("/", 1)[1] for name in contents.getnames() if "/" in name}
-    wanted = {
-        str(path.relative_to(checkout))
-        for folder in ("csrc", "kernels", "pyconv")
-        for path in (checkout / folder).rglob("*")
-        if path.suffix in {".c", ".h", ".py", ".pyi", ".typed"} and path.name != "_ffi.c"
-    }
-    assert wanted - names == set()
-    assert [name for name in names if name.endswith((".so", ".o", ".pyc"))] == []
 
 
 def test_every_c_file_is_built(root: Path) -> None:
