@@ -47,9 +47,7 @@ def points(rows: Iterable[tuple[str | None, regret.Row]]) -> dict[str, list[Poin
     """
     found: dict[str, list[Point]] = {}
     for isa, row in rows:
-        if isa is not None:
-            from pyconv.backends import c
-        here = plan.machine_here() if isa is None else c.machine(isa)
+        here = plan.machine_here(isa)
         problem: Any = parse_problem(row.problem)
         for id, seconds in row.seconds.items():
             # as the model counts today, whatever it counted and whatever was fitted when this was measured

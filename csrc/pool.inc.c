@@ -10,10 +10,11 @@
  *
  * Columns: up to PC_POOL_TAPS taps are joined in registers; more by doubling, windows of 2, 4, 8 ... columns from two of
  * half the width (a maximum may use two that overlap, a sum takes those of k's binary digits). With stride 2 two vectors
- * are drawn apart; windows further apart, and adaptive ones, are a vector each, LANES of which fold into one. Rows: with 7 taps and more, close together, by van Herk's and by Gil and Werman's method (1992, 1993):
- * the joins from each row of a block of k rows to its end, and from its begin; a window is one of the first kind and
- * one of the second, whatever k is. Nothing is ever subtracted, so a sum has its usual error, and a NaN or an infinity
- * stays in its own windows.
+ * are drawn apart; windows further apart, and adaptive ones, are a vector each, LANES of which fold into one (and small
+ * planes with adaptive windows are turned first, pool_lanes.inc.c). Rows: with 7 taps and more, close together, by van
+ * Herk's and by Gil and Werman's method (1992, 1993): the joins from each row of a block of k rows to its end, and from its
+ * begin; a window is one of the first kind and one of the second, whatever k is. Nothing is ever subtracted, so a sum has
+ * its usual error, and a NaN or an infinity stays in its own windows.
  *
  * A norm is the root of a sum: elements are raised to its power as their rows are loaded (powers.inc.c), and outputs take
  * the root where an average is divided.

@@ -10,7 +10,6 @@
 
 INLINE void STORED(pool_lanes_of)(const STORED(pool_job) *job, int64_t task, int worker, const int total) {
     const pc_pool *p = job->p;
-    enum { MOST = PC_POOL_LANES_OUT };
     const int64_t block = task % p->n_w_tiles, image = task / p->n_w_tiles, c0 = block * LANES;
     const int64_t n_lanes = pc_min(LANES, p->c - c0), width = p->w.in, height = p->h.in;
     const STORAGE *x = (const STORAGE *)job->arrays->x + image * p->ld_x.n + c0 * p->ld_x.c;
@@ -22,7 +21,7 @@ INLINE void STORED(pool_lanes_of)(const STORED(pool_job) *job, int64_t task, int
     else
         for (int64_t h = 0; h < height; h++)
             STORED(lanes_load)(x + h * p->ld_x.h, p->ld_x.c, 1, n_lanes, width, map + h * width * LANES);
-    pc_pool_taps rows[MOST], columns[MOST];
+    pc_pool_taps rows[PC_POOL_LANES_OUT], columns[PC_POOL_LANES_OUT];
     pc_pool_taps_from(&p->h, 0, 1, 0, p->h.out, rows);
     pc_pool_taps_from(&p->w, 0, 1, 0, p->w.out, columns);
     REAL *to = y;

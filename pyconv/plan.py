@@ -150,12 +150,12 @@ def _too_large(call: Call) -> str:
     return f"needs more scratch than max_workspace ({call.max_workspace} bytes)"
 
 
-def machine_here() -> Machine:
-    """Return what the cost model knows of this processor."""
+def machine_here(isa: str | None = None) -> Machine:
+    """Return what the cost model knows of this processor, with the instruction set in use or another one."""
     if registry.why_missing("c") is None:
         from .backends import c
 
-        return c.machine()
+        return c.machine(isa)
     return Machine.of_lanes(8)
 
 

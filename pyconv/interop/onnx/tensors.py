@@ -158,8 +158,13 @@ def _p_relu(node: Node, inputs: Inputs, out: Array | None) -> Any:
     return np.where(x < 0, x * slope, x).astype(x.dtype, copy=False)
 
 
-def _exponentials(node: Node, x: Array) -> tuple[Array, tuple[int, ...], Array]:
-    """Return x less its largest, the axes that are summed over, and the sums of exponentials."""
+@operator("Softmax", "LogSoftmax", compiled=False)
+def _softmax(node: Node, inputs: Inputs, out: Array | None) -> Any:
+    (x,) = inputs
+    _ordinary(x)
+    assert x is not None
+    if not x.size:
+        return x.copy()
     if node.opset >= 13:
         axes: tuple[int, ...] = (node.get("axis", -1),)
     else:
@@ -167,29 +172,9 @@ def _exponentials(node: Node, x: Array) -> tuple[Array, tuple[int, ...], Array]:
         first = node.get("axis", 1)
         axes = tuple(range(first % max(1, x.ndim), x.ndim))
     shifted = x - x.max(axis=axes, keepdims=True)
-    return shifted, axes, np.exp(shifted)
-
-
-@operator("Softmax", compiled=False)
-def _softmax(node: Node, inputs: Inputs, out: Array | None) -> Any:
-    (x,) = inputs
-    _ordinary(x)
-    assert x is not None
-    if not x.size:
-        return x.copy()
-    _, axes, powers = _exponentials(node, x)
-    return np.divide(powers, powers.sum(axis=axes, keepdims=True), out=powers)
-
-
-@operator("LogSoftmax", compiled=False)
-def _log_softmax(node: Node, inputs: Inputs, out: Array | None) -> Any:
-    (x,) = inputs
-    _ordinary(x)
-    assert x is not None
-    if not x.size:
-        return x.copy()
-    shifted, axes, powers = _exponentials(node, x)
-    return shifted - np.log(powers.sum(axis=axes, keepdims=True))
+    powers = np.exp(shifted)
+    sums = powers.sum(axis=axes, keepdims=True)
+    return shifted - np.log(sums) if node.op_type == "LogSoftmax" else np.divide(powers, sums, out=powers)
 
 
 @operator(*_REDUCE, compiled=False)
