@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from benchmarks.peers import OURS, RIVALS, YARDSTICKS
+from benchmarks.peers import OTHERS, OURS, RIVALS, TWINS
 
 __all__ = ["progress", "show"]
 
@@ -25,6 +25,7 @@ SHORT = {
     "scipy": "scipy",
     "torchvision": "tv",
     "copy": "copy",
+    "pyconv_numba": "numba",
 }
 #: A table is printed at least this wide, also into a pipe or a file: rows that wrap cannot be compared.
 MIN_WIDTH = 190
@@ -67,14 +68,14 @@ def milliseconds(measured: dict[str, Any]) -> str:
 
 
 def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: one row a layer, one column a rival that measured anything."""
+    """Return header and rows: one row a layer, one column a rival, or twin, that measured anything."""
     entries = document["layers"]
-    rivals = [peer for peer in RIVALS if any(peer in entry["peers"] for entry in entries)]
+    others = [peer for peer in (*RIVALS, *TWINS) if any(peer in entry["peers"] for entry in entries)]
     ours = any(OURS in entry["peers"] for entry in entries)
     header = ["layer", "MFLOP"]
     peak = document["fma_gflops"]
     header += ["algorithm", "ms", "GF/s", "of peak"] if ours else []
-    header += [f"{SHORT[peer]} ms" for peer in rivals] + ["best rival", "its GF/s"]
+    header += [f"{SHORT[peer]} ms" for peer in others] + ["best rival", "its GF/s"]
     copied = any(entry["of_copy"] for entry in entries)
     header += ["copy ms", "of copy"] if copied else []
     header += ["ratio"] if ours else []
@@ -94,7 +95,7 @@ def _rows(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
                 if mine
                 else [entry["absent"].get(OURS, ""), "", "", ""]
             )
-        for peer in rivals:
+        for peer in others:
             if peer in peers:
                 row.append(milliseconds(peers[peer]))
             else:
@@ -158,7 +159,7 @@ def _classes(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def _alone(document: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows: one row a class, one column a rival, over the layers that it can do."""
     classes = document["classes"]
-    found = [peer for peer in (*RIVALS, *YARDSTICKS) if any(peer in entry["against"] for entry in classes.values())]
+    found = [peer for peer in OTHERS if any(peer in entry["against"] for entry in classes.values())]
     rows = []
     for name, entry in classes.items():
         cells = [entry["against"].get(peer) for peer in found]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, peak, report, shapes
-from benchmarks.peers import OURS, PEERS, RIVALS, YARDSTICKS
+from benchmarks.peers import OTHERS, OURS, PEERS, RIVALS, TWINS, YARDSTICKS
 from benchmarks.remote import Lost, Remote
 from benchmarks.shapes import FILTERS, Layer
 
@@ -284,8 +284,8 @@ def _gathered(ratios: Sequence[tuple[float, str]]) -> dict[str, Any]:
 def summarise(results: Iterable[Result]) -> dict[str, dict[str, Any]]:
     """Return per class: count, wins, geometric mean of the ratios and the worst layer.
 
-    The same stands under ``"against"`` for each rival alone, over the layers that it can do, and for a plain copy:
-    there the ratio is the share of the copy's speed.
+    The same stands under ``"against"`` for each rival alone, over the layers that it can do, for a plain copy (its
+    ratio is the share of the copy's speed), and for our own Numba kernels.
     """
     classes: dict[str, list[Result]] = {}
     for result in results:
@@ -293,7 +293,7 @@ def summarise(results: Iterable[Result]) -> dict[str, dict[str, Any]]:
     summary: dict[str, dict[str, Any]] = {}
     for name, members in classes.items():
         against: dict[str, dict[str, Any]] = {}
-        for peer in (*RIVALS, *YARDSTICKS):
+        for peer in OTHERS:
             found = [(ratio, member.layer.name) for member in members if (ratio := member.ratio_to(peer)) is not None]
             if found:
                 against[peer] = _gathered(found)
@@ -343,7 +343,8 @@ def main(
     classes, names : sequence of str, optional
         Which layers: classes of :data:`benchmarks.shapes.CLASSES` and shell patterns of layer names.
     peers : sequence of str, optional
-        Of :data:`benchmarks.peers.PEERS`; all of them by default. Those not installed are left out, with the reason.
+        Of :data:`benchmarks.peers.PEERS`; by default all but :data:`benchmarks.peers.TWINS`. Those not installed are
+        left out, with the reason.
     threads : int
         Threads of every library.
     dtype : {"float16", "float32", "float64"}
@@ -371,7 +372,7 @@ def main(
     >>> from benchmarks import run
     >>> outcome = run.main(names=["tiny.3x3_8"], peers=["scipy"], rounds=1)  # doctest: +SKIP
     """
-    chosen = PEERS if peers is None else tuple(peers)
+    chosen = tuple(peer for peer in PEERS if peer not in TWINS) if peers is None else tuple(peers)
     settings = Settings(threads, dtype, rounds, bias, activation, patience_s)
     _check(settings, chosen)
     layers = shapes.select(classes, names, quick=quick, full=full)
@@ -413,7 +414,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="layers to measure, as shell patterns: 'resnet50.*'")
     parser.add_argument("-c", "--class", dest="classes", action="append", choices=shapes.CLASSES, help="repeatable")
-    parser.add_argument("-p", "--peer", dest="peers", action="append", choices=PEERS, help="repeatable; default: all")
+    help_peers = f"repeatable; default: all but {', '.join(TWINS)}"
+    parser.add_argument("-p", "--peer", dest="peers", action="append", choices=PEERS, help=help_peers)
     parser.add_argument("-t", "--threads", type=int, default=2, help="threads of every library (default: 2)")
     parser.add_argument("--dtype", choices=tuple(shapes.DTYPES), default="float32")
     parser.add_argument("-r", "--rounds", type=int, default=5, help="turns of every peer (default: 5)")

@@ -16,6 +16,8 @@ import pyconv
 from benchmarks import data, peers, report, run
 from benchmarks.shapes import CLASSES, DEFAULTS, LAYERS, Layer, find, select
 from benchmarks.shapes.base import sample
+from pyconv.backends import numba_cpu
+from pyconv.options import current
 
 
 def small_layers() -> Iterator[Layer]:
@@ -36,6 +38,21 @@ RIVALS = [
     for layer in small_layers()
     if peers.load(peer).supports(layer, "float32") is None
 ]
+
+
+@pytest.mark.parametrize("twin", ["act.relu_7", "tiny.3x3_4"])
+def test_the_twin_runs_numbas_kernels(twin: str) -> None:
+    layer = find(twin)
+    job = peers.Job(layer, data.make_arrays(layer, "float32", bias=True), None, threads=2)
+    before = current().backend
+    try:
+        prepared = peers.load("pyconv_numba").prepare(job)
+        outs = peers.outputs_of(prepared.run())
+    finally:
+        pyconv.set_options(backend=before)
+    assert "@numba" in prepared.form
+    assert numba_cpu.last_kernel().endswith("__numba")
+    assert layer.disagreement(job.arrays, outs, None) <= data.TOLERANCE["float32"]
 
 
 @pytest.mark.parametrize("layer", SMALL)
@@ -142,11 +159,12 @@ def test_ratios_of_a_class() -> None:
     summary = run.summarise(
         [
             result("pool.vgg1.max", 1.0, torch_nchw=8.0, onnxruntime=2.0, copy=0.5),
-            result("pool.unet.max", 1.0, torch_nchw=2.0, copy=0.5),
+            result("pool.unet.max", 1.0, torch_nchw=2.0, copy=0.5, pyconv_numba=1.5),
         ]
     )["pool"]
     assert summary["geometric_mean"] == pytest.approx(2.0)
     assert summary["against"]["torch_nchw"]["geometric_mean"] == pytest.approx(4.0)
     assert (summary["against"]["torch_nchw"]["worst"], summary["against"]["onnxruntime"]["count"]) == (2.0, 1)
     assert summary["against"]["copy"]["geometric_mean"] == pytest.approx(0.5)
-    assert set(report.SHORT) == set(peers.PEERS) - {peers.OURS}
+    assert summary["against"]["pyconv_numba"]["geometric_mean"] == pytest.approx(1.5)
+    assert set(report.SHORT) == set(peers.OTHERS)

@@ -18,9 +18,11 @@ import numpy as np
 from benchmarks.shapes import Array, Arrays, Layer
 
 __all__ = [
+    "OTHERS",
     "OURS",
     "PEERS",
     "RIVALS",
+    "TWINS",
     "YARDSTICKS",
     "Array",
     "Job",
@@ -45,8 +47,11 @@ RIVALS = (
 )
 #: Measured beside the others to show how far the machine would go; they compute nothing, and win nothing.
 YARDSTICKS = ("copy",)
-#: Every peer, ourselves first.
-PEERS = (OURS, *RIVALS, *YARDSTICKS)
+#: Ourselves without the C kernels: measured only where they are asked for, and no rival either.
+TWINS = ("pyconv_numba",)
+#: All that ours are set against, and every peer, ourselves first.
+OTHERS = (*RIVALS, *YARDSTICKS, *TWINS)
+PEERS = (OURS, *OTHERS)
 
 #: Seconds of a first call beyond which a form is not called again to be chosen.
 SLOW_S = 1.0
