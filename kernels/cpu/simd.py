@@ -69,6 +69,7 @@ __all__ = [
     "load_rows",
     "load_rows_capped",
     "load_rows_part",
+    "load_square",
     "multiply_points",
     "outputs_of",
     "pointer",
@@ -601,10 +602,8 @@ def splat_rows(typing: Any, p: Any, rows: Any, vectors: Any) -> Any:
     return tile(p, rows, vectors), generate
 
 
-@intrinsic(prefer_literal=True)
-def load_rows(typing: Any, p: Any, ld: Any, rows: Any, vectors: Any) -> Any:
-    """Return the tile whose row r begins at p[r ld]."""
-    tile = Tile(_real_of(p), rows.literal_value, vectors.literal_value)
+def _row_loader(tile: Tile) -> Callable[..., Any]:
+    """Return what generates the loads of the tile whose row r begins at p[r ld]."""
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         row, found = arguments[0], []
@@ -613,7 +612,21 @@ def load_rows(typing: Any, p: Any, ld: Any, rows: Any, vectors: Any) -> Any:
             row = _at(b, row, arguments[1])
         return cgutils.pack_array(b, found)
 
-    return tile(p, types.intp, rows, vectors), generate
+    return generate
+
+
+@intrinsic(prefer_literal=True)
+def load_rows(typing: Any, p: Any, ld: Any, rows: Any, vectors: Any) -> Any:
+    """Return the tile whose row r begins at p[r ld]."""
+    tile = Tile(_real_of(p), rows.literal_value, vectors.literal_value)
+    return tile(p, types.intp, rows, vectors), _row_loader(tile)
+
+
+@intrinsic
+def load_square(typing: Any, p: Any, ld: Any) -> Any:
+    """Return the tile of one vector a row and as many rows as lanes, whose row r begins at p[r ld]."""
+    tile = Tile(_real_of(p), lanes_of(_real_of(p)), 1)
+    return tile(p, types.intp), _row_loader(tile)
 
 
 @intrinsic

@@ -63,9 +63,9 @@ SCALAR = {"f32": np.float32, "f64": np.float64}
 WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
 #: time, costs some fifty microseconds.
-_FLOPS_PER_THREAD = 12_000_000
+_FLOPS_PER_THREAD = 3_000_000
 #: The same in bytes, for kernels that have little to compute.
-_BYTES_PER_THREAD = 2 << 20
+_BYTES_PER_THREAD = 512 << 10
 
 
 class _Local(threading.local):

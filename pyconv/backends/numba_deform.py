@@ -22,7 +22,7 @@ __all__ = ["algorithms"]
 _NUMPY: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 _EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
 #: Operations of the definition, and bytes, below which a call stays on the caller's thread.
-_FLOPS_PER_THREAD = 12_000_000
+_FLOPS_PER_THREAD = 3_000_000
 _BYTES_PER_THREAD = 1 << 20
 #: Pixels of the output whose samples exist at a time.
 _STRIP = 240

@@ -13,7 +13,9 @@ from .. import cost
 from ..algorithm import Array, Call, Packed, Runner
 from ..cost import Machine
 from ..kernels.cpu import roi, threads
+from ..kernels.cpu.turn import VECTOR_BYTES, turn
 from ..problem import ITEM_BYTES, NmsProblem, RoiProblem
+from . import numba_cpu
 from .plain import OnNumba
 
 __all__ = ["algorithms", "run_tasks"]
@@ -23,7 +25,7 @@ _JOINS = {"mean": roi.MEAN, "max pixel": roi.MAX_PIXEL, "max sample": roi.MAX_SA
 _NUMPY: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 _EPSILON = {"f32": 2.0**-24, "f64": 2.0**-53}
 #: Operations of the definition below which a call stays on the caller's thread.
-_FLOPS_PER_THREAD = 12_000_000
+_FLOPS_PER_THREAD = 3_000_000
 #: Channels of a task of a gradient: a cache line of float32.
 _CHANNELS = 16
 
@@ -32,6 +34,19 @@ def run_tasks(name: str, n: int, shares: int, work: Callable[[int, int], int], d
     """Share n tasks out, and say which kernel did them."""
     threads.run_tasks(name, n, shares, lambda _, first, last: work(first, last))
     done(name)
+
+
+def _turned(x: Array, out: Array, n_threads: int) -> None:
+    """Out[a, b, j, i] = x[a, b, i, j], several threads moving whole vectors where memory allows it."""
+    item, target = x.itemsize, out.transpose(0, 1, 3, 2)
+    whole = x.strides[-1] == item and out.flags.c_contiguous
+    if not whole or numba_cpu.address(x) % item or numba_cpu.address(out) % item:
+        target[...] = x
+        return
+    strides = tuple(stride // item for stride in x.strides[:3])
+    where = numba_cpu.address(x), x.shape, strides, numba_cpu.address(out), x.dtype.type(0)
+    tasks = math.prod(x.shape[:2]) * -(-x.shape[3] * item // VECTOR_BYTES)
+    threads.run_tasks("turn", tasks, min(n_threads, tasks), lambda _, first, last: turn(*where, first, last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,37 +103,52 @@ class NumbaRoi(OnNumba):
         n_threads = max(1, min(call.threads, problem.flops // _FLOPS_PER_THREAD))
         shape = (problem.n, c_out, slices, *((1, *problem.spatial) if rank == 2 else problem.spatial))
         name, done, scale = self.kernel_name, self.done, problem.scale
+        maps_shape = tuple(shape[i] for i in (2, 0, 3, 4, 5, 1))
+        n_maps, each = math.prod(maps_shape), n_bins * c_out
+        elements = (self.workspace(call) or 0) // dtype.itemsize
 
-        def turned(x: Array) -> Array:
+        def memory() -> Array:
+            """Return the thread's scratch: the maps or their gradient, bins of a chunk, maps where both are needed."""
+            return numba_cpu.scratch(elements * dtype.itemsize)[: elements * dtype.itemsize].view(dtype)
+
+        def turned(x: Array, to: Array) -> Array:
             """Return (slice, image, d, h, w, channel)."""
-            return np.ascontiguousarray(x.reshape(shape).transpose(2, 0, 3, 4, 5, 1))
+            planes = x.reshape(shape).transpose(2, 0, 1, 3, 4, 5)
+            last = planes.transpose(0, 1, 3, 4, 5, 2)
+            if last.flags.c_contiguous:
+                return last
+            _turned(planes.reshape(*planes.shape[:3], -1), to.reshape(*planes.shape[:2], -1, c_out), n_threads)
+            return to.reshape(maps_shape)
 
         def forward(packed: Packed, x: Array, boxes: Array, out: Array) -> bool:
-            maps = turned(x)
+            mine = memory()
+            maps, bins_at = turned(x, mine[:n_maps]), mine[n_maps : n_maps + chunk * each]
             for first in range(0, problem.boxes, chunk):
                 some = np.ascontiguousarray(boxes[first : first + chunk])
-                found = np.empty((len(some), n_bins, c_out), dtype)
+                found = bins_at[: len(some) * each].reshape(len(some), n_bins, c_out)
 
                 def work(a: int, b: int, some: Array = some, found: Array = found) -> int:
                     return int(roi.roi_forward(maps, some, rank, words, scale, bins, most, a, b, found))
 
                 run_tasks(name, len(some), min(n_threads, len(some)), work, done)
-                mine = some[:, 0] >= 0
-                values = found.transpose(0, 2, 1).reshape(len(some), *problem.out_shape[1:])
-                if mine.all():
-                    out[first : first + chunk] = values
+                there, part = some[:, 0] >= 0, out[first : first + chunk]
+                if there.all() and part.flags.c_contiguous:
+                    _turned(found[None], part.reshape(1, len(some), c_out, n_bins), n_threads)
                 else:
-                    out[first : first + chunk][mine] = values[mine]
+                    part[there] = found.transpose(0, 2, 1).reshape(part.shape)[there]
             return True
 
         def backward(packed: Packed, grad_output: Array, boxes: Array, x: Array | None, out: Array) -> bool:
-            grad = np.zeros(tuple(shape[i] for i in (2, 0, 3, 4, 5, 1)), dtype)
-            maps = grad if x is None else turned(x)
+            mine = memory()
+            grad, bins_at = mine[:n_maps].reshape(maps_shape), mine[n_maps : n_maps + chunk * each]
+            grad[...] = 0
+            maps = grad if x is None else turned(x, mine[n_maps + chunk * each :])
             blocks = -(-c_out // _CHANNELS)
             for first in range(0, problem.boxes, chunk):
                 some = np.ascontiguousarray(boxes[first : first + chunk])
                 given = grad_output[first : first + chunk].reshape(len(some), c_out, n_bins)
-                g = np.ascontiguousarray(given.transpose(0, 2, 1))
+                g = bins_at[: len(some) * each].reshape(len(some), n_bins, c_out)
+                _turned(given[None], g[None], n_threads)
 
                 def work(a: int, b: int, some: Array = some, g: Array = g) -> int:
                     channels = a * _CHANNELS, min(c_out, b * _CHANNELS)
@@ -126,7 +156,11 @@ class NumbaRoi(OnNumba):
                     return b - a
 
                 run_tasks(name, blocks, min(n_threads, blocks), work, done)
-            out[...] = grad.transpose(1, 5, 0, 2, 3, 4).reshape(problem.x_shape)
+            if out.flags.c_contiguous:
+                planes = out.reshape(problem.n, c_out, slices, -1).transpose(2, 0, 1, 3)
+                _turned(grad.reshape(slices, problem.n, -1, c_out), planes, n_threads)
+            else:
+                out[...] = grad.transpose(1, 5, 0, 2, 3, 4).reshape(problem.x_shape)
             return True
 
         def clear(packed: Packed, *arrays: Array | None) -> bool:

@@ -24,7 +24,7 @@ __all__ = ["algorithms"]
 
 _NUMPY: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "f64": np.dtype(np.float64)}
 #: Operations of the definition below which a call stays on the caller's thread.
-_FLOPS_PER_THREAD = 4_000_000
+_FLOPS_PER_THREAD = 1_000_000
 #: Points whose tables are made at a time, and channels of a task of a gradient: a cache line of float32.
 _POINTS, _CHANNELS = 1 << 16, 16
 
