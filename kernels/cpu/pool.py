@@ -47,6 +47,8 @@ from .tile import AXIS, STRIDES, clear_over, copy, integers
 
 __all__ = ["POOL", "POOL_TAPS", "Columns", "Taps", "columns_of", "pool_box", "pool_separable", "pool_spread", "taps_of"]
 
+#: Divisors up to this are looked at for powers of two.
+_MOST_TAPS = float(1 << 52)
 #: Taps that are joined in registers; more are joined by doubling.
 POOL_TAPS = 8
 
@@ -96,6 +98,23 @@ class PoolBox(NamedTuple):
     n: int
 
 
+class Rows(NamedTuple):
+    """Rows of outputs whose windows are alike: how far apart these are, the rows of v, and the outputs.
+
+    Behind each there is ``ld_room`` less to write over than behind the row before it.
+    """
+
+    n: int
+    ld_x: int
+    ld_v: int
+    ld_y: int
+    ld_room: int
+
+
+#: One row by itself.
+ALONE = Rows(1, 0, 0, 0, 0)
+
+
 @word
 def taps_of(a: Any, after: int, adaptive: int, o: int) -> Taps:
     """Return output o's taps."""
@@ -109,6 +128,13 @@ def taps_of(a: Any, after: int, adaptive: int, o: int) -> Taps:
     end = min(a.k, (a.size - 1 - start) // a.dilation + 1 if start < a.size else 0)
     padded = min(start + a.k, a.size + after) - start if a.dilation == 1 else a.k
     return Taps(start + skip * a.dilation, max(0, end - skip), a.dilation, padded)
+
+
+@word
+def _is_whole(p: Any, h_out: int) -> bool:
+    """Whether no row under the windows of a row of outputs is missing."""
+    begin = h_out * p.h.stride - p.h.pad
+    return not p.adaptive and begin >= 0 and begin + (p.h.k - 1) * p.h.dilation < p.h.size
 
 
 @word
@@ -189,41 +215,46 @@ def _add_powers(row: Any, n: int, v: Any, power: float) -> None:
 
 
 @word
-def _window_rows(x: Any, ld: Any, d: Taps, h: Taps, n: int, v: Any, total: Any, power: float) -> None:
-    """v[0..n) = the rows under the windows of one row of outputs joined, what is behind as joins begin with."""
+def _window_rows(x: Any, ld: Any, d: Taps, h: Taps, n: int, v: Any, total: Any, power: float, rows: Rows) -> None:
+    """v[0..n) = the rows under the windows of one row of outputs joined, what is behind as joins begin with.
+
+    The same for each of several rows, whose windows are as tall and begin some rows of x further down.
+    """
     step = lanes(v)
     nothing = _nothing(v, total)
-    if d.n * h.n == 0:
-        _fill(v, n, nothing)
-        return
     x = advance(x, d.first * ld.d + h.first * ld.h)
     ld_d, ld_h = d.step * ld.d, h.step * ld.h
-    if total is not None and power != 0:
-        clear_over(v, n)
-        for a in range(d.n):
-            for b in range(h.n):
-                _add_powers(advance(x, a * ld_d + b * ld_h), n, v, power)
-        return
-    i = 0
-    if d.n == 1 and h.n == 1:
-        while i + step <= n:
-            store(v, i, load(x, i))
-            i += step
-    elif d.n == 1 and h.n == 2:
-        while i + step <= n:
-            store(v, i, joined(advance(x, i), ld_h, 2, total))
-            i += step
-    elif d.n == 1 and h.n == 3:
-        while i + step <= n:
-            store(v, i, joined(advance(x, i), ld_h, 3, total))
-            i += step
     none = splat_tile(v, 1, 1, nothing)
-    while i < n:
-        found = load_part_or(x, i, n - i, none)
-        for b in range(1, d.n * h.n):
-            found = join(found, load_part_or(x, i + b // h.n * ld_d + b % h.n * ld_h, n - i, none), total)
-        store(v, i, found)
-        i += step
+    for _ in range(rows.n):
+        i = 0
+        if d.n * h.n == 0:
+            _fill(v, n, nothing)
+            i = n
+        elif total is not None and power != 0:
+            clear_over(v, n)
+            for a in range(d.n):
+                for b in range(h.n):
+                    _add_powers(advance(x, a * ld_d + b * ld_h), n, v, power)
+            i = n
+        elif d.n == 1 and h.n == 1:
+            while i + step <= n:
+                store(v, i, load(x, i))
+                i += step
+        elif d.n == 1 and h.n == 2:
+            while i + step <= n:
+                store(v, i, joined(advance(x, i), ld_h, 2, total))
+                i += step
+        elif d.n == 1 and h.n == 3:
+            while i + step <= n:
+                store(v, i, joined(advance(x, i), ld_h, 3, total))
+                i += step
+        while i < n:
+            found = load_part_or(x, i, n - i, none)
+            for b in range(1, d.n * h.n):
+                found = join(found, load_part_or(x, i + b // h.n * ld_d + b % h.n * ld_h, n - i, none), total)
+            store(v, i, found)
+            i += step
+        x, v = advance(x, rows.ld_x), advance(v, rows.ld_v)
 
 
 @word
@@ -310,21 +341,33 @@ def _run(v: Any, n: int, step: int, total: Any) -> Any:
 
 
 @word
-def _columns(p: Any, v: Any, begin: int, w0: int, n: int, level: Any, y: Any, room: int, total: Any) -> None:
-    """y[o][c] = the columns of output w0 + o of v[column][c] joined, o < n; v begins with column ``begin``."""
+def _columns(
+    p: Any, v: Any, begin: int, w0: int, n: int, level: Any, y: Any, room: int, total: Any, rows: Rows
+) -> None:  # fmt: skip
+    """y[o][c] = the columns of output w0 + o of v[column][c] joined, o < n; v begins with column ``begin``.
+
+    The same for each row; ``room`` elements behind the first may be written.
+    """
+    k, stride, step = p.w.k, p.w.stride, p.w.dilation * p.inner
+    for _ in range(rows.n):
+        if not p.adaptive and stride == 1:
+            _dense(v, n * p.inner, k, step, level, p.level_elems, y, room, total)
+        elif not p.adaptive and stride == 2 and step == 1 and k == 2:
+            for i in range(0, n, lanes(v)):
+                _store_row(y, i, n, room, joined_pairs(advance(v, 2 * i), 2, total))
+        elif not p.adaptive and stride == 2 and step == 1 and k == 3:
+            for i in range(0, n, lanes(v)):
+                _store_row(y, i, n, room, joined_pairs(advance(v, 2 * i), 3, total))
+        else:
+            _columns_apart(p, v, begin, w0, n, y, total)
+        v, y, room = advance(v, rows.ld_v), advance(y, rows.ld_y), room - rows.ld_room
+
+
+@word
+def _columns_apart(p: Any, v: Any, begin: int, w0: int, n: int, y: Any, total: Any) -> None:
+    """Join the columns of each output by themselves."""
     k, stride, inner = p.w.k, p.w.stride, p.inner
     step, vector = p.w.dilation * inner, lanes(v)
-    if not p.adaptive and stride == 1:
-        _dense(v, n * inner, k, step, level, p.level_elems, y, room, total)
-        return
-    if not p.adaptive and stride == 2 and step == 1 and (k == 2 or k == 3):
-        if k == 2:
-            for i in range(0, n, vector):
-                _store_row(y, i, n, room, joined_pairs(advance(v, 2 * i), 2, total))
-        else:
-            for i in range(0, n, vector):
-                _store_row(y, i, n, room, joined_pairs(advance(v, 2 * i), 3, total))
-        return
     for o in range(n):
         first, taps = o * stride, k
         if p.adaptive:
@@ -342,19 +385,29 @@ def _columns(p: Any, v: Any, begin: int, w0: int, n: int, level: Any, y: Any, ro
 
 
 @word
-def _divide(y: Any, n: int, divisor: float) -> None:
-    """y[0..n) /= divisor; by a power of two times its inverse, which is as exact."""
-    some = splat_tile(y, 1, 1, constant(y[0], divisor))
-    step, inverse = lanes(y), math.frexp(divisor)[0] in (0.5, -0.5)
-    if inverse:
-        some = splat_tile(y, 1, 1, constant(y[0], 1 / divisor))
+def _divide(v: Any, y: Any, n: int, divisor: float) -> None:
+    """y[0..n) = v[0..n) / divisor; by a power of two times its inverse, which is as exact."""
+    whole = int(divisor) if 1 <= divisor <= _MOST_TAPS else 0
+    step, inverse = lanes(y), whole == divisor and whole & (whole - 1) == 0
+    some = splat_tile(y, 1, 1, constant(y[0], 1 / divisor if inverse else divisor))
     i = 0
     while i + step <= n:
-        store(y, i, load(y, i) * some if inverse else load(y, i) / some)
+        store(y, i, load(v, i) * some if inverse else load(v, i) / some)
         i += step
     if i < n:
-        rest = load_part(y, i, n - i)
+        rest = load_part(v, i, n - i)
         store_part(y, i, rest * some if inverse else rest / some, n - i)
+
+
+@word
+def _divide_each(v: Any, y: Any, n: int, divisors: Any) -> None:
+    """y[0..n) = v[0..n) / divisors[0..n)."""
+    step, i = lanes(y), 0
+    while i + step <= n:
+        store(y, i, load(v, i) / load(divisors, i))
+        i += step
+    if i < n:
+        store_part(y, i, load_part(v, i, n - i) / load(divisors, i), n - i)
 
 
 @word
@@ -363,10 +416,10 @@ def _whole_sums(p: Any, y: Any, w0: int, n: int, d: Taps, h: Taps) -> None:
     rows = d.n * h.n / (p.d.k * p.h.k)
     whole = min(n, max(0, p.whole_to - w0))
     if rows != 1:
-        _divide(y, whole * p.inner, rows)
+        _divide(y, y, whole * p.inner, rows)
     for o in range(whole, n):
         t = taps_of(p.w, 0, 0, w0 + o)
-        _divide(advance(y, o * p.inner), p.inner, rows * t.n / p.w.k)
+        _divide(advance(y, o * p.inner), advance(y, o * p.inner), p.inner, rows * t.n / p.w.k)
 
 
 @word
@@ -381,31 +434,54 @@ def _roots(y: Any, n: int, norm: float) -> None:
 
 
 @word
-def _finish(p: Any, y: Any, w0: int, n: int, d: Taps, h: Taps) -> None:
-    """Turn a row of sums into one of averages, or of norms."""
-    if p.norm != 0:
-        _whole_sums(p, y, w0, n, d, h)
-        _roots(y, n * p.inner, p.norm)
-        return
+def _norms(p: Any, y: Any, w0: int, n: int, d: Taps, h: Taps) -> None:
+    """Turn a row of sums into one of norms."""
+    _whole_sums(p, y, w0, n, d, h)
+    _roots(y, n * p.inner, p.norm)
+
+
+@word
+def _divisors(p: Any, w0: int, n: int, d: Taps, h: Taps, to: Any) -> None:
+    """to[o][c] = what the average of output w0 + o divides by, o < n, and up to a vector more."""
     rows = float(d.all * h.all if p.include_pad else d.n * h.n)
-    if p.divisor != 0:
-        _divide(y, n * p.inner, p.divisor)
-        return
     lo = hi = n  # between them windows are whole
     if not p.adaptive:
         lo = min(n, max(0, p.whole_from - w0))
         hi = min(n, max(lo, p.whole_to - w0))
-        _divide(advance(y, lo * p.inner), (hi - lo) * p.inner, rows * p.w.k)
-    for o in range(lo + n - hi):
-        if o >= lo:
-            o += hi - lo
-        t = taps_of(p.w, p.after.w, p.adaptive, w0 + o)
-        count = rows * (t.all if p.include_pad else t.n)
-        _divide(advance(y, o * p.inner), p.inner, count if count != 0 else 1.0)
+    o = 0
+    while o < n:
+        count, run = rows * p.w.k, hi - lo
+        if o != lo or run == 0:
+            t = taps_of(p.w, p.after.w, p.adaptive, w0 + o)
+            count, run = rows * (t.all if p.include_pad else t.n), 1
+        _fill(advance(to, o * p.inner), run * p.inner, constant(to[0], count if count != 0 else 1.0))
+        o += run
 
 
 @word
-def _plane(p: Any, x: Any, d: Taps, padded: Any, out: Any, total: Any) -> None:
+def _finish(p: Any, v: Any, y: Any, w0: int, n: int, d: Taps, h: Taps, divisors: Any, rows: Rows) -> None:
+    """Make rows y of averages, or of norms, of rows v of sums; these may be the same."""
+    all_whole = not p.adaptive and p.whole_from <= w0 and w0 + n <= p.whole_to
+    one_run = rows.n == 1 or rows.ld_v == rows.ld_y == n * p.inner
+    if p.norm == 0 and one_run and (p.divisor != 0 or all_whole):
+        taps = (d.all * h.all if p.include_pad else d.n * h.n) * p.w.k
+        _divide(v, y, rows.n * n * p.inner, p.divisor if p.divisor != 0 else float(max(1, taps)))
+        return
+    if p.norm == 0 and p.divisor == 0:
+        _divisors(p, w0, n, d, h, divisors)
+    for _ in range(rows.n):
+        if p.norm != 0:
+            copy(y, v, n * p.inner)
+            _norms(p, y, w0, n, d, h)
+        elif p.divisor != 0:
+            _divide(v, y, n * p.inner, p.divisor)
+        else:
+            _divide_each(v, y, n * p.inner, divisors)
+        v, y = advance(v, rows.ld_v), advance(y, rows.ld_y)
+
+
+@word
+def _plane(p: Any, x: Any, d: Taps, padded: Any, divisors: Any, out: Any, total: Any) -> None:
     """Pool a plane of short rows, stride 1: with the border between the rows it is one long row.
 
     The border behind a row is that before the next.
@@ -416,17 +492,22 @@ def _plane(p: Any, x: Any, d: Taps, padded: Any, out: Any, total: Any) -> None:
     room, one = lanes(v), Taps(0, 1, 1, 1)
     _fill(padded, p.v_elems, _nothing(v, total))
     if d.n:
-        for h in range(p.h.size):
-            row = advance(x, d.first * p.ld_x.d + h * p.ld_x.h)
-            to = advance(padded, (h + p.h.pad) * pitch + p.w.pad)
-            _window_rows(row, p.ld_x, one, one, p.w.size, to, total, p.power)
+        row, to = advance(x, d.first * p.ld_x.d), advance(padded, p.h.pad * pitch + p.w.pad)
+        _window_rows(row, p.ld_x, one, one, p.w.size, to, total, p.power, Rows(p.h.size, p.ld_x.h, pitch, 0, 0))
     _dense(padded, n + (p.w.k - 1) * p.w.dilation, p.h.k, pitch * p.h.dilation, level, p.v_elems, v, room, total)
     _dense(v, n, p.w.k, p.w.dilation, level, p.v_elems, padded, room, total)
-    for h_out in range(p.h.out):
-        row, to = advance(padded, h_out * pitch), advance(out, h_out * p.ld_out.h)
-        if total is not None:
-            _finish(p, row, 0, p.w.out, d, taps_of(p.h, p.after.h, 0, h_out))
-        copy(to, row, p.w.out)
+    if total is None:
+        for h_out in range(p.h.out):
+            copy(advance(out, h_out * p.ld_out.h), advance(padded, h_out * pitch), p.w.out)
+        return
+    h_out = 0
+    while h_out < p.h.out:
+        rows, whole = 1, _is_whole(p, h_out)
+        while whole and h_out + rows < p.h.out and _is_whole(p, h_out + rows):
+            rows += 1
+        row, to, h = advance(padded, h_out * pitch), advance(out, h_out * p.ld_out.h), taps_of(p.h, p.after.h, 0, h_out)
+        _finish(p, row, to, 0, p.w.out, d, h, divisors, Rows(rows, 0, pitch, p.ld_out.h, 0))
+        h_out += rows
 
 
 @word
@@ -440,7 +521,7 @@ def _lines(p: Any, x: Any, n: int, v: Any, out: Any, total: Any) -> None:
             if p.norm != 0:
                 _roots(v, rows, p.norm)
             else:
-                _divide(v, rows, p.divisor if p.divisor != 0 else float(p.w.k))
+                _divide(v, v, rows, p.divisor if p.divisor != 0 else float(p.w.k))
         for i in range(rows):
             out[(first + i) * p.ld_out.h] = v[i]
 
@@ -452,15 +533,15 @@ def _power_sums(
 ) -> bool:  # fmt: skip
     """sums[0..n) = sums of x^power over windows; where any are negative, ``other`` those of |x|^power, and True."""
     inside = max(0, min(p.w.size, columns.first + columns.n) - columns.first) * p.inner
-    _window_rows(x, ld, d, h, inside, v, 0, p.power)
-    _columns(p, v, columns.first, w0, n, level, sums, lanes(v), 0)
+    _window_rows(x, ld, d, h, inside, v, 0, p.power, ALONE)
+    _columns(p, v, columns.first, w0, n, level, sums, lanes(v), 0, ALONE)
     negative = False
     if p.signs:
         for i in range(n * p.inner):
             negative |= sums[i] < 0
     if negative:
-        _window_rows(x, ld, d, h, inside, v, 0, -p.power)
-        _columns(p, v, columns.first, w0, n, level, other, lanes(v), 0)
+        _window_rows(x, ld, d, h, inside, v, 0, -p.power, ALONE)
+        _columns(p, v, columns.first, w0, n, level, other, lanes(v), 0, ALONE)
     return negative
 
 
@@ -478,7 +559,7 @@ def _signed_rows(p: Any, x: Any, box: PoolBox, v: Any, out: Any) -> None:
             for i in range(n):
                 if sums[i] < 0:
                     sums[i] = other[i]
-        _finish(p, sums, box.w0, box.n, d, h)
+        _norms(p, sums, box.w0, box.n, d, h)
         copy(advance(out, (h_out - box.h0) * p.ld_out.h), sums, n)
 
 
@@ -488,6 +569,7 @@ def pool_separable(params: Any, first: int, last: int, x: int, out: int, scratch
     p = params[0]
     v = pointer(scratch, like)
     level = advance(v, p.batch * p.v_elems)
+    divisors = advance(v, p.scratch_bytes // p.item_bytes - p.y_elems)
     for task in range(first, last):
         box = pool_box(p, task)
         columns = columns_of(p, box.w0, box.n)
@@ -499,7 +581,7 @@ def pool_separable(params: Any, first: int, last: int, x: int, out: int, scratch
         target = advance(target, box.image * ld.n + box.c * ld.c + box.d * ld.d + box.h0 * ld.h + box.w0 * p.inner)
         d = taps_of(p.d, p.after.d, p.adaptive, box.d)
         if p.plane_pitch:
-            _plane(p, source, d, v, target, total)
+            _plane(p, source, d, v, divisors, target, total)
             continue
         if p.lines:
             rows = advance(source, d.first * p.ld_x.d + box.h0 * p.h.stride * p.ld_x.h)
@@ -515,19 +597,22 @@ def pool_separable(params: Any, first: int, last: int, x: int, out: int, scratch
             # several rows of v, all of them before any of their columns: a processor is slow to read what it has just
             # written in other pieces
             end = min(row + p.batch, box.h1)
-            for h_out in range(row, end):
+            whole = _is_whole(p, row) and _is_whole(p, end - 1)
+            n = end - row if whole else 1
+            # rows of a task that follow each other: one may write over the next, which is written later
+            rows = Rows(n, p.h.stride * p.ld_x.h, p.v_elems, ld.h, ld.h if one_run else 0)
+            for h_out in range(row, end, n):
                 h = taps_of(p.h, p.after.h, p.adaptive, h_out)
                 middle = advance(v, (h_out - row) * p.v_elems + left * p.inner)
-                _window_rows(source, p.ld_x, d, h, length, middle, total, p.power)
-            for h_out in range(row, end):
+                _window_rows(source, p.ld_x, d, h, length, middle, total, p.power, rows)
+            for h_out in range(row, end, n):
                 h = taps_of(p.h, p.after.h, p.adaptive, h_out)
                 to = advance(target, (h_out - box.h0) * ld.h)
-                # rows of a task that follow each other: one may write over the next, which is written later
-                room = (box.h1 - 1 - h_out) * ld.h if one_run else 0
+                room = (box.h1 - 1 - h_out) * rows.ld_room
                 some = advance(v, (h_out - row) * p.v_elems)
-                _columns(p, some, columns.first, box.w0, box.n, level, to, room, total)
+                _columns(p, some, columns.first, box.w0, box.n, level, to, room, total, rows)
                 if total is not None:
-                    _finish(p, to, box.w0, box.n, d, h)
+                    _finish(p, to, to, box.w0, box.n, d, h, divisors, Rows(n, 0, ld.h, ld.h, 0))
     return last - first
 
 
@@ -580,13 +665,13 @@ def _spread_sums(p: Any, g: Any, d: Columns, h: Columns, v: Any, y: Any) -> None
             if a == d.first and b == h.first:
                 count = some
     if same:
-        _window_rows(g, p.ld_out, Taps(d.first, d.n, 1, d.n), Taps(h.first, h.n, 1, h.n), n, v, 0, 0.0)
+        _window_rows(g, p.ld_out, Taps(d.first, d.n, 1, d.n), Taps(h.first, h.n, 1, h.n), n, v, 0, 0.0, ALONE)
     else:
         clear_over(v, n)
         for a in range(d.first, d.first + d.n):
             for b in range(h.first, h.first + h.n):
-                _window_rows(g, p.ld_out, Taps(a, 1, 1, 1), Taps(b, 1, 1, 1), n, y, 0, 0.0)
-                _divide(y, n, float(_count(p, p.d, p.after.d, a) * _count(p, p.h, p.after.h, b)))
+                _window_rows(g, p.ld_out, Taps(a, 1, 1, 1), Taps(b, 1, 1, 1), n, y, 0, 0.0, ALONE)
+                _divide(y, y, n, float(_count(p, p.d, p.after.d, a) * _count(p, p.h, p.after.h, b)))
                 for i in range(n):
                     v[i] += y[i]
         count = 1
@@ -600,7 +685,7 @@ def _spread_sums(p: Any, g: Any, d: Columns, h: Columns, v: Any, y: Any) -> None
             o = max(o, min(p.whole_to, p.w.out))
         while o < p.w.out and _count(p, p.w, p.after.w, o) == columns:
             o += 1
-        _divide(advance(v, begin * p.inner), (o - begin) * p.inner, rows * columns)
+        _divide(advance(v, begin * p.inner), advance(v, begin * p.inner), (o - begin) * p.inner, rows * columns)
 
 
 @word

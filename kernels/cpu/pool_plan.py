@@ -113,7 +113,7 @@ def plan_pool(pool: Pool, role: str, max_scratch_bytes: int) -> Any:
         cut["lines"] = alone and w.k <= w.size and pool.power == 0
         cut["batch"] = 1 if pool.signs else max(1, min(8, ROW_BYTES // 2 // (item * row)))
         elems = cut["batch"] * row + levels * row + (2 * out_row if pool.signs else 0)
-        elems = _plan_plane(pool, cut, elems, max_scratch_bytes)
+        elems = _plan_plane(pool, cut, elems, max_scratch_bytes - out_row * item) + out_row
     cut["scratch_bytes"] = elems * item
     if cut["scratch_bytes"] > max_scratch_bytes:
         return None

@@ -62,10 +62,10 @@ SCALAR = {"f32": np.float32, "f64": np.float64}
 #: cut, and so every bit of the result, must not depend on them.
 WORKERS_IN_LIMIT = 8
 #: Less work than this stays on the caller's thread: to wake another and to meet it, handing Python's lock over each
-#: time, costs some fifty microseconds.
+#: time, costs some ten microseconds, and sixty where it sleeps.
 _FLOPS_PER_THREAD = 3_000_000
 #: The same in bytes, for kernels that have little to compute.
-_BYTES_PER_THREAD = 512 << 10
+_BYTES_PER_THREAD = 256 << 10
 
 
 class _Local(threading.local):

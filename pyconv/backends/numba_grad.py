@@ -33,7 +33,7 @@ from .plain import OnNumba
 __all__ = ["algorithms"]
 
 #: Bytes below which a bias stays on the caller's thread: it is read as fast as memory goes.
-_BIAS_BYTES_PER_THREAD = 4 << 20
+_BIAS_BYTES_PER_THREAD = 1 << 20
 #: Each family's module, its kernel there, and what links a record to the functions that it calls.
 _FUNCTIONS = {
     "direct": (grad_direct, "grad_direct", grad_direct.link_grad_direct),

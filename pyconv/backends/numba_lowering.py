@@ -82,7 +82,7 @@ class NumbaLowering(OnNumba, lowering.Lowering):
     @staticmethod
     def _threads(call: Call, record: Any) -> int:
         by_memory = call.max_workspace // max(1, int(record["scratch_bytes"]))
-        by_work = call.problem.bytes // lowering.BYTES_PER_THREAD
+        by_work = numba_cpu.useful_threads(0, call.problem.bytes)
         return int(max(1, min(call.threads, by_memory, by_work, int(record["n_tasks"]))))
 
     def workspace(self, call: Call) -> int | None:
