@@ -11,6 +11,8 @@ from typing import Any
 import numba
 from numba.core import types
 from numba.core.ccallback import CFunc
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.dispatcher import Dispatcher
 
 __all__ = ["SOURCES", "c_function", "exact_word", "kernel", "once", "word"]
@@ -42,20 +44,74 @@ def _cached(function: Any) -> Any:
     return function
 
 
+class _NoMachineCode:
+    """Numba's code generator for functions that have no address."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, name: str, env: Any) -> None:
+        """Do nothing: the function's environment lies in the kernels that it is compiled into."""
+
+
+class _Text(JITCodeLibrary):  # type: ignore[misc]
+    """A word in LLVM's language, neither optimised nor made machine code before it is part of a kernel.
+
+    Numba does both for every function, and once more for each that calls it: of deeply nested words that was most of the
+    seconds that a kernel takes to compile.
+    """
+
+    @property
+    def codegen(self) -> _NoMachineCode:
+        """The code generator, which makes no machine code."""
+        return _NoMachineCode(self._codegen)
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+class _WordCompiler(Compiler):  # type: ignore[misc]
+    """Compiles words into :class:`_Text`."""
+
+    def define_pipelines(self) -> Any:
+        """Return Numba's own passes."""
+        self.state.library = _Text(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super().define_pipelines()
+
+
 def kernel(function: Callable[..., Any]) -> Dispatcher:
     """Decorate a function that Python calls."""
-    return _cached(numba.njit(nogil=True, **_OPTIONS)(function))
+    return _cached(numba.njit(nogil=True, no_cfunc_wrapper=True, **_OPTIONS)(function))
 
 
 def word(function: Callable[..., Any]) -> Dispatcher:
     """Decorate a function that kernels call; it is compiled into them."""
-    return numba.njit(**_OPTIONS)(function)
+    return _for_kernels(function, _OPTIONS)
 
 
 def exact_word(function: Callable[..., Any]) -> Dispatcher:
     """Decorate a function that kernels call, whose every operation is rounded by itself."""
     # said, for what is not said is inherited from the caller
-    return numba.njit(error_model="numpy", fastmath=False)(function)
+    return _for_kernels(function, {"error_model": "numpy", "fastmath": False})
+
+
+def _for_kernels(function: Callable[..., Any], options: dict[str, Any]) -> Dispatcher:
+    """Compile a function for kernels only, and once for integers and for constants: Numba does so for each constant."""
+    made = numba.njit(pipeline_class=_WordCompiler, no_cfunc_wrapper=True, no_cpython_wrapper=True, **options)(function)
+    resolve = made.get_call_template
+
+    def without_constants(arguments: Any, by_name: Any) -> Any:
+        by_name = {name: types.unliteral(argument) for name, argument in by_name.items()}
+        return resolve(tuple(types.unliteral(argument) for argument in arguments), by_name)
+
+    made.get_call_template = without_constants
+    return made
 
 
 def c_function(function: Callable[..., Any], *arguments: types.Type) -> CFunc:
