@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pyconv
-from benchmarks import data, peers, report, run
+from benchmarks import cold_start, data, peers, report, run
 from benchmarks.shapes import CLASSES, DEFAULTS, LAYERS, Layer, find, select
 from benchmarks.shapes.base import sample
 from pyconv.backends import numba_cpu
@@ -168,3 +168,12 @@ def test_ratios_of_a_class() -> None:
     assert summary["against"]["copy"]["geometric_mean"] == pytest.approx(0.5)
     assert summary["against"]["pyconv_numba"]["geometric_mean"] == pytest.approx(1.5)
     assert set(report.SHORT) == set(peers.OTHERS)
+
+
+def test_a_first_call_is_timed_in_a_process_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    cold_start.main(["relu"])
+    header, _, row = capsys.readouterr().out.splitlines()
+    assert header.startswith("| first call | algorithm |")
+    name, algorithm, imported, cold, warm = (cell.strip() for cell in row.strip("|").split("|"))
+    assert (name, algorithm) == ("relu", "relu.elementwise.f32")
+    assert min(float(imported), float(cold), float(warm)) > 0

@@ -60,8 +60,8 @@ class _NoMachineCode:
 class _Text(JITCodeLibrary):  # type: ignore[misc]
     """A word in LLVM's language, neither optimised nor made machine code before it is part of a kernel.
 
-    Numba does both for every function, and once more for each that calls it: of deeply nested words that was most of the
-    seconds that a kernel takes to compile.
+    Numba does both for every function, and once more for each that calls it: of deeply nested words that was most of
+    the seconds that a kernel takes to compile.
     """
 
     @property

@@ -99,7 +99,7 @@ class PoolBox(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of outputs whose windows are alike: how far apart these are, the rows of v, and the outputs.
+    """Rows that are treated alike: how far apart they are in x, in v, and in the outputs.
 
     Behind each there is ``ld_room`` less to write over than behind the row before it.
     """
@@ -349,23 +349,24 @@ def _columns(
     The same for each row; ``room`` elements behind the first may be written.
     """
     k, stride, step = p.w.k, p.w.stride, p.w.dilation * p.inner
+    if p.adaptive or (stride != 1 and not (stride == 2 and step == 1 and (k == 2 or k == 3))):
+        _columns_apart(p, v, begin, w0, n, y, total, rows)
+        return
     for _ in range(rows.n):
-        if not p.adaptive and stride == 1:
+        if stride == 1:
             _dense(v, n * p.inner, k, step, level, p.level_elems, y, room, total)
-        elif not p.adaptive and stride == 2 and step == 1 and k == 2:
+        elif k == 2:
             for i in range(0, n, lanes(v)):
                 _store_row(y, i, n, room, joined_pairs(advance(v, 2 * i), 2, total))
-        elif not p.adaptive and stride == 2 and step == 1 and k == 3:
+        else:
             for i in range(0, n, lanes(v)):
                 _store_row(y, i, n, room, joined_pairs(advance(v, 2 * i), 3, total))
-        else:
-            _columns_apart(p, v, begin, w0, n, y, total)
         v, y, room = advance(v, rows.ld_v), advance(y, rows.ld_y), room - rows.ld_room
 
 
 @word
-def _columns_apart(p: Any, v: Any, begin: int, w0: int, n: int, y: Any, total: Any) -> None:
-    """Join the columns of each output by themselves."""
+def _columns_apart(p: Any, v: Any, begin: int, w0: int, n: int, y: Any, total: Any, rows: Rows) -> None:
+    """Join the columns of each output by themselves, row after row: their windows are found once."""
     k, stride, inner = p.w.k, p.w.stride, p.inner
     step, vector = p.w.dilation * inner, lanes(v)
     for o in range(n):
@@ -374,14 +375,16 @@ def _columns_apart(p: Any, v: Any, begin: int, w0: int, n: int, y: Any, total: A
             t = taps_of(p.w, 0, 1, w0 + o)
             first, taps = t.first - begin, t.n
         at, to = advance(v, first * inner), advance(y, o * inner)
-        if inner == 1:
-            to[0] = _run(at, taps, step, total)
-            continue
-        for c in range(0, inner, vector):
-            found = load(at, c)
-            for a in range(1, taps):
-                found = join(found, load(at, c + a * step), total)
-            store_part(to, c, found, inner - c)
+        for _ in range(rows.n):
+            if inner == 1:
+                to[0] = _run(at, taps, step, total)
+            else:
+                for c in range(0, inner, vector):
+                    found = load(at, c)
+                    for a in range(1, taps):
+                        found = join(found, load(at, c + a * step), total)
+                    store_part(to, c, found, inner - c)
+            at, to = advance(at, rows.ld_v), advance(to, rows.ld_y)
 
 
 @word
@@ -400,14 +403,14 @@ def _divide(v: Any, y: Any, n: int, divisor: float) -> None:
 
 
 @word
-def _divide_each(v: Any, y: Any, n: int, divisors: Any) -> None:
-    """y[0..n) = v[0..n) / divisors[0..n)."""
-    step, i = lanes(y), 0
+def _divide_each(v: Any, y: Any, n: int, divisors: Any, times: float) -> None:
+    """y[0..n) = v[0..n) / (divisors[0..n) times), both whole numbers."""
+    step, i, some = lanes(y), 0, splat_tile(y, 1, 1, constant(y[0], times))
     while i + step <= n:
-        store(y, i, load(v, i) / load(divisors, i))
+        store(y, i, load(v, i) / (load(divisors, i) * some))
         i += step
     if i < n:
-        store_part(y, i, load_part(v, i, n - i) / load(divisors, i), n - i)
+        store_part(y, i, load_part(v, i, n - i) / (load(divisors, i) * some), n - i)
 
 
 @word
@@ -441,20 +444,19 @@ def _norms(p: Any, y: Any, w0: int, n: int, d: Taps, h: Taps) -> None:
 
 
 @word
-def _divisors(p: Any, w0: int, n: int, d: Taps, h: Taps, to: Any) -> None:
-    """to[o][c] = what the average of output w0 + o divides by, o < n, and up to a vector more."""
-    rows = float(d.all * h.all if p.include_pad else d.n * h.n)
+def _divisors(p: Any, w0: int, n: int, to: Any) -> None:
+    """to[o][c] = what the average of output w0 + o divides by for each row, o < n, and up to a vector more."""
     lo = hi = n  # between them windows are whole
     if not p.adaptive:
         lo = min(n, max(0, p.whole_from - w0))
         hi = min(n, max(lo, p.whole_to - w0))
     o = 0
     while o < n:
-        count, run = rows * p.w.k, hi - lo
+        count, run = p.w.k, hi - lo
         if o != lo or run == 0:
             t = taps_of(p.w, p.after.w, p.adaptive, w0 + o)
-            count, run = rows * (t.all if p.include_pad else t.n), 1
-        _fill(advance(to, o * p.inner), run * p.inner, constant(to[0], count if count != 0 else 1.0))
+            count, run = t.all if p.include_pad else t.n, 1
+        _fill(advance(to, o * p.inner), run * p.inner, constant(to[0], float(max(1, count))))
         o += run
 
 
@@ -462,13 +464,11 @@ def _divisors(p: Any, w0: int, n: int, d: Taps, h: Taps, to: Any) -> None:
 def _finish(p: Any, v: Any, y: Any, w0: int, n: int, d: Taps, h: Taps, divisors: Any, rows: Rows) -> None:
     """Make rows y of averages, or of norms, of rows v of sums; these may be the same."""
     all_whole = not p.adaptive and p.whole_from <= w0 and w0 + n <= p.whole_to
+    times = float(max(1, d.all * h.all if p.include_pad else d.n * h.n))
     one_run = rows.n == 1 or rows.ld_v == rows.ld_y == n * p.inner
     if p.norm == 0 and one_run and (p.divisor != 0 or all_whole):
-        taps = (d.all * h.all if p.include_pad else d.n * h.n) * p.w.k
-        _divide(v, y, rows.n * n * p.inner, p.divisor if p.divisor != 0 else float(max(1, taps)))
+        _divide(v, y, rows.n * n * p.inner, p.divisor if p.divisor != 0 else times * p.w.k)
         return
-    if p.norm == 0 and p.divisor == 0:
-        _divisors(p, w0, n, d, h, divisors)
     for _ in range(rows.n):
         if p.norm != 0:
             copy(y, v, n * p.inner)
@@ -476,7 +476,7 @@ def _finish(p: Any, v: Any, y: Any, w0: int, n: int, d: Taps, h: Taps, divisors:
         elif p.divisor != 0:
             _divide(v, y, n * p.inner, p.divisor)
         else:
-            _divide_each(v, y, n * p.inner, divisors)
+            _divide_each(v, y, n * p.inner, divisors, times)
         v, y = advance(v, rows.ld_v), advance(y, rows.ld_y)
 
 
@@ -580,12 +580,14 @@ def pool_separable(params: Any, first: int, last: int, x: int, out: int, scratch
         ld, target = p.ld_out, pointer(out, like)
         target = advance(target, box.image * ld.n + box.c * ld.c + box.d * ld.d + box.h0 * ld.h + box.w0 * p.inner)
         d = taps_of(p.d, p.after.d, p.adaptive, box.d)
+        if total is not None and p.norm == 0 and p.divisor == 0:
+            _divisors(p, box.w0, box.n, divisors)
         if p.plane_pitch:
             _plane(p, source, d, v, divisors, target, total)
             continue
         if p.lines:
-            rows = advance(source, d.first * p.ld_x.d + box.h0 * p.h.stride * p.ld_x.h)
-            _lines(p, rows, box.h1 - box.h0, v, target, total)
+            lines = advance(source, d.first * p.ld_x.d + box.h0 * p.h.stride * p.ld_x.h)
+            _lines(p, lines, box.h1 - box.h0, v, target, total)
             continue
         if total is not None and p.signs:
             _signed_rows(p, source, box, v, target)
@@ -600,18 +602,18 @@ def pool_separable(params: Any, first: int, last: int, x: int, out: int, scratch
             whole = _is_whole(p, row) and _is_whole(p, end - 1)
             n = end - row if whole else 1
             # rows of a task that follow each other: one may write over the next, which is written later
-            rows = Rows(n, p.h.stride * p.ld_x.h, p.v_elems, ld.h, ld.h if one_run else 0)
+            rows = Rows(end - row, 0, p.v_elems, ld.h, ld.h if one_run else 0)
             for h_out in range(row, end, n):
                 h = taps_of(p.h, p.after.h, p.adaptive, h_out)
                 middle = advance(v, (h_out - row) * p.v_elems + left * p.inner)
-                _window_rows(source, p.ld_x, d, h, length, middle, total, p.power, rows)
-            for h_out in range(row, end, n):
-                h = taps_of(p.h, p.after.h, p.adaptive, h_out)
-                to = advance(target, (h_out - box.h0) * ld.h)
-                room = (box.h1 - 1 - h_out) * rows.ld_room
-                some = advance(v, (h_out - row) * p.v_elems)
-                _columns(p, some, columns.first, box.w0, box.n, level, to, room, total, rows)
-                if total is not None:
+                alike = Rows(n, p.h.stride * p.ld_x.h, p.v_elems, 0, 0)
+                _window_rows(source, p.ld_x, d, h, length, middle, total, p.power, alike)
+            to, room = advance(target, (row - box.h0) * ld.h), (box.h1 - 1 - row) * rows.ld_room
+            _columns(p, v, columns.first, box.w0, box.n, level, to, room, total, rows)
+            if total is not None:
+                for h_out in range(row, end, n):
+                    h = taps_of(p.h, p.after.h, p.adaptive, h_out)
+                    to = advance(target, (h_out - box.h0) * ld.h)
                     _finish(p, to, to, box.w0, box.n, d, h, divisors, Rows(n, 0, ld.h, ld.h, 0))
     return last - first
 

@@ -31,7 +31,7 @@ from .waiting import changed
 
 __all__ = ["Phase", "run_shares"]
 
-#: Looks before sleep, some 20 us; and some 200 us of a helper that was woken soon after it fell asleep, for it is in the
+#: Looks before sleep, some 20 us; and some 200 us of a helper that was woken soon after it fell asleep: it is in the
 #: middle of a row of calls.
 _LOOKS, _MOST_LOOKS = 1500, 15000
 _SOON_NS = 400_000

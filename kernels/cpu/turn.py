@@ -20,7 +20,7 @@ __all__ = ["VECTOR_BYTES", "turn"]
 def turn(source: int, shape: Any, strides: Any, target: int, like: Any, first: int, last: int) -> int:
     """Do tasks ``first`` to ``last``, of which an image has one for each vector of columns begun; return how many.
 
-    Source and target by address, ``like`` of their type; the source's (a, b, rows, columns), and its strides in elements.
+    Source and target by address, ``like`` of their type; the source's (a, b, rows, columns), its strides in elements.
     """
     _, n_b, rows, columns = shape
     ld_a, ld_b, ld = strides

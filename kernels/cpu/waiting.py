@@ -18,7 +18,7 @@ from .jit import kernel
 
 __all__ = ["changed"]
 
-#: Looks after a change, about a microsecond: whoever made it hands Python's lock over meanwhile, and needs not be waited
+#: Looks after a change, about a microsecond: whoever made it gives Python's lock away meanwhile, and need not be waited
 #: for asleep.
 _LOOKS_AFTER = 100
 
