@@ -897,7 +897,7 @@ INLINE VEC STORED(pool_line)(const STORAGE *x, int64_t n, const STORAGE *end, co
 /* LANES rows, `step` apart, of which each is one window, those behind `rows` the same as the last one. */
 INLINE VEC STORED(pool_some_lines)(const pc_pool *p, const STORAGE *x, int64_t step, int64_t rows, const STORAGE *end,
                                    const int total) {
-    VEC line[LANES], seen = {0};
+    VEC line[LANES] = {{0}}, seen = {0};
     (void)seen;
     for (int64_t i = 0; i < rows; i++)
         line[i] = STORED(pool_line)(x + i * step, p->w.k, end, total, !PC_INTEGERS && !total, &seen);
