@@ -4,6 +4,7 @@
 #define DTYPE REAL_DTYPE
 #include "vec.h"
 #include "storage.h"
+#include "pool_words.inc.c"
 #include "pool.inc.c"
 #include "pool_indexed.inc.c"
 #undef STORAGE

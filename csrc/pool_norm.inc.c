@@ -7,7 +7,7 @@
  * sign(x) |x|^(p-1), so the outputs of sums of |x|^p are spread on their own.
  *
  * A task is a tile of rows of one plane of grad_x. Rows of q of all outputs whose windows meet it are computed first, by
- * pool_separable's steps, and kept in L2; the rest is the gradient of sums (pool.inc.c), of q. */
+ * pool_separable's steps, and kept in L2; the rest is the gradient of sums (pool_spread.inc.c), of q. */
 
 #if !PC_WIDENED && !PC_INTEGERS
 
