@@ -132,7 +132,7 @@ def _stats_request(x: Any) -> Request:
 
 def _times(factor: float, values: Array) -> Array:
     """Return a multiple in float64."""
-    return np.multiply(values, factor, dtype=np.float64)  # type: ignore[no-any-return]
+    return np.multiply(values, factor, dtype=np.float64)
 
 
 def _check_running(name: str, value: Any, x: Array) -> Array | None:

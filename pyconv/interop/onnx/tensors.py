@@ -177,7 +177,7 @@ def _softmax(node: Node, inputs: Inputs, out: Array | None) -> Any:
 
 
 def _softmax_along(x: Array, axes: tuple[int, ...], logarithm: bool, out: Array | None = None) -> Array:
-    """Return softmax over some axes, or its logarithm; ufuncs alone, for after a network none of NumPy is in a cache."""
+    """Return softmax over some axes, or its logarithm; ufuncs alone, for after a network no cache holds NumPy."""
     shifted = np.subtract(x, np.maximum.reduce(x, axes, keepdims=True), out=out)
     powers = np.exp(shifted) if logarithm else np.exp(shifted, out=shifted)
     sums = np.add.reduce(powers, axes, keepdims=True)
