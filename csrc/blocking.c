@@ -20,7 +20,7 @@ enum {
     WINOGRAD_STRIP_BYTES = 32 * 1024,  /* rows of tiles transformed together: L1 */
     WINOGRAD_BLOCK_BYTES = 1280 * 1024,    /* transformed tiles and products of a block in L2 and little beyond */
     WINOGRAD_L3_BYTES = 4 * 1024 * 1024,   /* the same in one thread's part of L3 */
-    WINOGRAD_FAR_BYTES = 20 * 1024 * 1024, /* transformed weights that no L3 holds beside everything else */
+    WINOGRAD_FAR_BYTES = 6 * 1024 * 1024,  /* transformed weights that a network's other layers push out of L3 */
 };
 
 typedef struct cut {

@@ -31,8 +31,9 @@ typedef struct pc_block {
 } pc_block;
 
 static inline pc_block pc_block_of(const pc_channelwise *p, int64_t b) {
-    const int64_t all = p->size[0] * p->size[1] * p->size[2], from = b % p->n_pieces * p->piece;
-    const int64_t row = b / p->n_pieces * p->rows;
+    /* divisions take as long as a short run */
+    const int64_t all = p->size[0] * p->size[1] * p->size[2], from = p->n_pieces == 1 ? 0 : b % p->n_pieces * p->piece;
+    const int64_t row = p->n_blocks == 1 ? 0 : b / p->n_pieces * p->rows;
     return (pc_block){row, pc_min(all, row + p->rows), from, pc_min(p->piece, p->size[3] - from)};
 }
 
@@ -134,25 +135,16 @@ INLINE void NAME(sum_pixels)(const int kind, const int nv, const REAL *x, int64_
                        mean[0], first, second);
 }
 
-static __attribute__((noinline)) void NAME(sum_rows_of)(int kind, const REAL *x, int64_t x_step, const REAL *g,
-                                                        int64_t g_step, int64_t n, int64_t rows, REAL mean,
-                                                        VEC first[4], VEC second[4]) {
+/* Inlined, so that a short block's sums stay in registers. */
+INLINE void NAME(sum_rows_of)(int kind, const REAL *x, int64_t x_step, const REAL *g, int64_t g_step, int64_t n,
+                              int64_t rows, REAL mean, VEC first[4], VEC second[4]) {
     const VEC about = NAME(splat)(mean);
-    VEC a[4], b[4]; /* registers: what first and second point at might be x */
-    for (int u = 0; u < 4; u++) {
-        a[u] = first[u];
-        b[u] = second[u];
-    }
     if (kind == PC_SUM)
-        NAME(sum_rows)(PC_SUM, x, x_step, g, g_step, n, rows, about, a, b);
+        NAME(sum_rows)(PC_SUM, x, x_step, g, g_step, n, rows, about, first, second);
     else if (kind == PC_SQUARES)
-        NAME(sum_rows)(PC_SQUARES, x, x_step, g, g_step, n, rows, about, a, b);
+        NAME(sum_rows)(PC_SQUARES, x, x_step, g, g_step, n, rows, about, first, second);
     else
-        NAME(sum_rows)(PC_PRODUCTS, x, x_step, g, g_step, n, rows, about, a, b);
-    for (int u = 0; u < 4; u++) {
-        first[u] = a[u];
-        second[u] = b[u];
-    }
+        NAME(sum_rows)(PC_PRODUCTS, x, x_step, g, g_step, n, rows, about, first, second);
 }
 
 static __attribute__((noinline)) void NAME(sum_pixels_of)(int kind, int nv, const REAL *x, int64_t x_step, const REAL *g,
@@ -170,13 +162,19 @@ static __attribute__((noinline)) void NAME(sum_pixels_of)(int kind, int nv, cons
 #undef PC_APPLY
 }
 
-/* All lanes of the four vectors. */
+/* All lanes of the four vectors, half to half, so that a short block does not wait for one addition after the other. */
 INLINE double NAME(sum_across)(const VEC v[4]) {
     const VEC sum = (v[0] + v[1]) + (v[2] + v[3]);
-    double total = 0;
+    double total[LANES];
+#pragma GCC unroll 16
     for (int l = 0; l < LANES; l++)
-        total += (double)sum[l];
-    return total;
+        total[l] = (double)sum[l];
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int l = 0; l < half; l++)
+            total[l] += total[l + half];
+    return total[0];
 }
 
 INLINE VEC NAME(map_vec)(const int map, VEC x, VEC g, VEC mean, VEC scale, VEC shift, VEC slope) {
@@ -292,7 +290,7 @@ static __attribute__((noinline)) void STORED(sum_block)(const STORED(channelwise
         NAME(sum_rows_of)(kind, x, step[2], g, p->step[1][2], block.n, together, mean, first, second);
     }
     sums[0] = NAME(sum_across)(first);
-    sums[1] = NAME(sum_across)(second);
+    sums[1] = kind == PC_SUM ? 0 : NAME(sum_across)(second);
 }
 
 /* The same over a block of up to four vectors of channels; sums[0] and [1] of channel c at 2 c. */
@@ -338,7 +336,8 @@ static void STORED(sums_task)(void *ctx, int64_t task, int worker) {
     REAL *const copy = (REAL *)(job->scratch + worker * p->scratch_bytes);
     const int64_t end = pc_min(p->n_groups * p->n_blocks, (task + 1) * p->units);
     for (int64_t unit = task * p->units; unit < end; unit++) {
-        const int64_t group = unit / p->n_blocks, b = unit % p->n_blocks, c = group * p->group;
+        const int64_t group = p->n_blocks == 1 ? unit : unit / p->n_blocks, b = unit - group * p->n_blocks;
+        const int64_t c = group * p->group;
         const int64_t n_channels = pc_min(p->group, p->channels - c);
         const pc_block block = pc_block_of(p, b);
         const double count = pc_block_count(p, b);

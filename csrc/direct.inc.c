@@ -86,11 +86,15 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
     const int64_t m0 = g * p->c_out;
     STORAGE *out = (STORAGE *)job->arrays->out + n * p->ld_out.n + m0 * p->ld_out.c + d_out * p->ld_out.d +
                    h0 * p->ld_out.h + w0 * p->ld_out.w;
-    const int residual = job->arrays->residual != NULL;
+    const STORAGE *residual = job->arrays->residual;
+    if (residual)
+        residual += n * p->ld_res.n + m0 * p->ld_res.c + d_out * p->ld_res.d + h0 * p->ld_res.h + w0 * p->ld_res.w;
 
-    /* ReLU rides on the register tile; other activations, and any after a residual, go through the epilogue. */
-    const int relu_in_tile = p->activation == PC_ACT_RELU && !residual;
-    const int activated = p->activation == PC_ACT_NONE || relu_in_tile;
+    /* ReLU rides on the register tile, and a residual too where the tile is whole; other activations, and tiles with a
+     * residual that are not, go through the epilogue. */
+    const int relu = p->activation == PC_ACT_RELU;
+    const int in_tile = !PC_WIDENED && (relu || p->activation == PC_ACT_NONE) && p->ld_out.w == 1 && !p->phases.count &&
+                        (!residual || p->ld_res.w == 1);
     const int64_t out_elems = p->n * p->groups * p->c_out * p->d.out * p->h.out * p->w.out;
     const int far = !p->phases.count && out_elems * (int64_t)sizeof(STORAGE) > PC_FAR_OUTPUT_BYTES;
     _Alignas(64) REAL c_tile[PC_ROWS * PC_VECTORS > PC_WIDE_ROWS * PC_WIDE_VECTORS
@@ -109,7 +113,7 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
                 const int last = c0 + n_c >= n_channels && a0 + n_a >= p->h.k && b0 + n_b >= p->w.k;
                 const pc_grid_axis gh = pc_grid_axis_of(&p->h, n_a, h_tile), gw = pc_grid_axis_of(&p->w, n_b, w_tile);
 
-                NAME(tile_args) t = {.n_c = n_c, .n_taps = n_a * n_b, .off = off};
+                NAME(tile_args) t = {.n_c = n_c, .n_taps = n_a * n_b, .off = off, .ld_residual = p->ld_res.c};
                 NAME(tap_offsets)(gh, gw, n_a, n_b, off);
                 const STORED(tile_origin) origin = {
                     x, d_out * p->d.stride - p->d.pad, h0 * p->h.stride - p->h.pad + a0 * p->h.dilation,
@@ -174,11 +178,14 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
                             t.init = partial;
                             t.ld_init = width;
                         }
-                        t.relu = last && relu_in_tile;
-                        const int whole = !PC_WIDENED && last && n_segments == 1 &&
-                                          segments[0].length == vectors * LANES && p->ld_out.w == 1 && !residual &&
-                                          activated && !p->phases.count;
+                        const int whole =
+                            in_tile && last && n_segments == 1 && segments[0].length == vectors * LANES;
+                        t.relu = last && relu && (whole || !residual);
+                        t.residual = NULL;
                         if (whole) {
+                            if (residual)
+                                t.residual = (const REAL *)(residual + m * p->ld_res.c + segments[0].h * p->ld_res.h +
+                                                            segments[0].w);
                             t.c = (REAL *)(out + m * p->ld_out.c + segments[0].h * p->ld_out.h + segments[0].w);
                             t.ld_c = p->ld_out.c;
                         } else {
@@ -186,11 +193,13 @@ INLINE void STORED(dense_task)(const NAME(dense_job) *job, int64_t task, int wor
                             t.ld_c = width;
                         }
                         if (last && far)
-                            STORED(prefetch_out)(p, out + m * p->ld_out.c, rows, segments, n_segments);
+                            STORED(prefetch_tile)(&p->ld_out, out + m * p->ld_out.c, rows, segments, n_segments, 1);
+                        if (last && residual)
+                            STORED(prefetch_tile)(&p->ld_res, residual + m * p->ld_res.c, rows, segments, n_segments, 0);
                         NAME(tiles)[rows - 1][vectors - 1](&t);
                         if (last && !whole)
                             STORED(finish)(p, job->arrays, c_tile, width, rows, segments, n_segments,
-                                           (pc_place){n, m0 + m, d_out, h0, w0}, activated);
+                                           (pc_place){n, m0 + m, d_out, h0, w0}, t.relu);
                     }
             }
         }

@@ -19,6 +19,8 @@ typedef struct NAME(tile_args) {
     int64_t ld_a;           /* from channel to channel in a */
     const REAL *init;       /* NULL: zero */
     int64_t ld_init;        /* 0: init[i] for the whole row (a bias) */
+    const REAL *residual;   /* added to the sums; NULL: none */
+    int64_t ld_residual;
     REAL *c;
     int64_t ld_c;
     int relu;               /* applied on the way out */
@@ -60,6 +62,13 @@ INLINE void NAME(tile_body)(const int rows, const int vectors, const NAME(tile_a
                     acc[i][v] += x[v] * a[i];
             }
         }
+    }
+    if (t->residual) {
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 6
+            for (int v = 0; v < vectors; v++)
+                acc[i][v] += NAME(load)(t->residual + i * t->ld_residual + v * LANES);
     }
     if (t->relu) {
 #pragma GCC unroll 8

@@ -31,7 +31,8 @@ enum {
     MAX_THREADS = 256,
     FEW_PROCESSORS = 16,
     SPINS = 1500,              /* some 20 us: longer than the gap between two layers, shorter than a time slice */
-    MOST_SPINS = 15000,        /* some 200 us: longer than a small layer that NumPy computes; waking takes some 50 us */
+    MOST_SPINS = 15000,        /* some 200 us: longer than a small layer that NumPy computes, and than what one processor
+                                * is behind the others at the end of a layer; waking takes some 50 us */
     SOON_NS = 400000,
     STACK_BYTES = 1 << 20,     /* the same everywhere (musl's default is 128 KiB); kernels use less than 64 KiB */
 };
@@ -305,7 +306,7 @@ void pc_parallel(pc_task run, void *ctx, int64_t n_tasks, int threads) {
     }
     work(&pool.job, 0);
     for (int spin = 0; atomic_load_explicit(&pool.pending, memory_order_acquire) > 0; spin++) {
-        if (spin < SPINS) {
+        if (spin < MOST_SPINS) {
             relax();
         } else {
             pthread_mutex_lock(&pool.mutex);

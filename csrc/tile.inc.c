@@ -186,17 +186,17 @@ static __attribute__((noinline)) void STORED(load_tile)(const pc_conv *p, const 
     }
 }
 
-/* Asks for the lines that the tile will be written to, so that they arrive while it is computed: stores to memory
- * that no cache holds would stall it at the end. */
-INLINE void STORED(prefetch_out)(const pc_conv *p, const STORAGE *out, int64_t rows, const pc_segment *segments,
-                                 int n_segments) {
-    if (p->ld_out.w != 1)
+/* Asks for the lines that the tile's epilogue will read or write, so that they arrive while it is computed: rows of
+ * many channels are too many streams for the processor to foresee, and it would wait for each line at the end. */
+INLINE void STORED(prefetch_tile)(const pc_ld *ld, const STORAGE *array, int64_t rows, const pc_segment *segments,
+                                  int n_segments, const int written) {
+    if (ld->w != 1)
         return;
     for (int s = 0; s < n_segments; s++) {
-        const STORAGE *line = out + segments[s].h * p->ld_out.h + segments[s].w;
+        const STORAGE *line = array + segments[s].h * ld->h + segments[s].w;
         for (int64_t i = 0; i < rows; i++)
             for (int64_t e = 0; e < segments[s].length; e += 64 / (int64_t)sizeof(STORAGE))
-                __builtin_prefetch(line + i * p->ld_out.c + e, 1);
+                __builtin_prefetch(line + i * ld->c + e, written);
     }
 }
 

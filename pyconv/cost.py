@@ -470,10 +470,10 @@ def dot_seconds(problem: LinearProblem, machine: Machine) -> float:
 
 
 def packing_seconds(problem: LinearProblem, machine: Machine) -> float:
-    """Seconds to write packed weights and to read them once more; gradients pack grad_output."""
+    """Seconds of one more call, which writes packed weights, and to read them again; gradients pack grad_output."""
     rows, columns = problem.out_shape if problem.argument else problem.w_shape
     n_bytes = 2.0 * rows * columns * max(4, ITEM_BYTES[problem.dtype])
-    return n_bytes / (0.5 * machine.bandwidth(n_bytes))
+    return n_bytes / (0.5 * machine.bandwidth(n_bytes)) + 2 * _OVERHEAD
 
 
 def roi_seconds(problem: Problem, machine: Machine) -> float:

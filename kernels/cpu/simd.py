@@ -13,7 +13,7 @@ Multiplications and additions fuse where the processor has FMA and are two round
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -548,10 +548,14 @@ def store_evens(typing: Any, p: Any, i: Any, v: Any, n: Any) -> Any:
     return types.void(p, types.intp, v, types.intp), generate
 
 
+def _picked(b: Any, x: Any, y: Any, order: Sequence[int]) -> Any:
+    """Return these elements of x and y, one behind the other."""
+    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, len(order)), list(order)))
+
+
 def _zip(b: Any, x: Any, y: Any, half: int, count: int) -> Any:
     """Return half of x[0] y[0] x[1] y[1] ..."""
-    order = [e // 2 + e % 2 * count + half * count // 2 for e in range(count)]
-    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT32, count), order))
+    return _picked(b, x, y, [e // 2 + e % 2 * count + half * count // 2 for e in range(count)])
 
 
 @intrinsic
@@ -753,15 +757,16 @@ def with_vector(typing: Any, tile: Any, k: Any, v: Any) -> Any:
 
 @intrinsic
 def sum_lanes(typing: Any, v: Any) -> Any:
-    """Return the sum of a vector's elements as float64, from the first on."""
+    """Return the sum of a vector's elements as float64, half added to half."""
 
     def generate(context: Any, b: Any, signature: Any, arguments: Any) -> Any:
         x, double = b.extract_value(arguments[0], 0), ir.DoubleType()
         wide = x if v.real.bitwidth == 64 else b.fpext(x, ir.VectorType(double, v.lanes))
-        total = b.extract_element(wide, INT32(0))
-        for i in range(1, v.lanes):
-            total = b.fadd(total, b.extract_element(wide, INT32(i)))
-        return total
+        half = v.lanes // 2
+        while half:
+            lower, upper = (_picked(b, wide, wide, range(first, first + half)) for first in (0, half))
+            wide, half = b.fadd(lower, upper), half // 2
+        return b.extract_element(wide, INT32(0))
 
     return types.float64(v), generate
 

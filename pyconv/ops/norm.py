@@ -130,6 +130,11 @@ def _stats_request(x: Any) -> Request:
     return Request(_STATS, (as_array_anywhere("x", x),), None, (0.0, (True, False, False)))
 
 
+def _times(factor: float, values: Array) -> Array:
+    """Return a multiple in float64."""
+    return np.multiply(values, factor, dtype=np.float64)
+
+
 def _check_running(name: str, value: Any, x: Array) -> Array | None:
     """Refuse running statistics that cannot be updated in place."""
     if value is None:
@@ -237,10 +242,10 @@ def batch_norm(
     y, own_mean, own_var = run(request, (out, None, None), algorithm)
     if not isinstance(source, DeviceArray) and source.size:
         count = source.size // source.shape[1]
-        for running, own, factor in ((mean, own_mean, 1.0), (var, own_var, count / (count - 1))):
-            if running is not None:
-                with np.errstate(over="ignore", invalid="ignore"):
-                    running[...] = (1 - share) * running.astype(np.float64) + share * factor * own.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for running, own, factor in ((mean, own_mean, share), (var, own_var, share * (count / (count - 1)))):
+                if running is not None:
+                    running[...] = _times(1 - share, running) + _times(factor, own)
     return y  # type: ignore[no-any-return]
 
 

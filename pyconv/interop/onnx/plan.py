@@ -24,7 +24,7 @@ from .host import HostNode
 from .layer import Layer
 from .nodes import OPERATORS, Call, Node, evaluate
 from .profile import Profile
-from .windows import FUSED, subsampled
+from .windows import FUSED
 
 __all__ = ["Plan", "trace"]
 
@@ -221,9 +221,6 @@ class Plan:
             target = outs[0].reshape(source.shape)
             if np.may_share_memory(target, outs[0]):
                 return partial(np.copyto, target, source)
-        if node.op_type == "Subsample" and node.domain == FUSED and outs[0] is not None:
-            kept = subsampled(self._values[node.inputs[0]], node.attributes["strides"])
-            return partial(np.copyto, outs[0], kept)
         entry = OPERATORS[node.domain, node.op_type]
 
         def step() -> Callable[[], Any] | None:

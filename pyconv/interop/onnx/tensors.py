@@ -171,10 +171,19 @@ def _softmax(node: Node, inputs: Inputs, out: Array | None) -> Any:
         # operator sets before 13 flattened x to a matrix at this axis
         first = node.get("axis", 1)
         axes = tuple(range(first % max(1, x.ndim), x.ndim))
-    shifted = x - x.max(axis=axes, keepdims=True)
-    powers = np.exp(shifted)
-    sums = powers.sum(axis=axes, keepdims=True)
-    return shifted - np.log(sums) if node.op_type == "LogSoftmax" else np.divide(powers, sums, out=powers)
+    if x.dtype.kind != "f" or (out is not None and out.dtype != x.dtype):
+        raise NotTaken(f"{node.op_type} of {x.dtype}")
+    return Call(_softmax_along, (x, axes, node.op_type == "LogSoftmax"))
+
+
+def _softmax_along(x: Array, axes: tuple[int, ...], logarithm: bool, out: Array | None = None) -> Array:
+    """Return softmax over some axes, or its logarithm; ufuncs alone, for after a network no cache holds NumPy."""
+    shifted = np.subtract(x, np.maximum.reduce(x, axes, keepdims=True), out=out)
+    powers = np.exp(shifted) if logarithm else np.exp(shifted, out=shifted)
+    sums = np.add.reduce(powers, axes, keepdims=True)
+    if logarithm:
+        return np.subtract(shifted, np.log(sums), out=shifted)
+    return np.divide(powers, sums, out=powers)
 
 
 @operator(*_REDUCE, compiled=False)
