@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "info": {"__init__", "backends", "machine", "options", "registry"},
     "ops.arguments": {"algorithm", "errors", "ops", "problem"},
     "ops.device": {"problem"},
+    "ops.host": {"algorithm"},
     "ops.call": {"algorithm", "errors", "options", "ops", "plan", "problem"},
     "ops.pool": {"algorithm", "errors", "ops", "problem"},
     "ops.activation": {"algorithm", "errors", "ops", "problem"},

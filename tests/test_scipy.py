@@ -172,6 +172,54 @@ def test_integers_that_float64_cannot_hold_are_scipys() -> None:
     np.testing.assert_array_equal(signal.convolve(x, w), THEIRS["convolve"](x, w))
 
 
+@pytest.mark.parametrize("kernel", [(3, 3), (13, 13), (61, 61)])
+@pytest.mark.parametrize("bits", [8, 11, 20])
+def test_large_sums_of_integers_are_exact(bits: int, kernel: tuple[int, int]) -> None:
+    """Neither float32 nor the rounding of an FFT may show: all of a sign, near what each can hold."""
+    random = np.random.default_rng(bits)
+    x, w = (2**bits - random.integers(1, 2 ** (bits // 2), shape) for shape in ((90, 95), kernel))
+    theirs = THEIRS["convolve"](x, w, "valid", "direct")
+    np.testing.assert_array_equal(signal.convolve(x, w, "valid"), theirs)
+    np.testing.assert_array_equal(signal.convolve2d(x, w, "valid"), theirs)
+
+
+@pytest.mark.parametrize("cval", [300, -1, 255, 2.5])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "bool", "int64"])
+def test_what_continues_integers_may_be_larger_than_they(dtype: str, cval: float) -> None:
+    x, w = (np.arange(12).reshape(3, 4) % 7).astype(dtype), np.ones((3, 3), np.int64)
+    theirs = scipy_ndimage.correlate(x.astype(np.int64), w, mode="constant", cval=cval)
+    np.testing.assert_array_equal(ndimage.correlate(x, w, mode="constant", cval=cval), theirs)
+
+
+@pytest.mark.parametrize("types", list(itertools.product(["float32", "complex64", "complex128"], repeat=2)))
+def test_complex_and_real_together(types: tuple[str, str]) -> None:
+    for first, second, axes in (((5, 20), (1, 4), 1), ((3, 8, 9), (1, 3, 4), (1, 2))):
+        a, b = sample(first, types[0])[..., ::2], sample(second, types[1], 1)[..., ::2]
+        for mode in ("full", "same", "valid"):
+            # (SciPy transforms each in its own precision)
+            theirs = THEIRS["fftconvolve"](a.astype(complex), b.astype(complex), mode, axes=axes)
+            dtype = np.result_type(a, b)
+            theirs = theirs.astype(dtype) if dtype.kind == "c" else theirs.real.astype(dtype)
+            agree(signal.fftconvolve(a, b, mode, axes=axes), theirs, 30 * magnitude(a, b))
+            agree(signal.convolve(a, b, mode), THEIRS["convolve"](a, b, mode, "direct"), magnitude(a, b))
+
+
+def test_the_pages_table_holds() -> None:
+    """Every function, mode, boundary and type: within its bound, and on the page."""
+    from benchmarks import scipy_calls
+
+    found, page = scipy_calls.equality(), scipy_calls.PAGE.read_text()
+    assert {name for name, _ in found} == {
+        f"{m.__name__.rpartition('.')[2]}.{n}" for m in (signal, ndimage) for n in m.__all__
+    }
+    for (name, words), differences in found.items():
+        assert f"| `{name}`, {words} |" in page, "run python -m benchmarks.scipy_calls --equality --write"
+        for dtype, value in differences.items():
+            assert value <= scipy_calls.bound_of(name, dtype), (name, words, dtype)
+    for call in scipy_calls.CALLS:
+        assert f"| `{call.name}`, " in page
+
+
 def test_outputs() -> None:
     x, w = sample((6, 7), "float32"), sample((3, 3), "float32", 1)
     out = np.full((6, 7), np.nan, np.float64)

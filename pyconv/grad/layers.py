@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ..algorithm import Array
 from ..ops import activation, norm
 from ..ops.arguments import as_array
-from ..ops.call import REQUESTS, Explainable, gradients
+from ..ops.call import REQUESTS, Explainable, as_out, gradients
+from ..ops.host import delivered
 from ..ops.linear import linear_gradient
 
 
@@ -203,17 +202,17 @@ def linear(
     requests = linear_gradient(grad_output, x, w, bias)
     shape = as_array("x", x).shape
     outs = [None, None, None] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
-    given = outs[0]
-    if given is not None and given.__class__ is np.ndarray and given.shape == shape and len(shape) != 2:
-        outs[0] = None  # computed as rows, and put there when all is done
-    found = gradients("grad.linear", requests, output_mask, tuple(outs), algorithm)
+    targets = list(map(as_out, outs))
+    given = targets[0]
+    if given is not None and given.shape == shape and len(shape) != 2:
+        targets[0] = None  # computed as rows, and put there when all is done
+    found = list(gradients("grad.linear", requests, output_mask, tuple(targets), algorithm))
     gx = found[0]
     if gx is not None and gx.shape != shape:
-        gx = gx.reshape(shape)
+        found[0] = gx.reshape(shape)
         if given is not None:
-            given[...] = gx
-            gx = given
-    return gx, found[1], found[2]
+            given[...] = found[0]
+    return delivered(grad_output, [None if r is None else o for o, r in zip(outs, found, strict=True)], found)
 
 
 def batch_norm(

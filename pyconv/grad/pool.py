@@ -422,7 +422,8 @@ def _lp_pool(
     result = gradients(f"grad.lp_pool{rank}d", requests, output_mask, out, algorithm)
     if signs is not None and result[0] is not None:
         # (the sign of a NaN is NaN, and so is the norm that it gives)
-        np.multiply(result[0], signs, out=result[0], where=result[0] != 0)
+        largest = as_array("out", result[0])
+        np.multiply(largest, signs, out=largest, where=largest != 0)
     return result  # type: ignore[return-value]
 
 

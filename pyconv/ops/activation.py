@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import ACTIVATIONS, FLOATS, ElementwiseProblem
-from .arguments import as_array_anywhere, real
+from .arguments import as_array_anywhere, as_first_anywhere, real
 from .call import REQUESTS, Explainable, Key, Operation, Request, check_one_dtype, is_channels_last, run
 from .device import check_one_place
 
@@ -77,12 +77,12 @@ def _slope(name: str, slope: Any) -> tuple[float]:
 
 
 def _request(name: str, x: Any, slope: Any = None) -> Request:
-    return Request(_FORWARD[name], (as_array_anywhere("x", x),), None, _slope(name, slope))
+    return Request(_FORWARD[name], (as_first_anywhere("x", x),), None, _slope(name, slope))
 
 
 def gradient(name: str, grad_output: Any, x: Any, slope: Any = None) -> tuple[Request]:
     """Return the request of an activation's gradient."""
-    arrays = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    arrays = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     check_one_place(dict(zip(("grad_output", "x"), arrays, strict=True)))
     return (Request(_GRADIENT[name], arrays, None, _slope(name, slope)),)
 

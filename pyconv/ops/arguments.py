@@ -14,11 +14,14 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import ACTIVATIONS, DEFAULT_SLOPES, DTYPES, FLOATS, Pads
 from .device import DeviceArray
+from .host import HostArray, is_exported, marked, read
 
 __all__ = [
     "activation_of",
     "as_array",
     "as_array_anywhere",
+    "as_first",
+    "as_first_anywhere",
     "dtype_of",
     "flag",
     "hashable",
@@ -38,24 +41,42 @@ def as_array(name: str, value: Any) -> Array:
         raise TypeError(f"{name} is a masked array; pass {name}.filled(...) to say what masked elements count as")
     if isinstance(value, np.ndarray):
         return value.view(np.ndarray)
-    if hasattr(value, "__array_interface__"):
-        return np.asarray(value)
-    if hasattr(value, "__cuda_array_interface__"):
+    if _is_on_gpu(name, value):
         raise TypeError(f"{name} lives on a GPU; copy it to the host first (no GPU kernel does this)")
-    if hasattr(value, "__dlpack__"):
-        return np.from_dlpack(value)
+    if is_exported(value) or isinstance(value, np.generic):
+        return read(name, value)
     raise TypeError(f"{name} must be an array, got {type(value).__name__}; use numpy.asarray(...) if that is meant")
 
 
 def as_array_anywhere(name: str, value: Any) -> Any:
     """Return :func:`as_array` of it, or a :class:`DeviceArray` over GPU memory."""
-    if isinstance(value, np.ndarray):
-        return as_array(name, value)
-    if isinstance(value, DeviceArray):
+    if value.__class__ is np.ndarray or value.__class__ is DeviceArray:
         return value
-    if hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array_interface__"):
+    if not isinstance(value, np.ndarray) and _is_on_gpu(name, value):
         return DeviceArray(name, value)
     return as_array(name, value)
+
+
+def as_first(name: str, value: Any) -> Array:
+    """Return :func:`as_array` of the first array of a call, whose kind the results are to have."""
+    if value.__class__ is np.ndarray or value.__class__ is HostArray:
+        return value
+    return marked(as_array(name, value), value)
+
+
+def as_first_anywhere(name: str, value: Any) -> Any:
+    """Return :func:`as_first` of it, or a :class:`DeviceArray` over GPU memory."""
+    if value.__class__ is np.ndarray or value.__class__ is HostArray or value.__class__ is DeviceArray:
+        return value
+    found = as_array_anywhere(name, value)
+    return found if found.__class__ is DeviceArray else marked(found, value)
+
+
+def _is_on_gpu(name: str, value: Any) -> bool:
+    try:
+        return hasattr(value, "__cuda_array_interface__") and not hasattr(value, "__array_interface__")
+    except RuntimeError as error:  # a tensor that requires a gradient says so when it is asked
+        raise TypeError(f"{name} cannot be read where it is: {error}") from None
 
 
 def hashable(value: Any) -> Any:

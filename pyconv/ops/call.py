@@ -6,6 +6,7 @@ what is remembered, which arrays have to be copied first, unbatched input, ``out
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -18,8 +19,9 @@ from ..errors import InvalidProblem, Unsupported
 from ..options import Options, current, on_gpu
 from ..plan import Explanation, explain_call, make_plan
 from ..problem import AXES, DTYPES, Operand, Problem, standard_strides
-from .arguments import as_array_anywhere, dtype_of, is_plain, numbers, plain
+from .arguments import as_array, as_array_anywhere, dtype_of, is_plain, numbers, plain
 from .device import DeviceArray, check_one_place
+from .host import delivered, is_exported
 
 __all__ = [
     "REQUESTS",
@@ -195,10 +197,12 @@ def exact(value: Any) -> Any:
 
 
 def as_out(out: Any, name: str = "out") -> Array | None:
-    """Refuse what cannot be written into."""
-    if out is not None and not isinstance(out, np.ndarray):
-        raise TypeError(f"{name} must be a numpy.ndarray to write into, got {type(out).__name__}")
-    return out
+    """Return the array to write into, over the caller's memory; refuse what cannot be written into."""
+    if out is None or isinstance(out, np.ndarray):
+        return out
+    if not is_exported(out):
+        raise TypeError(f"{name} must be a numpy.ndarray to write into, or export one, got {type(out).__name__}")
+    return as_array(name, out)
 
 
 def spatial_axes(rank: int) -> str:
@@ -427,8 +431,11 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
     options = current()
     operation, inputs, weights, settings = request
     first: Any = inputs[0]
-    if first.__class__ is DeviceArray:
-        return run_on_gpu(request, outs, algorithm)
+    if first.__class__ is not np.ndarray:
+        if first.__class__ is DeviceArray:
+            return run_on_gpu(request, outs, algorithm)
+        plain_inputs = as_array(operation.inputs[0], first), *inputs[1:]
+        return delivered(first, outs, run(request._replace(inputs=plain_inputs), outs, algorithm))
     plain_call = not operation.unbatched or first.ndim != operation.rank + 1
     others: Sequence[Array | None] = inputs if weights is None else (*inputs, *weights.arrays)
     if operation.in_place and outs[0] is not None:  # an input that may be written over, and is to be
@@ -449,9 +456,9 @@ def run(request: Request, outs: tuple[Any, ...], algorithm: Any) -> tuple[Any, .
             results = _allocate(plan, outs)
             if plan.run(None if weights is None else weights.packed(plan), *inputs, *results):
                 return results
-    for name, out in zip(operation.outputs, outs, strict=True):
-        as_out(out, name)
-    return perform(request, outs, algorithm, options)
+    targets = tuple(map(as_out, outs, operation.outputs))
+    results = perform(request, targets, algorithm, options)
+    return results if all(map(operator.is_, targets, outs)) else delivered(first, outs, results)
 
 
 def run_on_gpu(request: Request, outs: tuple[Any, ...], algorithm: str) -> tuple[Any, ...]:
@@ -517,8 +524,7 @@ def bound(request: Request, out: Array, algorithm: str = "auto") -> Callable[[],
     """
     operation, inputs, weights, settings = request
     first = inputs[0]
-    assert first is not None
-    if operation.unbatched and first.ndim == operation.rank + 1:
+    if first.__class__ is not np.ndarray or (operation.unbatched and first.ndim == operation.rank + 1):
         return None
     others = [a for a in inputs if a is not None] + (
         [] if weights is None else [a for a in weights.arrays if a is not None]

@@ -12,7 +12,7 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..options import current
 from ..problem import FLOATS, ConvProblem
-from .arguments import activation_of, as_array_anywhere, hashable, numbers, padding_of
+from .arguments import activation_of, as_array_anywhere, as_first_anywhere, hashable, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -20,19 +20,17 @@ from .call import (
     Operation,
     Request,
     Weights,
-    as_out,
     check_one_dtype,
     check_word,
     exact,
     is_channels_last,
     is_plain_target,
     key_of,
-    perform,
     plan_for,
-    run_on_gpu,
+    run,
     spatial_axes,
 )
-from .device import DeviceArray, check_one_place
+from .device import check_one_place
 from .prepared import PREPARED, Prepared, kept_weights
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_request"]
@@ -122,7 +120,7 @@ def conv_request(
     activation: Any = None,
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    x, w = as_array_anywhere("x", x), as_array_anywhere("w", w)
+    x, w = as_first_anywhere("x", x), as_array_anywhere("w", w)
     bias = None if bias is None else as_array_anywhere("bias", bias)
     residual = None if residual is None else as_array_anywhere("residual", residual)
     check_one_place({"x": x, "w": w, "bias": bias, "residual": residual})
@@ -156,15 +154,11 @@ def _convolve(
         or w.__class__ is not _ndarray
         or (bias is not None and bias.__class__ is not _ndarray)
     ):
-        x, w = as_array_anywhere("x", x), as_array_anywhere("w", w)
-        bias = None if bias is None else as_array_anywhere("bias", bias)
-        if DeviceArray in (x.__class__, w.__class__, bias.__class__):
-            request = conv_request(
-                rank, x, w, bias, stride, padding, dilation, groups,
-                padding_mode=padding_mode, residual=residual, activation=activation,
-            )  # fmt: skip
-            check_word("algorithm", algorithm)
-            return run_on_gpu(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
+        request = conv_request(
+            rank, x, w, bias, stride, padding, dilation, groups,
+            padding_mode=padding_mode, residual=residual, activation=activation,
+        )  # fmt: skip
+        return run(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
     if stride.__class__ is not int or dilation.__class__ is not int or groups.__class__ is not int:
         stride, dilation, groups = exact(stride), exact(dilation), exact(groups)
     if padding.__class__ is not int:
@@ -196,7 +190,7 @@ def _convolve(
         residual = as_array_anywhere("residual", residual)
         check_one_place({"x": x, "residual": residual})
     request = Request(operation, (x, residual), Weights(w, bias), settings)
-    return perform(request, (as_out(out),), algorithm, options)[0]  # type: ignore[no-any-return]
+    return run(request, (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
 def conv1d(

@@ -10,7 +10,7 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ConvBiasProblem, ConvProblem, ConvWeightProblem, Pads
 from .activation import activation_gradient
-from .arguments import activation_of, as_array_anywhere, numbers, padding_of
+from .arguments import activation_of, as_array_anywhere, as_first_anywhere, numbers, padding_of
 from .call import Key, Operation, Request, check_one_dtype, check_word, exact, is_channels_last, spatial_axes
 from .conv import conv_request
 from .conv_transpose import gradient_of_x, transposed_problem
@@ -175,21 +175,20 @@ def weight_request(
     """
     check_word("padding_mode", padding_mode)
     settings = (exact(w_shape), exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode)
-    arrays = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    arrays = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     return Request(_WEIGHT[rank, transposed], arrays, None, settings)
 
 
 def bias_request(rank: int, grad_output: Any, *, transposed: bool = False) -> Request:
     """Return the gradient of the bias: one sum for each channel of grad_output."""
-    return Request(_BIAS[rank, transposed], (as_array_anywhere("grad_output", grad_output),), None, ())
+    return Request(_BIAS[rank, transposed], (as_first_anywhere("grad_output", grad_output),), None, ())
 
 
 def _in_one_place(grad_output: Any, x: Any, w: Any) -> tuple[Any, Any, Any]:
     """Return the arrays of a gradient, all in the host's memory or in a GPU's."""
-    arrays = {"grad_output": grad_output, "x": x, "w": w}
-    found = {name: as_array_anywhere(name, array) for name, array in arrays.items()}
-    check_one_place(found)
-    return found["grad_output"], found["x"], found["w"]
+    found = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x), as_array_anywhere("w", w)
+    check_one_place(dict(zip(("grad_output", "x", "w"), found, strict=True)))
+    return found
 
 
 def conv_gradients(
@@ -264,7 +263,7 @@ def before_activation(
     name, slope = activation_of(activation)
     assert name is not None
     x = as_array_anywhere("x", forward(*arguments, **more))
-    grad_output = as_array_anywhere("grad_output", grad_output)
+    grad_output = as_first_anywhere("grad_output", grad_output)
     if grad_output.shape != x.shape:
         raise InvalidProblem(
             f"grad.{forward.__name__}: grad_output must have the output's shape {x.shape}, got {grad_output.shape}"

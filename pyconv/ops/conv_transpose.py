@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, TransposedProblem, output_size
-from .arguments import activation_of, as_array_anywhere, hashable, numbers, padding_of
+from .arguments import activation_of, as_array_anywhere, as_first_anywhere, hashable, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -166,7 +166,7 @@ def gradient_of_x(
 ) -> Request:
     """Return the call that is a convolution's gradient with respect to x, which only has to have a shape."""
     check_word("padding_mode", padding_mode)
-    grad_output, w = as_array_anywhere("grad_output", grad_output), as_array_anywhere("w", w)
+    grad_output, w = as_first_anywhere("grad_output", grad_output), as_array_anywhere("w", w)
     settings = (tuple(x_shape), exact(stride), exact(padding), exact(dilation), exact(groups), padding_mode)
     return Request(_GRADIENT[rank], (grad_output,), Weights(w), settings)
 
@@ -209,7 +209,7 @@ def _request(
     *,
     activation: Any = None,
 ) -> Request:
-    x, w = as_array_anywhere("x", x), as_array_anywhere("w", w)
+    x, w = as_first_anywhere("x", x), as_array_anywhere("w", w)
     bias = None if bias is None else as_array_anywhere("bias", bias)
     check_one_place({"x": x, "w": w, "bias": bias})
     settings = _settings(stride, padding, output_padding, groups, dilation, activation)

@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ConvProblem, DeformProblem
-from .arguments import as_array, numbers, padding_of
+from .arguments import as_array, as_first, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -127,7 +127,7 @@ def _request(
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
     weights = Weights(as_array("w", w), _optional("bias", bias))
-    inputs = as_array("x", x), as_array("offset", offset), _optional("mask", mask)
+    inputs = as_first("x", x), as_array("offset", offset), _optional("mask", mask)
     return Request(_FORWARD, inputs, weights, (exact(stride), exact(padding), exact(dilation), None, None))
 
 
@@ -221,7 +221,7 @@ def deform_gradient(
 ) -> tuple[Request | None, ...]:
     """Return the requests of the gradients of x, offset, w, bias and mask, and that of offset and mask in one."""
     given = {
-        "grad_output": as_array("grad_output", grad_output),
+        "grad_output": as_first("grad_output", grad_output),
         "x": as_array("x", x),
         "offset": as_array("offset", offset),
         "w": as_array("w", w),
@@ -246,7 +246,7 @@ def deform_gradient(
         request(_GRADIENTS["x"]),
         request(_GRADIENTS["offset"]),
         request(_GRADIENTS["w"]),
-        None if bias is None else bias_request(2, grad_output),
+        None if bias is None else bias_request(2, given["grad_output"]),
         None if mask is None else request(_GRADIENTS["mask"]),
         None if mask is None else request(_BOTH),
     )
@@ -274,7 +274,7 @@ class PreparedDeform:
 
     def __call__(self, x: Any, offset: Any, mask: Any = None, out: Array | None = None) -> Array:
         """Convolve; the parameters are those of :func:`pyconv.deform_conv2d`."""
-        inputs = as_array("x", x), as_array("offset", offset), _optional("mask", mask)
+        inputs = as_first("x", x), as_array("offset", offset), _optional("mask", mask)
         request = Request(_FORWARD, inputs, self._weights, self._settings)
         return run(request, (out,), self._algorithm)[0]  # type: ignore[no-any-return]
 

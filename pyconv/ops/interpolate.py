@@ -11,7 +11,7 @@ from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, RESIZE_MODES, ResizeProblem
 from . import pool
-from .arguments import as_array_anywhere, flag, numbers, real
+from .arguments import as_array_anywhere, as_first_anywhere, flag, numbers, real
 from .call import (
     REQUESTS,
     Explainable,
@@ -141,7 +141,7 @@ def _request(
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
     settings = _settings(size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
-    x = as_array_anywhere("x", x)
+    x = as_first_anywhere("x", x)
     if mode == _AREA:
         return pool.adaptive_request("avg", x.ndim - 2, x, _area_size(x, settings))
     return Request(_FORWARD, (x,), None, (*settings, None))
@@ -159,7 +159,7 @@ def interpolate_gradient(
 ) -> tuple[Request]:
     """Return the request of interpolate's gradient; only the shape, the dtype and the memory order of x matter."""
     settings = _settings(size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)
-    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    grad_output, x = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     check_one_place({"grad_output": grad_output, "x": x})
     if mode == _AREA:
         size = _area_size(x, settings)

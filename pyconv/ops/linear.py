@@ -24,6 +24,7 @@ from .call import (
     check_word,
     run,
 )
+from .host import in_kind_of
 from .prepared import PREPARED
 
 __all__ = ["PreparedLinear", "linear", "linear_gradient"]
@@ -81,8 +82,8 @@ def _rows(name: str, array: Array) -> Array:
     return array if array.ndim == 2 else array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def _run(request: Request, shape: tuple[int, ...], out: Any, algorithm: Any) -> Array:
-    """Run on rows; the result, or ``out``, has the shape of the call."""
+def _run(request: Request, shape: tuple[int, ...], out: Any, algorithm: Any, like: Any) -> Array:
+    """Run on rows; the result, of the kind of ``like``, or ``out`` has the shape of the call."""
     target = as_out(out)
     if target is not None and target.shape != shape:
         raise InvalidProblem(f"{request.operation.name}: out must have the output's shape {shape}, got {target.shape}")
@@ -95,10 +96,10 @@ def _run(request: Request, shape: tuple[int, ...], out: Any, algorithm: Any) -> 
             rows = None
     result: Array = run(request, (rows,), algorithm)[0]
     if target is None:
-        return result.reshape(shape)
+        return in_kind_of(like, result.reshape(shape))  # type: ignore[no-any-return]
     if rows is None:
         target[...] = result.reshape(shape)
-    return target
+    return out  # type: ignore[no-any-return]
 
 
 def _request(x: Any, w: Any, bias: Any = None) -> Request:
@@ -152,9 +153,10 @@ def linear(x: Any, w: Any, bias: Any = None, *, out: Array | None = None, algori
     >>> pyconv.linear(np.ones((8, 5, 2), np.float32), w, np.ones(3, np.float32)).shape
     (8, 5, 3)
     """
-    x = as_array("x", x)
-    request = _request(x, w, bias)
-    return _run(request, (*x.shape[:-1], *request.weights.arrays[0].shape[:1]), out, algorithm)  # type: ignore[union-attr]
+    rows = as_array("x", x)
+    request = _request(rows, w, bias)
+    shape = (*rows.shape[:-1], *request.weights.arrays[0].shape[:1])  # type: ignore[union-attr]
+    return _run(request, shape, out, algorithm, x)
 
 
 def linear_gradient(grad_output: Any, x: Any, w: Any, bias: Any = None) -> tuple[Request, Request, Request | None]:
@@ -214,10 +216,10 @@ class PreparedLinear:
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Multiply rows; the parameters are those of :func:`pyconv.linear`."""
-        x, w = as_array("x", x), self._weights.arrays[0]
+        rows, w = as_array("x", x), self._weights.arrays[0]
         assert w is not None
-        request = Request(_LINEAR, (_rows("x", x),), self._weights, ())
-        return _run(request, (*x.shape[:-1], *w.shape[:1]), out, self._algorithm)
+        request = Request(_LINEAR, (_rows("x", rows),), self._weights, ())
+        return _run(request, (*rows.shape[:-1], *w.shape[:1]), out, self._algorithm, x)
 
 
 REQUESTS[linear] = Explainable(_request, 3)

@@ -11,7 +11,7 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, NormProblem, ResponseProblem
-from .arguments import as_array, as_array_anywhere, dtype_of, flag, numbers, real
+from .arguments import as_array, as_array_anywhere, as_first, as_first_anywhere, dtype_of, flag, numbers, real
 from .call import (
     REQUESTS,
     Explainable,
@@ -112,7 +112,7 @@ def _norm_request(
     eps: Any = 1e-5,
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    x, settings = as_array_anywhere("x", x), (_eps_of(eps), (True, False, False))
+    x, settings = as_first_anywhere("x", x), (_eps_of(eps), (True, False, False))
     scale = _optional_array("weight", weight), _optional_array("bias", bias)
     check_one_place(dict(zip(("x", "weight", "bias"), (x, *scale), strict=True)))
     if flag("training", training):
@@ -127,7 +127,7 @@ def _norm_request(
 
 
 def _stats_request(x: Any) -> Request:
-    return Request(_STATS, (as_array_anywhere("x", x),), None, (0.0, (True, False, False)))
+    return Request(_STATS, (as_first_anywhere("x", x),), None, (0.0, (True, False, False)))
 
 
 def _times(factor: float, values: Array) -> Array:
@@ -239,9 +239,10 @@ def batch_norm(
         _check_running(name, value, source)
         for name, value in (("running_mean", running_mean), ("running_var", running_var))
     )
-    y, own_mean, own_var = run(request, (out, None, None), algorithm)
+    y, *statistics = run(request, (out, None, None), algorithm)
     if not isinstance(source, DeviceArray) and source.size:
         count = source.size // source.shape[1]
+        own_mean, own_var = map(as_array, _VECTORS[:2], statistics)
         with np.errstate(over="ignore", invalid="ignore"):
             for running, own, factor in ((mean, own_mean, share), (var, own_var, share * (count / (count - 1)))):
                 if running is not None:
@@ -319,7 +320,7 @@ def _gradient_request(
     wants: tuple[bool, bool, bool] = (True, True, True),
 ) -> Request:
     """Return the one request of all gradients that are wanted: of x, weight and bias."""
-    inputs: list[Array | None] = [as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)]
+    inputs: list[Array | None] = [as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)]
     trains = flag("training", training)
     if not trains:
         if running_mean is None or running_var is None:
@@ -407,14 +408,14 @@ def _response_settings(size: Any, alpha: Any, beta: Any, k: Any) -> tuple[Any, .
 
 
 def _response_request(x: Any, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0) -> Request:
-    return Request(_RESPONSE, (as_array("x", x),), None, _response_settings(size, alpha, beta, k))
+    return Request(_RESPONSE, (as_first("x", x),), None, _response_settings(size, alpha, beta, k))
 
 
 def response_gradient(
     grad_output: Any, x: Any, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0
 ) -> tuple[Request]:
     """Return the request of local_response_norm's gradient."""
-    arrays = as_array("grad_output", grad_output), as_array("x", x)
+    arrays = as_first("grad_output", grad_output), as_array("x", x)
     return (Request(_RESPONSE_GRADIENT, arrays, None, _response_settings(size, alpha, beta, k)),)
 
 

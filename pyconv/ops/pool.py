@@ -14,7 +14,7 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import DTYPES, FLOATS, PoolProblem, UnpoolProblem
-from .arguments import as_array, as_array_anywhere, flag, numbers, padding_of
+from .arguments import as_array, as_array_anywhere, as_first, as_first_anywhere, flag, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -227,14 +227,14 @@ def _adaptive_settings(output_size: Any, return_indices: Any) -> tuple[Any, ...]
 
 
 def _request(kind: str, adaptive: bool, rank: int, x: Any, settings: tuple[Any, ...]) -> Request:
-    return Request(_FORWARD[kind, adaptive][rank], (as_array_anywhere("x", x),), None, settings)
+    return Request(_FORWARD[kind, adaptive][rank], (as_first_anywhere("x", x),), None, settings)
 
 
 def _gradient_request(
     kind: str, adaptive: bool, rank: int, grad_output: Any, x: Any, indices: Any, settings: tuple[Any, ...]
 ) -> Request:
     """Return the gradient; an average's needs only the shape of x, a maximum's with indices too."""
-    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    grad_output, x = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     indices = None if indices is None else as_array_anywhere("indices", indices)
     check_one_place({"grad_output": grad_output, "x": x, "indices": indices})
     if x.ndim not in (rank + 1, rank + 2) or x.ndim != grad_output.ndim:
@@ -280,7 +280,7 @@ def _lp_request(
     """Return the request; of the largest |x| where p is infinite."""
     settings = _lp_settings(norm_type, kernel_size, stride, ceil_mode)
     if settings[-1] == math.inf:
-        return _max_request(rank, np.abs(as_array("x", x)), kernel_size, stride, 0, 1, ceil_mode)
+        return _max_request(rank, np.abs(as_first("x", x)), kernel_size, stride, 0, 1, ceil_mode)
     return _request("lp", False, rank, x, settings)
 
 
@@ -392,7 +392,7 @@ def _unpool_request(
     rank: int, x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Request:
     settings = _unpool_settings(kernel_size, stride, padding, output_size)
-    arrays = as_array_anywhere("x", x), as_array_anywhere("indices", indices)
+    arrays = as_first_anywhere("x", x), as_array_anywhere("indices", indices)
     return Request(_UNPOOL[rank, False], arrays, None, (*settings, None))
 
 
@@ -404,7 +404,7 @@ def unpool_gradient(
     x = as_array_anywhere("x", x)
     settings = _unpool_settings(kernel_size, stride, padding, output_size)
     shape = x.shape if x.ndim == rank + 2 else (1, *x.shape)
-    arrays = as_array_anywhere("grad_output", grad_output), as_array_anywhere("indices", indices)
+    arrays = as_first_anywhere("grad_output", grad_output), as_array_anywhere("indices", indices)
     check_one_place({"grad_output": arrays[0], "x": x, "indices": arrays[1]})
     return (Request(_UNPOOL[rank, True], arrays, None, (*settings, shape)),)
 
@@ -428,7 +428,7 @@ def _corners(rank: int, x: Array, kernel_size: Any, stride: Any, output_size: An
 
 
 def _zero_request(rank: int, x: Any, kernel_size: Any, stride: Any = None, output_size: Any = None) -> Request:
-    x = as_array("x", x)
+    x = as_first("x", x)
     indices, spatial = _corners(rank, x, kernel_size, stride, output_size)
     return _unpool_request(rank, x, indices, kernel_size, stride, 0, spatial)
 

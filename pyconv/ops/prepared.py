@@ -10,8 +10,8 @@ import numpy as np
 
 from ..algorithm import Array, Packed, Runner
 from ..options import Options, current
-from .arguments import as_array, plain
-from .call import Fresh, Operation, Request, Weights, as_out, bound, check_word, is_plain_target, perform, plan_for
+from .arguments import as_array, as_first, plain
+from .call import Fresh, Operation, Request, Weights, bound, check_word, is_plain_target, plan_for, run
 
 __all__ = ["PREPARED", "Prepared", "kept_weights"]
 
@@ -58,19 +58,19 @@ class Prepared:
             if found is None:
                 found = self._remember(key, options)
             if found is not None:
-                run, packed, fresh = found
+                runner, packed, fresh = found
                 result = out
                 if result is None:
                     result = _empty(fresh.shape, fresh.dtype) if fresh.axes is None else fresh.allocate()
-                if run(packed, x, *self._others, result):
+                if runner(packed, x, *self._others, result):
                     return result
         operation, others = self._operation, self._others
         if residual is not None:
             if "residual" not in operation.inputs:
                 raise TypeError(f"{operation.name} takes no residual")
             others = (as_array("residual", residual),)  # type: ignore[assignment]
-        request = Request(operation, (as_array("x", x), *others), self._weights, self._settings)
-        return perform(request, (as_out(out),), self._algorithm, options)[0]  # type: ignore[no-any-return]
+        request = Request(operation, (as_first("x", x), *others), self._weights, self._settings)
+        return run(request, (out,), self._algorithm)[0]  # type: ignore[no-any-return]
 
     @property
     def arrays(self) -> tuple[Array | None, ...]:

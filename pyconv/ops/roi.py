@@ -14,7 +14,7 @@ from .. import reference
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, INTEGERS, NmsProblem, RoiProblem
-from .arguments import as_array, as_array_anywhere, dtype_of, is_plain, numbers, plain
+from .arguments import as_array, as_array_anywhere, as_first, as_first_anywhere, dtype_of, is_plain, numbers, plain
 from .call import (
     REQUESTS,
     Explainable,
@@ -31,6 +31,7 @@ from .call import (
     spatial_axes,
 )
 from .device import DeviceArray, check_one_place
+from .host import in_kind_of
 
 __all__ = [
     "CONVENTIONS",
@@ -218,7 +219,7 @@ def _plain_settings(output_size: Any, spatial_scale: Any, sampling_ratio: Any = 
 
 def _request_of(kind: str, rank: int, x: Any, boxes: Any, settings: tuple[Any, ...]) -> Request:
     operation = _OPERATIONS[kind, rank, False]
-    x = as_array_anywhere("x", x)
+    x = as_first_anywhere("x", x)
     _check_axes(f"{operation.name}: x", x, rank)
     found = _boxes_of(operation.name, boxes, rank, x.shape[0], settings[1])
     check_one_place({"x": x, "boxes": found})
@@ -228,7 +229,7 @@ def _request_of(kind: str, rank: int, x: Any, boxes: Any, settings: tuple[Any, .
 def _gradient_of(kind: str, rank: int, grad_output: Any, x: Any, boxes: Any, settings: tuple[Any, ...]) -> Request:
     """Return the gradient's request; a mean's needs of x only what it looks like."""
     operation = _OPERATIONS[kind, rank, True]
-    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    grad_output, x = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     _check_axes(f"{operation.name}: x", x, rank)
     _check_axes(f"{operation.name}: grad_output", grad_output, rank)
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
@@ -679,13 +680,13 @@ def fpn_roi_align(
             run(request, (result,), algorithm)
     assert result is not None
     if wanted is None:
-        return result
+        return in_kind_of(features[0], result)  # type: ignore[no-any-return]
     if wanted.shape != result.shape or wanted.dtype.newbyteorder("=") != result.dtype:
         raise InvalidProblem(
             f"fpn_roi_align: out must be {result.dtype.name} {result.shape}, got {wanted.dtype.name} {wanted.shape}"
         )
     wanted[...] = result
-    return wanted
+    return out  # type: ignore[return-value]
 
 
 def fpn_gradient(
@@ -696,7 +697,7 @@ def fpn_gradient(
     """Return the requests of fpn_roi_align's gradients, one a level."""
     name = "grad.fpn_roi_align"
     maps, factors, chosen = _levels_of(name, features, boxes, scales, canonical_size, canonical_level)
-    grad_output = as_array("grad_output", grad_output)
+    grad_output = as_first("grad_output", grad_output)
     _check_axes(f"{name}: grad_output", grad_output, 2)
     requests = []
     for x, scale, mine in zip(maps, factors, chosen, strict=True):
@@ -815,13 +816,13 @@ def _suppressed(call: str, boxes: Any, scores: Any, classes: Any, threshold: Any
         kept = kept[np.argsort(rank[kept], kind="stable")]
     found = order[kept].astype(np.int64, copy=False)
     if wanted is None:
-        return found
+        return in_kind_of(boxes, found)  # type: ignore[no-any-return]
     if wanted.dtype != np.int64 or wanted.ndim != 1 or len(wanted) < len(found):
         raise InvalidProblem(
             f"{call}: out must be int64 with room for {len(found)} indices, got {wanted.dtype.name} {wanted.shape}"
         )
     wanted[: len(found)] = found
-    return wanted[: len(found)]
+    return out[: len(found)]  # type: ignore[no-any-return]
 
 
 def nms(boxes: Any, scores: Any, iou_threshold: float, *, out: Array | None = None, algorithm: str = "auto") -> Array:
@@ -903,22 +904,23 @@ def _only_reference(call: str, algorithm: Any) -> None:
         raise InvalidProblem(f"{call}: no algorithm is called {algorithm!r}; there is only the reference")
 
 
-def _floats(array: Any) -> np.dtype[Any]:
+def _floats(name: str, array: Any) -> np.dtype[Any]:
     """Return the type of what is computed from it: its own where that is a float, else float64."""
-    dtype = np.asarray(array).dtype
+    dtype = as_array(name, array).dtype
     return dtype.newbyteorder("=") if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def _into(call: str, out: Any, values: Array) -> Array:
+def _into(call: str, out: Any, values: Array, like: Any = None) -> Array:
+    """Return ``out`` with the values, or these as an array of the kind of ``like``."""
     wanted = as_out(out)
     if wanted is None:
-        return values
+        return in_kind_of(like, values)  # type: ignore[no-any-return]
     if wanted.shape != values.shape or wanted.dtype != values.dtype:
         raise InvalidProblem(
             f"{call}: out must be {values.dtype.name} {values.shape}, got {wanted.dtype.name} {wanted.shape}"
         )
     wanted[...] = values
-    return wanted
+    return out  # type: ignore[no-any-return]
 
 
 def box_iou(a: Any, b: Any, *, out: Array | None = None, algorithm: str = "auto") -> Array:
@@ -953,7 +955,7 @@ def box_iou(a: Any, b: Any, *, out: Array | None = None, algorithm: str = "auto"
     """
     _only_reference("box_iou", algorithm)
     left, right = _plain_boxes("box_iou", "a", a), _plain_boxes("box_iou", "b", b)
-    return _into("box_iou", out, reference.box_iou(left, right).astype(_floats(a), copy=False))
+    return _into("box_iou", out, reference.box_iou(left, right).astype(_floats("a", a), copy=False), a)
 
 
 def anchors(

@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, GRID_MODES, GRID_PADDING_MODES, AffineGridProblem, GridSampleProblem
-from .arguments import as_array, as_array_anywhere, flag
+from .arguments import as_array, as_array_anywhere, as_first, as_first_anywhere, flag
 from .call import (
     REQUESTS,
     Explainable,
@@ -86,7 +86,7 @@ def _sample_request(
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
     settings = _sample_settings(mode, padding_mode, align_corners)
-    x, grid = as_array_anywhere("x", x), as_array_anywhere("grid", grid)
+    x, grid = as_first_anywhere("x", x), as_array_anywhere("grid", grid)
     check_one_place({"x": x, "grid": grid})
     return Request(_SAMPLE[""], (x, grid), None, (*settings, None))
 
@@ -101,7 +101,7 @@ def grid_sample_gradient(
 ) -> tuple[Request, Request]:
     """Return the requests of both gradients; that of x needs of x only what it looks like."""
     settings = _sample_settings(mode, padding_mode, align_corners)
-    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    grad_output, x = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
     grid = as_array_anywhere("grid", grid)
     check_one_place({"grad_output": grad_output, "x": x, "grid": grid})
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
@@ -225,13 +225,13 @@ def _affine_settings(size: Any, align_corners: Any) -> tuple[Any, ...]:
 
 
 def _affine_request(theta: Any, size: Any, align_corners: Any = False) -> Request:
-    return Request(_AFFINE, (as_array("theta", theta),), None, (*_affine_settings(size, align_corners), None))
+    return Request(_AFFINE, (as_first("theta", theta),), None, (*_affine_settings(size, align_corners), None))
 
 
 def affine_grid_gradient(grad_output: Any, theta: Any, size: Any, align_corners: Any = False) -> tuple[Request]:
     """Return the request of affine_grid's gradient; only the shape and the dtype of theta matter."""
     settings = _affine_settings(size, align_corners)
-    grad_output, theta = as_array("grad_output", grad_output), as_array("theta", theta)
+    grad_output, theta = as_first("grad_output", grad_output), as_array("theta", theta)
     keys = {"grad_output": key_of(grad_output), "theta": key_of(theta)}
     check_one_dtype(keys, ("grad_output", "theta"), FLOATS)
     return (Request(_AFFINE_GRADIENT, (grad_output,), None, (*settings, key_of(theta))),)

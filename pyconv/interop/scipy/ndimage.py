@@ -9,7 +9,7 @@ import numpy as np
 import scipy.ndimage as theirs
 
 from ...algorithm import Array
-from .core import exact_type, fits, summed
+from .core import fits, sum_of, summed
 
 __all__ = ["convolve", "convolve1d", "correlate", "correlate1d"]
 
@@ -30,13 +30,27 @@ def _result_type(x: Array, weights: Array) -> np.dtype[Any]:
     return np.result_type(real, np.complex64) if weights.dtype.kind == "c" and real.kind != "c" else real
 
 
+def _wide_enough(x: Array, cval: float) -> Array:
+    """Return integers in a type that holds what continues them as well."""
+    if x.dtype.kind not in "iub":
+        return x
+    if not cval.is_integer():
+        return x.astype(np.float64)
+    return x if x.dtype.kind != "b" and int(cval) in range(*_limits(x.dtype)) else x.astype(np.int64)
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max) + 1
+
+
 def _filtered(
     x: Array, weights: Array, output: Any, mode: Any, cval: Any, origins: Sequence[int], turned: bool
 ) -> Array | None:
     """Return the filtered array; None where this is SciPy's to do or to refuse."""
     if mode not in MODES or x.ndim != weights.ndim or not fits(x, weights) or weights.dtype.kind == "b":
         return None
-    if np.ndim(cval) or not np.isrealobj(cval) or exact_type(x, weights) is None:
+    if np.ndim(cval) or not np.isrealobj(cval):
         return None
     centres = []
     for size, origin in zip(weights.shape, origins, strict=True):
@@ -66,14 +80,16 @@ def _filtered(
     pad_mode, first = MODES[mode], [-centre for centre in centres]
     if pad_mode == "zeros" and cval != 0:
         widths = [(centre, size - 1 - centre) for centre, size in zip(centres, kernel.shape, strict=True)]
-        wide = x.astype(np.float64) if x.dtype.kind in "iub" and float(cval) != int(cval) else x
-        x, first, pad_mode = np.pad(wide, widths, constant_values=cval), [0] * x.ndim, "zeros"
+        x, first, pad_mode = np.pad(_wide_enough(x, float(cval)), widths, constant_values=cval), [0] * x.ndim, "zeros"
         sizes = [n - k + 1 for n, k in zip(x.shape, kernel.shape, strict=True)]
     else:
         sizes = list(x.shape)
     if pad_mode == "reflect" and any(n == 1 < k for n, k in zip(x.shape, kernel.shape, strict=True)):
         return None
-    found = summed(x, np.ascontiguousarray(kernel), first, sizes, pad_mode)
+    way = sum_of(x, kernel)
+    if way is None:
+        return None
+    found: Array = summed(x[None], kernel, way, first, sizes, pad_mode)[0]
     if target.kind in "iu" and found.dtype.kind == "f":
         found = np.trunc(found)
     if isinstance(output, np.ndarray):

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.signal as theirs
 
 from ...algorithm import Array
-from .core import CONV, exact_type, fits, summed
+from .core import Sum, fits, sum_of, summed
 
 __all__ = ["convolve", "convolve2d", "correlate", "correlate2d", "fftconvolve", "oaconvolve"]
 
@@ -22,19 +22,25 @@ BOUNDARIES = {"fill": "zeros", "pad": "zeros", "wrap": "circular", "circular": "
               "symm": "symmetric", "symmetric": "symmetric"}  # fmt: skip
 
 
-def _taken(in1: Array, in2: Array, mode: Any) -> bool:
-    """Whether this is ours: axes in equal number, and for "valid" one array that contains the other."""
-    if mode not in MODES or in1.ndim != in2.ndim or not fits(in1, in2) or exact_type(in1, in2) is None:
-        return False
+def _way_of(in1: Array, in2: Array, mode: Any, bordered: bool = False) -> Sum | None:
+    """Return how this is summed, None where it is SciPy's to do or to refuse.
+
+    Ours have axes in equal number, and for "valid" one array that contains the other.
+    """
+    if mode not in MODES or in1.ndim != in2.ndim or not fits(in1, in2):
+        return None
     if in1.dtype.kind == "b" or in2.dtype.kind == "b":
-        return False
+        return None
     larger = [a >= b for a, b in zip(in1.shape, in2.shape, strict=True)]
     smaller = [a <= b for a, b in zip(in1.shape, in2.shape, strict=True)]
-    return mode != "valid" or all(larger) or all(smaller)
+    if mode == "valid" and not all(larger) and not all(smaller):
+        return None
+    # a sum meets each element of either once, but with a border, which is made of in1's
+    return sum_of(in1, in2) if bordered or in1.size >= in2.size else sum_of(in2, in1)
 
 
 def _convolved(
-    in1: Array, in2: Array, mode: str, direct: bool = False, pad_mode: str = "zeros", up: bool = False
+    in1: Array, in2: Array, mode: str, way: Sum, direct: bool = False, pad_mode: str = "zeros", up: bool = False
 ) -> Array:
     """Return the part of the full convolution that a mode names; the smaller array is the kernel where that may be.
 
@@ -49,7 +55,7 @@ def _convolved(
     x, kernel = (in2, in1) if pad_mode == "zeros" and in2.size > in1.size else (in1, in2)
     flipped = kernel[(slice(None, None, -1),) * kernel.ndim]
     first = [start - (k - 1) for start, k in zip(starts, kernel.shape, strict=True)]
-    return summed(x, flipped, first, sizes, pad_mode, direct=direct)
+    return summed(x[None], flipped, way, first, sizes, pad_mode, direct)[0]  # type: ignore[no-any-return]
 
 
 def _turned(array: Array) -> Array:
@@ -79,9 +85,10 @@ def convolve(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Ar
     array([1., 3., 5.])
     """
     a, b = np.asarray(in1), np.asarray(in2)
-    if method not in ("auto", "direct", "fft") or not _taken(a, b, mode):
+    way = _way_of(a, b, mode)
+    if method not in ("auto", "direct", "fft") or way is None:
         return np.asarray(_convolve(in1, in2, mode, method))
-    return _convolved(a, b, mode, method == "direct")
+    return _convolved(a, b, mode, way, method == "direct")
 
 
 def correlate(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> Array:
@@ -98,25 +105,34 @@ def correlate(in1: Any, in2: Any, mode: str = "full", method: str = "auto") -> A
     array([3.5])
     """
     a, b = np.asarray(in1), np.asarray(in2)
-    if method not in ("auto", "direct", "fft") or not _taken(a, b, mode):
+    way = _way_of(a, b, mode)
+    if method not in ("auto", "direct", "fft") or way is None:
         return np.asarray(_correlate(in1, in2, mode, method))
-    return _convolved(a, _turned(b), mode, method == "direct")
+    return _convolved(a, _turned(b), mode, way, method == "direct")
 
 
-def _two(in1: Array, in2: Array, mode: Any, boundary: Any, fillvalue: Any) -> bool:
+def _two(in1: Array, in2: Array, mode: Any, boundary: Any, fillvalue: Any) -> Sum | None:
+    """Return how two planes are summed, None where this is SciPy's to do or to refuse."""
     plain = np.ndim(fillvalue) == 0 and (np.isrealobj(fillvalue)) and bool(np.isfinite(fillvalue))
-    return in1.ndim == in2.ndim == 2 and _taken(in1, in2, mode) and boundary in BOUNDARIES and plain
+    if not in1.ndim == in2.ndim == 2 or boundary not in BOUNDARIES or not plain:
+        return None
+    return _way_of(in1, in2, mode, bordered=BOUNDARIES[boundary] != "zeros")
 
 
-def _bordered(in1: Array, in2: Array, mode: str, boundary: str, fillvalue: Any, up: bool = False) -> Array:
-    """Return a plane convolved, going on beyond its border as SciPy's words say."""
+def _bordered(
+    in1: Array, in2: Array, mode: str, boundary: str, fillvalue: Any, way: Sum, up: bool = False
+) -> Array | None:
+    """Return a plane convolved, going on beyond its border as SciPy's words say; None where SciPy has to do it."""
     pad_mode = BOUNDARIES[boundary]
     if mode == "valid" or (pad_mode == "zeros" and fillvalue == 0):
-        return _convolved(in1, in2, mode, up=up)
+        return _convolved(in1, in2, mode, way, up=up)
     if pad_mode != "zeros":
-        return _convolved(in1, in2, mode, pad_mode=pad_mode, up=up)
-    widths = [(k - 1, k - 1) for k in in2.shape]
-    inner = _convolved(np.pad(in1, widths, constant_values=fillvalue), in2, "valid")
+        return _convolved(in1, in2, mode, way, pad_mode=pad_mode, up=up)
+    filled = np.pad(in1, [(k - 1, k - 1) for k in in2.shape], constant_values=fillvalue)
+    within = sum_of(filled, in2)
+    if within is None:
+        return None
+    inner = _convolved(filled, in2, "valid", within)
     if mode == "full":
         return inner
     starts = [(k - 1 + up) // 2 for k in in2.shape]
@@ -143,9 +159,9 @@ def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", f
            [2., 2.]])
     """
     a, b = np.asarray(in1), np.asarray(in2)
-    if not _two(a, b, mode, boundary, fillvalue):
-        return np.asarray(_convolve2d(in1, in2, mode, boundary, fillvalue))
-    return _bordered(a, b, mode, boundary, fillvalue)
+    way = _two(a, b, mode, boundary, fillvalue)
+    found = None if way is None else _bordered(a, b, mode, boundary, fillvalue, way)
+    return np.asarray(_convolve2d(in1, in2, mode, boundary, fillvalue)) if found is None else found
 
 
 def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fillvalue: float = 0) -> Array:
@@ -158,12 +174,13 @@ def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", 
     array([[0.]])
     """
     a, b = np.asarray(in1), np.asarray(in2)
-    if not _two(a, b, mode, boundary, fillvalue):
-        return np.asarray(_correlate2d(in1, in2, mode, boundary, fillvalue))
-    if mode == "valid" and any(n < k for n, k in zip(a.shape, b.shape, strict=True)):
-        # SciPy conjugates whichever is the smaller
-        a, b = a.conj(), b.conj()
-    return _bordered(a, _turned(b), mode, boundary, fillvalue, up=True)
+    way, found = _two(a, b, mode, boundary, fillvalue), None
+    if way is not None:
+        if mode == "valid" and any(n < k for n, k in zip(a.shape, b.shape, strict=True)):
+            # SciPy conjugates whichever is the smaller
+            a, b = a.conj(), b.conj()
+        found = _bordered(a, _turned(b), mode, boundary, fillvalue, way, up=True)
+    return np.asarray(_correlate2d(in1, in2, mode, boundary, fillvalue)) if found is None else found
 
 
 def _along(in1: Any, in2: Any, mode: str, axes: Any, otherwise: Any) -> Array:
@@ -173,31 +190,29 @@ def _along(in1: Any, in2: Any, mode: str, axes: Any, otherwise: Any) -> Array:
     if a.ndim != b.ndim or a.ndim == 0 or mode not in MODES:
         return np.asarray(otherwise(in1, in2, mode, axes=axes))
     if axes is None:
-        return _convolved(a, b, mode) if _taken(a, b, mode) else np.asarray(otherwise(in1, in2, mode, axes=axes))
+        way = _way_of(a, b, mode)
+        return np.asarray(otherwise(in1, in2, mode, axes=axes)) if way is None else _convolved(a, b, mode, way)
     try:
         named = [int(axis) % a.ndim for axis in np.atleast_1d(axes)]
     except (TypeError, ValueError):
         named = []
     others = [axis for axis in range(a.ndim) if axis not in named]
     one_kernel = all(b.shape[axis] == 1 for axis in others)
-    real = a.dtype == b.dtype and a.dtype.char in "fd"
-    if not named or len(set(named)) != len(named) or len(named) > 3 or not one_kernel or not real or 0 in a.shape:
+    floats = a.dtype.char in "fdFD" and b.dtype.char in "fdFD"
+    if not named or len(set(named)) != len(named) or len(named) > 3 or not one_kernel or not floats or not a.size:
         return np.asarray(otherwise(in1, in2, mode, axes=axes))
     named.sort()
     sizes = [(a.shape[axis], b.shape[axis]) for axis in named]
     if mode == "valid" and any(n < k for n, k in sizes):
         return np.asarray(otherwise(in1, in2, mode, axes=axes))
     moved = a.transpose(*others, *named)
-    batch = moved.reshape(-1, 1, *(n for n, _ in sizes))
-    kernel = b.transpose(*others, *named).reshape(1, 1, *(k for _, k in sizes))
-    flipped = np.flip(kernel, tuple(range(2, 2 + len(named))))
-    pads = {
-        "full": tuple((k - 1, k - 1) for _, k in sizes),
-        "same": tuple((k - 1 - (k - 1) // 2, (k - 1) // 2) for _, k in sizes),
-        "valid": ((0, 0),) * len(named),
-    }[mode]
-    out = CONV[len(named)](batch, flipped, padding=pads)
-    out = out.reshape(*(a.shape[axis] for axis in others), *out.shape[2:])
+    batch = moved.reshape(-1, *(n for n, _ in sizes))
+    kernel = np.flip(b.transpose(*others, *named).reshape([k for _, k in sizes]))
+    way = sum_of(batch, kernel)
+    assert way is not None
+    first = [{"full": 1 - k, "same": (k - 1) // 2 - (k - 1), "valid": 0}[mode] for _, k in sizes]
+    size = [{"full": n + k - 1, "same": n, "valid": n - k + 1}[mode] for n, k in sizes]
+    out = summed(batch, kernel, way, first, size).reshape(*(a.shape[axis] for axis in others), *size)
     return out.transpose(np.argsort([*others, *named]))
 
 
