@@ -30,7 +30,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
 else:
     from cuda_emulator import launch
 
-__all__ = ["EmulatedGpu", "OnGpu", "backend", "factories", "forget", "gpu", "ran", "there"]
+__all__ = ["EmulatedGpu", "OnGpu", "able", "backend", "factories", "forget", "gpu", "ran", "there"]
 
 
 class OnGpu:
@@ -139,6 +139,11 @@ def gpu() -> Iterator[EmulatedGpu]:
 
 def there(array: np.ndarray | None) -> OnGpu | None:
     return None if array is None else OnGpu(array)
+
+
+def able(problem: Any) -> list[Any]:
+    """Every GPU kernel that takes a problem."""
+    return [a for a in registry.candidates(problem.op, problem.dtype, ("cuda",)) if a.supports(problem)]
 
 
 def forget() -> None:

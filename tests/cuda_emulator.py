@@ -419,6 +419,12 @@ def _store(array: _Memory, i: Any, value: Any) -> None:
     array[i] = value
 
 
+def _move(target: _Memory, to: Any, source: _Memory, at: Any) -> None:
+    if target.data.dtype != source.data.dtype:
+        raise CudaError(f"{source.name} of {source.data.dtype} is moved to {target.name} of {target.data.dtype}")
+    target[to] = source[at]
+
+
 def _aligned(array: _Memory, i: Any) -> int:
     if operator.index(i) % 4:
         raise CudaError(f"four elements at once from {array.name}[{i}]: the index is no multiple of 4")
@@ -516,6 +522,7 @@ def _stand_ins(block: _Block) -> dict[int, Any]:
         id(numba.float64): np.float64,
         id(memory.load): _load,
         id(memory.store): _store,
+        id(memory.move): _move,
         id(memory.load4): _load4,
         id(memory.copy_async): lambda *given: _copy(block, 1, *given),
         id(memory.copy4_async): lambda *given: _copy(block, 4, *given),

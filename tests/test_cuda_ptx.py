@@ -69,6 +69,7 @@ def budgets() -> dict[str, Budgeted]:
         elementwise,
         grad_weight,
         implicit_gemm,
+        linear,
         nms,
         norm,
         pool,
@@ -184,7 +185,13 @@ def budgets() -> dict[str, Budgeted]:
                     lambda words=words: sample.grad_grid(*words), "8 12 6 6 xxxx", 128, 1, 168  # type: ignore[misc]
                 ),
             }  # fmt: skip
+    for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+        found[f"few rows times a matrix {dtype}"] = Budgeted(
+            lambda real=real: linear.dot(real, True),  # type: ignore[misc]
+            "3 11 xxxx", 128, 1, 120 if dtype == "f64" else 80, dtype=dtype,
+        )  # fmt: skip
     found |= {
+        "matrix turned f32": Budgeted(linear.transpose, "3 4 xx", 128, 1, 40),
         "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96),
         "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96, dtype="f16"),
         "nms: ranks f32": Budgeted(nms.ranks, "n 2 x f", 128, 1, 40),

@@ -32,6 +32,8 @@ CASES = (
     "test_cuda_sample.py::test_resizing[n2c3h5w7-to8x3-f32-forward]",
     "test_cuda_roi.py::test_boxes[roi_align-n2c2h7w9-k9to2-x0.5-r2-f32-max_interpolated-gradient-exact]",
     "test_cuda_norm.py::test_gradients_through_an_activation",
+    "test_cuda_linear.py::test_every_kernel[(1, 1, 1)--normal]",
+    "test_cuda_linear.py::test_every_kernel[(9, 4, 17)-x-integers]",
     "test_cuda_roi.py::test_suppression_of_nothing_and_into_memory",
     "test_cuda_grad.py::test_bias[conv2d-grad-bias-n3c2h5w7-f32]",
     "test_cuda.py::test_indices_outside_their_windows_count_and_outside_their_planes_are_refused",

@@ -33,6 +33,7 @@ __all__ = [
     "check_contiguous",
     "last_kernel",
     "machine",
+    "peak_seconds",
     "plain_steps",
     "seconds",
     "steps",
@@ -307,10 +308,15 @@ def why_not(problem: Any, *counts: int) -> str:
     return machine.why_not()
 
 
+def peak_seconds(flops: float, moved_bytes: float) -> float:
+    """Return the longer of arithmetic, at the peak of float32, and of memory."""
+    return max(flops / _PEAK_FLOPS, moved_bytes / _BANDWIDTH)
+
+
 def seconds(problem: Any, share: float) -> float:
     """Return the longer of arithmetic and memory, and a launch."""
-    rate = _PEAK_FLOPS * share * (0.5 if problem.dtype == "f64" else 1.0)
-    return float(max(problem.flops / rate, problem.bytes / _BANDWIDTH) + LAUNCH_S)
+    rate = share * (0.5 if problem.dtype == "f64" else 1.0)
+    return peak_seconds(problem.flops / rate, problem.bytes) + LAUNCH_S
 
 
 @dataclass(frozen=True, slots=True)

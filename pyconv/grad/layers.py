@@ -9,9 +9,10 @@ import numpy as np
 
 from ..algorithm import Array
 from ..ops import activation, norm
-from ..ops.arguments import as_array
+from ..ops.arguments import as_array_anywhere
 from ..ops.call import REQUESTS, Explainable, gradients
-from ..ops.linear import linear_gradient
+from ..ops.device import DeviceArray
+from ..ops.linear import linear_gradient, target_on_gpu
 
 
 def relu(
@@ -201,9 +202,16 @@ def linear(
            [10., 20.]]), None)
     """
     requests = linear_gradient(grad_output, x, w, bias)
-    shape = as_array("x", x).shape
+    like: Any = as_array_anywhere("x", x)
+    shape = like.shape
     outs = [None, None, None] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
     given = outs[0]
+    if isinstance(like, DeviceArray):
+        first = next(iter(output_mask), False) if isinstance(output_mask, (tuple, list)) else output_mask in (None, True)
+        if len(shape) != 2 and first:  # written as rows
+            given, outs[0] = target_on_gpu("grad.linear", "out", given, shape, like)
+        found = gradients("grad.linear", requests, output_mask, tuple(outs), algorithm)
+        return (found[0] if len(shape) == 2 or not first else given), found[1], found[2]
     if given is not None and given.__class__ is np.ndarray and given.shape == shape and len(shape) != 2:
         outs[0] = None  # computed as rows, and put there when all is done
     found = gradients("grad.linear", requests, output_mask, tuple(outs), algorithm)

@@ -7,6 +7,8 @@ names.
 
 from __future__ import annotations
 
+import itertools
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -118,6 +120,25 @@ class DeviceArray:
         else:
             raise TypeError("a DeviceArray has no elements to look at")
         return found
+
+    def seen_as(
+        self, shape: tuple[int, ...], strides: tuple[int, ...], pointer: int | None = None, owner: Any = None
+    ) -> DeviceArray:
+        """Return the same memory with other axes, or ``owner``'s memory from an address on with this element type."""
+        found: DeviceArray = object.__new__(DeviceArray)
+        found.base, found.dtype, found.readonly = (self.base if owner is None else owner), self.dtype, self.readonly
+        found.pointer, found.shape, found.strides = (self.pointer if pointer is None else pointer), shape, strides
+        return found
+
+    def as_rows(self) -> DeviceArray | None:
+        """Return an array (..., features) as (rows, features); None where one stride does not lead from row to row."""
+        *sizes, features = self.shape
+        kept = [(size, stride) for size, stride in zip(sizes, self.strides[:-1], strict=True) if size > 1]
+        for (_, stride), (size, inner) in itertools.pairwise(kept):
+            if 0 not in self.shape and stride != size * inner:
+                return None
+        step = kept[-1][1] if kept else features * self.dtype.itemsize
+        return self.seen_as((math.prod(sizes), features), (step, self.strides[-1]))
 
     def span(self) -> tuple[int, int]:
         """Return the addresses of its first byte and behind its last; equal ones of an empty array."""
