@@ -494,18 +494,19 @@ def _quotient(a: Any, b: Any) -> int:
     return _int32(a) // _int32(b)
 
 
-def _rounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a function of libdevice: in the argument's type, with infinities and NaN as values."""
+def _rounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of libdevice: in the arguments' type, with infinities and NaN as values."""
 
-    def call(x: Any) -> Any:
+    def call(*x: Any) -> Any:
         with np.errstate(all="ignore"):
-            return function(x)
+            return function(*x)
 
     return call
 
 
 _MATH = types.SimpleNamespace(
     **{name: _rounded(getattr(np, name)) for name in ("ceil", "exp", "expm1", "floor", "sqrt", "tanh")},
+    pow=_rounded(np.power),
     inf=math.inf,
     nan=math.nan,
 )

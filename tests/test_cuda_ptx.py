@@ -73,6 +73,8 @@ def budgets() -> dict[str, Budgeted]:
         nms,
         norm,
         pool,
+        pool_norm,
+        response,
         roi,
         sample,
         transposed,
@@ -191,6 +193,24 @@ def budgets() -> dict[str, Budgeted]:
             "3 11 xxxx", 128, 1, 120 if dtype == "f64" else 80, dtype=dtype,
         )  # fmt: skip
     found |= {
+        "lp_pool p=2 f32": Budgeted(lambda: pool_norm.lp_pool(float32, 2.0, False, False), "14 12 xx", 128, 1, 80),
+        "lp_pool p=3 f16": Budgeted(
+            lambda: pool_norm.lp_pool(float32, 3.0, False, False), "14 12 xx", 128, 1, 80, dtype="f16"
+        ),
+        "lp_pool p=2.5 f64": Budgeted(
+            lambda: pool_norm.lp_pool(float64, 2.5, False, False), "14 12 xx", 128, 1, 96, dtype="f64"
+        ),
+        "lp_pool p=2 gradient f32": Budgeted(lambda: pool_norm.grad_lp(float32, 2.0, False), "14 24 xxrx", 128, 1, 96),
+        "lp_pool p=3 gradient f64": Budgeted(
+            lambda: pool_norm.grad_lp(float64, 3.0, False), "14 24 xxrx", 128, 1, 128, dtype="f64"
+        ),
+        "local_response_norm f32": Budgeted(lambda: response.forward(float32), "7 12 sss xx", 128, 1, 64),
+        "local_response_norm f16": Budgeted(lambda: response.forward(float32), "7 12 sss xx", 128, 1, 64, dtype="f16"),
+        "local_response_norm shares f32": Budgeted(lambda: response.shares(float32), "7 12 sss xxr", 128, 1, 64),
+        "local_response_norm gradient f32": Budgeted(lambda: response.grad_x(float32), "7 18 sss xxrx", 128, 1, 64),
+        "local_response_norm gradient f64": Budgeted(
+            lambda: response.grad_x(float64), "7 18 sss xxrx", 128, 1, 96, dtype="f64"
+        ),
         "matrix turned f32": Budgeted(linear.transpose, "3 4 xx", 128, 1, 40),
         "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96),
         "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96, dtype="f16"),

@@ -10,7 +10,18 @@ from typing import Any, ClassVar
 from ..algorithm import Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import FLOATS, ConvProblem
-from . import cuda_grad, cuda_linear, cuda_norm, cuda_pool, cuda_roi, cuda_sample, gpu, summation
+from . import (
+    cuda_grad,
+    cuda_linear,
+    cuda_norm,
+    cuda_pool,
+    cuda_pool_norm,
+    cuda_response,
+    cuda_roi,
+    cuda_sample,
+    gpu,
+    summation,
+)
 from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds, steps, three, why_not
 
 __all__ = ["algorithms", "every"]
@@ -175,5 +186,5 @@ def every() -> Iterator[OnCuda]:
     convolutions = tuple(_convolutions())
     yield from convolutions
     yield from cuda_linear.algorithms(convolutions)
-    for family in (cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample):
+    for family in (cuda_grad, cuda_norm, cuda_pool, cuda_pool_norm, cuda_response, cuda_roi, cuda_sample):
         yield from family.algorithms()

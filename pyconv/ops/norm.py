@@ -402,14 +402,15 @@ def _response_settings(size: Any, alpha: Any, beta: Any, k: Any) -> tuple[Any, .
 
 
 def _response_request(x: Any, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0) -> Request:
-    return Request(_RESPONSE, (as_array("x", x),), None, _response_settings(size, alpha, beta, k))
+    return Request(_RESPONSE, (as_array_anywhere("x", x),), None, _response_settings(size, alpha, beta, k))
 
 
 def response_gradient(
     grad_output: Any, x: Any, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0
 ) -> tuple[Request]:
     """Return the request of local_response_norm's gradient."""
-    arrays = as_array("grad_output", grad_output), as_array("x", x)
+    arrays = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    check_one_place(dict(zip(("grad_output", "x"), arrays, strict=True)))
     return (Request(_RESPONSE_GRADIENT, arrays, None, _response_settings(size, alpha, beta, k)),)
 
 
