@@ -70,6 +70,7 @@ def budgets() -> dict[str, Budgeted]:
         grad_weight,
         implicit_gemm,
         linear,
+        lowering,
         nms,
         norm,
         pool,
@@ -77,6 +78,7 @@ def budgets() -> dict[str, Budgeted]:
         response,
         roi,
         sample,
+        shuffle,
         transposed,
     )
 
@@ -200,7 +202,7 @@ def budgets() -> dict[str, Budgeted]:
         "lp_pool p=2.5 f64": Budgeted(
             lambda: pool_norm.lp_pool(float64, 2.5, False, False), "14 12 xx", 128, 1, 96, dtype="f64"
         ),
-        "lp_pool p=2 gradient f32": Budgeted(lambda: pool_norm.grad_lp(float32, 2.0, False), "14 24 xxrx", 128, 1, 96),
+        "lp_pool p=2 gradient f32": Budgeted(lambda: pool_norm.grad_lp(float32, 2.0, False), "14 24 xxrx", 128, 1, 112),
         "lp_pool p=3 gradient f64": Budgeted(
             lambda: pool_norm.grad_lp(float64, 3.0, False), "14 24 xxrx", 128, 1, 128, dtype="f64"
         ),
@@ -211,6 +213,12 @@ def budgets() -> dict[str, Budgeted]:
         "local_response_norm gradient f64": Budgeted(
             lambda: response.grad_x(float64), "7 18 sss xxrx", 128, 1, 96, dtype="f64"
         ),
+        "unfold f32": Budgeted(lowering.unfold, "14 9 xx", 128, 1, 48),
+        "unfold f16": Budgeted(lowering.unfold, "14 9 xx", 128, 1, 48, dtype="f16"),
+        "fold f32": Budgeted(lambda: lowering.fold(float32), "14 9 xx", 128, 1, 80),
+        "fold f64": Budgeted(lambda: lowering.fold(float64), "14 9 xx", 128, 1, 80, dtype="f64"),
+        "pixel_shuffle f32": Budgeted(lambda: shuffle.interleave(False, False), "7 14 xx", 128, 1, 48),
+        "pixel_unshuffle f16": Budgeted(lambda: shuffle.interleave(True, False), "7 14 xx", 128, 1, 48, dtype="f16"),
         "matrix turned f32": Budgeted(linear.transpose, "3 4 xx", 128, 1, 40),
         "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96),
         "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96, dtype="f16"),

@@ -13,6 +13,7 @@ from ..problem import FLOATS, ConvProblem
 from . import (
     cuda_grad,
     cuda_linear,
+    cuda_lowering,
     cuda_norm,
     cuda_pool,
     cuda_pool_norm,
@@ -186,5 +187,14 @@ def every() -> Iterator[OnCuda]:
     convolutions = tuple(_convolutions())
     yield from convolutions
     yield from cuda_linear.algorithms(convolutions)
-    for family in (cuda_grad, cuda_norm, cuda_pool, cuda_pool_norm, cuda_response, cuda_roi, cuda_sample):
+    for family in (
+        cuda_grad,
+        cuda_lowering,
+        cuda_norm,
+        cuda_pool,
+        cuda_pool_norm,
+        cuda_response,
+        cuda_roi,
+        cuda_sample,
+    ):
         yield from family.algorithms()

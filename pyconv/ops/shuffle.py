@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import DTYPES, FLOATS, ShuffleProblem
-from .arguments import as_array, numbers
+from .arguments import as_array_anywhere, numbers
 from .call import (
     REQUESTS,
     Explainable,
@@ -23,6 +23,7 @@ from .call import (
     key_of,
     run,
 )
+from .device import check_one_place
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle", "shuffle_gradient"]
 
@@ -68,13 +69,14 @@ _OPERATIONS = {
 
 def _request(gather: bool, x: Any, factor: Any) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    return Request(_OPERATIONS[gather, False], (as_array("x", x),), None, (exact(factor),))
+    return Request(_OPERATIONS[gather, False], (as_array_anywhere("x", x),), None, (exact(factor),))
 
 
 def shuffle_gradient(gather: bool, grad_output: Any, x: Any, factor: Any) -> tuple[Request]:
     """Return the request of a gradient, which is the other move; of x only the shape and the dtype matter."""
     operation = _OPERATIONS[not gather, True]
-    grad_output, x = as_array("grad_output", grad_output), as_array("x", x)
+    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    check_one_place({"grad_output": grad_output, "x": x})
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
     settings, arrays = (exact(factor),), {"x": key_of(x)}
     try:
