@@ -63,6 +63,7 @@ def budgets() -> dict[str, Budgeted]:
     from numba import float32, float64
 
     from pyconv.kernels.cuda import (
+        affine,
         channel_sums,
         depthwise,
         direct,
@@ -219,6 +220,12 @@ def budgets() -> dict[str, Budgeted]:
         "fold f64": Budgeted(lambda: lowering.fold(float64), "14 9 xx", 128, 1, 80, dtype="f64"),
         "pixel_shuffle f32": Budgeted(lambda: shuffle.interleave(False, False), "7 14 xx", 128, 1, 48),
         "pixel_unshuffle f16": Budgeted(lambda: shuffle.interleave(True, False), "7 14 xx", 128, 1, 48, dtype="f16"),
+        "affine_grid f32": Budgeted(lambda: affine.forward(float32, False, 2), "4 10 xx", 128, 1, 48),
+        "affine_grid 3-D f64": Budgeted(lambda: affine.forward(float64, True, 3), "4 10 xx", 128, 1, 64, dtype="f64"),
+        "affine_grid gradient f32": Budgeted(lambda: affine.grad_theta(float32, False, 2), "5 6 xr", 128, 1, 64),
+        "affine_grid gradient 3-D f16": Budgeted(
+            lambda: affine.grad_theta(float32, True, 3), "5 6 xr", 128, 1, 80, dtype="f16"
+        ),
         "matrix turned f32": Budgeted(linear.transpose, "3 4 xx", 128, 1, 40),
         "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96),
         "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96, dtype="f16"),

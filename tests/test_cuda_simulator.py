@@ -38,6 +38,8 @@ CASES = (
     "test_cuda_moves.py::test_windows_as_columns[n1c2h6w5-o1k3x2s2x1p1x0d1x2-f64-unfold]",
     "test_cuda_moves.py::test_windows_as_columns[n1c4h5w4-o1k2s2p0-f16-channels_last-fold]",
     "test_cuda_moves.py::test_pixels_out_of_channels_and_back[((2, 3), 2, 2, 3, 2, False)-unshuffle]",
+    "test_cuda_affine.py::test_places[(2, 3, 4)-forward]",
+    "test_cuda_affine.py::test_places[(4, 5)-gradient]",
     "test_cuda_linear.py::test_every_kernel[(1, 1, 1)--normal]",
     "test_cuda_linear.py::test_every_kernel[(9, 4, 17)-x-integers]",
     "test_cuda_roi.py::test_suppression_of_nothing_and_into_memory",

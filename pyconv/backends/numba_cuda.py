@@ -11,6 +11,7 @@ from ..algorithm import Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import FLOATS, ConvProblem
 from . import (
+    cuda_affine,
     cuda_grad,
     cuda_linear,
     cuda_lowering,
@@ -188,6 +189,7 @@ def every() -> Iterator[OnCuda]:
     yield from convolutions
     yield from cuda_linear.algorithms(convolutions)
     for family in (
+        cuda_affine,
         cuda_grad,
         cuda_lowering,
         cuda_norm,
