@@ -65,6 +65,7 @@ def budgets() -> dict[str, Budgeted]:
     from pyconv.kernels.cuda import (
         affine,
         channel_sums,
+        deform,
         depthwise,
         direct,
         elementwise,
@@ -190,6 +191,22 @@ def budgets() -> dict[str, Budgeted]:
                     lambda words=words: sample.grad_grid(*words), "8 12 6 6 xxxx", 128, 1, 168  # type: ignore[misc]
                 ),
             }  # fmt: skip
+    for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+        more = 32 if dtype == "f64" else 0
+        found |= {
+            f"deform_conv2d samples {dtype}": Budgeted(
+                lambda real=real: deform.samples(real, True),  # type: ignore[misc]
+                "15 15 xxxr", 128, 1, 80 + more, dtype=dtype,
+            ),
+            f"deform_conv2d gradient of offset and mask {dtype}": Budgeted(
+                lambda real=real: deform.grad_offset(real, True, True, True),  # type: ignore[misc]
+                "15 15 10 xxxrxx", 128, 1, 96 + more, dtype=dtype,
+            ),
+            f"deform_conv2d gradient of x {dtype}": Budgeted(
+                lambda real=real: deform.grad_x(real, True),  # type: ignore[misc]
+                "15 10 xxrr", 128, 1, 80 + more, dtype=dtype,
+            ),
+        }  # fmt: skip
     for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
         found[f"few rows times a matrix {dtype}"] = Budgeted(
             lambda real=real: linear.dot(real, True),  # type: ignore[misc]

@@ -102,6 +102,7 @@ MAY_IMPORT = {
     "backends.cuda_pool": {"algorithm", "backends", "errors", "problem"},
     "backends.cuda_pool_norm": {"algorithm", "backends", "problem"},
     "backends.cuda_affine": {"algorithm", "backends", "kernels", "problem"},
+    "backends.cuda_deform": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_lowering": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_response": {"algorithm", "backends", "problem"},
     "backends.numba_sample": {"algorithm", "backends", "cost", "kernels", "problem", "reference"},

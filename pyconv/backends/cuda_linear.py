@@ -13,7 +13,7 @@ from ..problem import FLOATS, ConvBiasProblem, ConvProblem, ConvWeightProblem, L
 from .cuda_grad import CudaBias, CudaWeight
 from .gpu import EPSILON, LAUNCH_S, OnCuda, Place, peak_seconds, seconds, strides_of, why_not
 
-__all__ = ["DENSE", "algorithms"]
+__all__ = ["DENSE", "algorithms", "turned"]
 
 #: The families of convolution kernels that are products, whatever their window.
 DENSE = ("direct", "implicit-gemm", "implicit-gemm-tf32")
@@ -51,13 +51,16 @@ def _as_kernels(w: Any) -> Any:
 
 
 def turned(place: Place, w: Any, groups: int, rows: int, columns: int, dtype: str, like: Any) -> Any:
-    """Return the matrices (rows, columns) of weights with their axes turned, in order, as weights of a convolution."""
+    """Return the matrices (rows, columns) of weights with their axes turned, as the weights of a convolution.
+
+    In order, of this element type; ``like`` is any array on the same GPU.
+    """
     start, row, column = (0, columns, 1) if w.ndim != 2 else strides_of(w)
     found = place.scratch(groups * rows * columns, dtype)
     steps = start, rows * columns, row, column
     place.run("linear.transpose", (), found.elements, (groups, rows, columns), steps, w, found)
     item = found.dtype.itemsize
-    return like.seen_as((groups * columns, rows, 1), (rows * item, item, item), found.pointer, found.owner)
+    return like.seen_as((groups * columns, rows, 1), (rows * item, item, item), found)
 
 
 def _is_empty(problem: LinearProblem) -> bool:

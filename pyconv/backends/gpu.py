@@ -174,7 +174,7 @@ def _flat(array: Any) -> Flat:
             f"a view over {end - first} bytes of GPU memory is more than the kernels count; "
             "copy it to a contiguous array"
         )
-    return Flat(first, elements, dtype, array.base)
+    return Flat(first, elements, dtype, array.owner)
 
 
 @lru_cache(maxsize=512)

@@ -12,6 +12,7 @@ from ..cost import Machine
 from ..problem import FLOATS, ConvProblem
 from . import (
     cuda_affine,
+    cuda_deform,
     cuda_grad,
     cuda_linear,
     cuda_lowering,
@@ -188,6 +189,7 @@ def every() -> Iterator[OnCuda]:
     convolutions = tuple(_convolutions())
     yield from convolutions
     yield from cuda_linear.algorithms(convolutions)
+    yield from cuda_deform.algorithms(convolutions)
     for family in (
         cuda_affine,
         cuda_grad,

@@ -76,10 +76,11 @@ KINDS = {
 class DeviceArray:
     """An array in GPU memory, with as much of a NumPy array's manners as planning asks for.
 
-    ``base`` is the caller's object; ``strides`` are in bytes, ``pointer`` is where the first element lies.
+    ``base`` is the caller's object, ``owner`` what keeps the memory; ``strides`` are in bytes, ``pointer`` is where the
+    first element lies.
     """
 
-    __slots__ = ("base", "dtype", "pointer", "readonly", "shape", "strides")
+    __slots__ = ("base", "dtype", "owner", "pointer", "readonly", "shape", "strides")
 
     def __init__(self, name: str, base: Any) -> None:
         interface = base.__cuda_array_interface__
@@ -88,7 +89,7 @@ class DeviceArray:
             raise TypeError(f"{name} lives on a GPU, but its __cuda_array_interface__ lacks {', '.join(lacking)}")
         if interface.get("mask") is not None:
             raise TypeError(f"{name} is a masked array; masks are not taken")
-        self.base = base
+        self.base = self.owner = base
         self.dtype = np.dtype(interface["typestr"])
         self.shape = tuple(interface["shape"])
         strides = interface.get("strides")
@@ -110,24 +111,23 @@ class DeviceArray:
 
         ``array[None]``, and ``array[..., :h, :w]`` with sizes up to the array's: no more is asked of it.
         """
-        found: DeviceArray = object.__new__(DeviceArray)
-        found.base, found.dtype, found.pointer, found.readonly = self.base, self.dtype, self.pointer, self.readonly
         if key is None:
-            found.shape, found.strides = (1, *self.shape), (0, *self.strides)
-        elif isinstance(key, tuple) and key[0] is Ellipsis:
+            return self.seen_as((1, *self.shape), (0, *self.strides))
+        if isinstance(key, tuple) and key[0] is Ellipsis:
             sizes = tuple(part.stop for part in key[1:])
-            found.shape, found.strides = (*self.shape[: -len(sizes)], *sizes), self.strides
-        else:
-            raise TypeError("a DeviceArray has no elements to look at")
-        return found
+            return self.seen_as((*self.shape[: -len(sizes)], *sizes), self.strides)
+        raise TypeError("a DeviceArray has no elements to look at")
 
-    def seen_as(
-        self, shape: tuple[int, ...], strides: tuple[int, ...], pointer: int | None = None, owner: Any = None
-    ) -> DeviceArray:
-        """Return the same memory with other axes, or ``owner``'s memory from an address on with this element type."""
+    def seen_as(self, shape: tuple[int, ...], strides: tuple[int, ...], memory: Any = None) -> DeviceArray:
+        """Return the same memory with other axes; or a kernel's scratch, which has a pointer, an owner and a dtype.
+
+        Scratch is on this array's GPU, and the stream to use it on is this array's.
+        """
         found: DeviceArray = object.__new__(DeviceArray)
-        found.base, found.dtype, found.readonly = (self.base if owner is None else owner), self.dtype, self.readonly
-        found.pointer, found.shape, found.strides = (self.pointer if pointer is None else pointer), shape, strides
+        source = self if memory is None else memory
+        found.base, found.readonly = self.base, self.readonly and memory is None
+        found.owner, found.dtype, found.pointer = source.owner, source.dtype, source.pointer
+        found.shape, found.strides = shape, strides
         return found
 
     def as_rows(self) -> DeviceArray | None:
