@@ -119,7 +119,10 @@ def gpu() -> Iterator[EmulatedGpu]:
         patch.setitem(
             device.KINDS,
             OnGpu.__module__,
-            device.Kind(empty, lambda like: 7, lambda like: None, lambda like: int(like.array[0])),
+            device.Kind(
+                empty, lambda like: 7, lambda like: None, lambda like: int(like.array[0]),
+                lambda like: OnGpu(like.array.copy()),
+            ),  # fmt: skip
         )
         patch.setattr(registry, "_algorithms", dict(registry._algorithms))
         patch.setattr(registry, "_missing", {k: v for k, v in registry._missing.items() if k != "cuda"})

@@ -261,6 +261,7 @@ def budgets() -> dict[str, Budgeted]:
         "batch_norm sums f32": Budgeted(
             lambda: channel_sums.channel_sums(float64, "products"), "6 12 xxbb", 128, 1, 64
         ),
+        "running statistics f32": Budgeted(norm.update, "3 d d b x", 128, 1, 40),
         "sums of parts f32": Budgeted(lambda: grad_weight.sum_parts(float32), "6 6 rx", 128, 1, 40),
         "un-pooling: owners": Budgeted(pool.unpool_owners, "3 4 6 iff", 128, 1, 40),
         "un-pooling f32": Budgeted(lambda: pool.unpool(float32), "n 4 4 12 fxx", 128, 1, 48),

@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "ops.shuffle": {"algorithm", "errors", "ops", "problem"},
     "ops.conv": {"algorithm", "errors", "options", "ops", "problem"},
     "ops.conv_transpose": {"algorithm", "errors", "ops", "problem"},
-    "ops.prepared": {"algorithm", "options", "ops"},
+    "ops.prepared": {"algorithm", "errors", "options", "ops"},
     "ops.conv_grad": {"algorithm", "errors", "ops", "problem"},
     "backends.c": {"_ffi", "algorithm", "cost", "errors", "kernels", "options", "problem"},
     "backends.c_pool": {"_ffi", "algorithm", "backends", "cost", "errors", "problem"},

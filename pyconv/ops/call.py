@@ -513,12 +513,11 @@ def bound(request: Request, out: Array, algorithm: str = "auto") -> Callable[[],
     """Return a function that runs a request with one output again and again, on the same arrays.
 
     Everything that a call checks and looks up is done once, with the options of now. None where it is no plain call:
-    without a batch axis, without elements, or with arrays that would have to be copied first.
+    without a batch axis, without elements, in GPU memory, or with arrays that would have to be copied first.
     """
     operation, inputs, weights, settings = request
     first = inputs[0]
-    assert first is not None
-    if operation.unbatched and first.ndim == operation.rank + 1:
+    if not isinstance(first, np.ndarray) or (operation.unbatched and first.ndim == operation.rank + 1):
         return None
     others = [a for a in inputs if a is not None] + (
         [] if weights is None else [a for a in weights.arrays if a is not None]

@@ -278,6 +278,7 @@ class PreparedDeform:
     def __call__(self, x: Any, offset: Any, mask: Any = None, out: Array | None = None) -> Array:
         """Convolve; the parameters are those of :func:`pyconv.deform_conv2d`."""
         inputs = as_array_anywhere("x", x), as_array_anywhere("offset", offset), _optional("mask", mask)
+        check_one_place(dict(zip(("x", "offset", "mask", "w"), (*inputs, self._weights.arrays[0]), strict=True)))
         request = Request(_FORWARD, inputs, self._weights, self._settings)
         return run(request, (out,), self._algorithm)[0]  # type: ignore[no-any-return]
 

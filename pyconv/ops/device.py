@@ -20,6 +20,15 @@ from ..problem import standard_strides
 __all__ = ["KINDS", "DeviceArray", "Kind", "check_one_place"]
 
 
+def _numba_copy(like: Any) -> Any:
+    from numba import cuda
+
+    source = cuda.as_cuda_array(like)
+    found = cuda.device_array(source.shape, source.dtype)
+    found.copy_to_device(source)
+    return found
+
+
 class Kind(NamedTuple):
     """What a library has to say for its arrays."""
 
@@ -31,12 +40,23 @@ class Kind(NamedTuple):
     gpu: Callable[[Any], int | None]
     #: integer(an array of one) -> its value; this waits for it
     integer: Callable[[Any], int] = lambda array: int(array[0])
+    #: copy(an array) -> a contiguous one of its own memory, on the same GPU; "" takes only contiguous ones
+    copy: Callable[[Any], Any] = _numba_copy
 
 
 def _torch_empty(shape: tuple[int, ...], dtype: str, axes: tuple[int, ...] | None, like: Any) -> Any:
     torch = sys.modules["torch"]
     found = torch.empty(shape, dtype=getattr(torch, dtype), device=like.device)
     return found if axes is None else found.permute(axes)
+
+
+def _torch_copy(like: Any) -> Any:
+    return like.detach().clone(memory_format=sys.modules["torch"].contiguous_format)
+
+
+def _cupy_copy(like: Any) -> Any:
+    with like.device:
+        return sys.modules["cupy"].array(like, order="C")
 
 
 def _cupy_empty(shape: tuple[int, ...], dtype: str, axes: tuple[int, ...] | None, like: Any) -> Any:
@@ -63,11 +83,13 @@ KINDS = {
         _torch_empty,
         lambda like: int(sys.modules["torch"].cuda.current_stream(like.device).cuda_stream),
         lambda like: int(like.device.index),
+        copy=_torch_copy,
     ),
     "cupy": Kind(
         _cupy_empty,
         lambda like: int(sys.modules["cupy"].cuda.get_current_stream().ptr),
         lambda like: int(like.device.id),
+        copy=_cupy_copy,
     ),
     "": Kind(_numba_empty, lambda like: int(like.__cuda_array_interface__.get("stream") or 0), lambda like: None),
 }
@@ -129,6 +151,12 @@ class DeviceArray:
         found.owner, found.dtype, found.pointer = source.owner, source.dtype, source.pointer
         found.shape, found.strides = shape, strides
         return found
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the elements are in order, without gaps."""
+        wanted = standard_strides(self.shape, False, self.dtype.itemsize)
+        return all(s == t for s, t, size in zip(self.strides, wanted, self.shape, strict=True) if size > 1)
 
     def as_rows(self) -> DeviceArray | None:
         """Return an array (..., features) as (rows, features); None where one stride does not lead from row to row."""

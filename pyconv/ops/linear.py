@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, LinearProblem
-from .arguments import as_array, as_array_anywhere, plain
+from .arguments import as_array_anywhere
 from .call import (
     REQUESTS,
     Explainable,
@@ -25,7 +27,7 @@ from .call import (
     run,
 )
 from .device import DeviceArray, check_one_place
-from .prepared import PREPARED
+from .prepared import PREPARED, given_arrays, kept_weights
 
 __all__ = ["PreparedLinear", "linear", "linear_gradient", "target_on_gpu"]
 
@@ -223,20 +225,20 @@ class PreparedLinear:
 
     def __init__(self, w: Any, bias: Any = None, *, algorithm: str = "auto") -> None:
         check_word("algorithm", algorithm)
-        self._weights = Weights(plain(as_array("w", w)), None if bias is None else plain(as_array("bias", bias)))
+        self._weights = kept_weights(w, bias)
         self._algorithm = algorithm
 
     @property
     def arrays(self) -> tuple[Array | None, ...]:
         """The copies of w and bias."""
-        return self._weights.arrays
+        return given_arrays(self._weights)
 
     def bind(self, x: Array, out: Array) -> Callable[[], object]:
         """Return a function without arguments that does this call again and again, on the same arrays.
 
         Everything that a call checks and looks up is done once, with the options of now.
         """
-        if x.ndim == 2 and out.ndim == 2:
+        if isinstance(x, np.ndarray) and isinstance(out, np.ndarray) and x.ndim == out.ndim == 2:
             found = bound(Request(_LINEAR, (x,), self._weights, ()), out, self._algorithm)
             if found is not None:
                 return found
@@ -244,8 +246,9 @@ class PreparedLinear:
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Multiply rows; the parameters are those of :func:`pyconv.linear`."""
-        x, w = as_array("x", x), self._weights.arrays[0]
+        x, w = as_array_anywhere("x", x), self._weights.arrays[0]
         assert w is not None
+        check_one_place({"x": x, "w": w})
         request = Request(_LINEAR, (_rows("x", x),), self._weights, ())
         return _run(request, (*x.shape[:-1], *w.shape[:1]), out, self._algorithm)
 
