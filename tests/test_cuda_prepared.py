@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cuda_device import EmulatedGpu, OnGpu, gpu, there
+from cuda_device import EmulatedGpu, OnGpu, backend, gpu, there
 
 import pyconv
-from pyconv import InvalidProblem
+from pyconv import InvalidProblem, Unsupported
+from pyconv.ops import call
 from pyconv.prepare import bind
 
 __all__ = ["gpu"]
@@ -76,3 +77,49 @@ def test_a_prepared_deformable_convolution() -> None:
     np.testing.assert_array_equal(f(*map(there, (x, offset, mask))).array, expected)
     with pytest.raises(TypeError, match="all arrays must be in one memory"):
         f(x, offset, mask)
+
+
+@pytest.fixture
+def few_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU whose kernels count to 300."""
+    monkeypatch.setattr(backend, "GPU_ELEMENTS", 300)
+    monkeypatch.setattr(call, "GPU_ELEMENTS", 300)
+    call.plan_for.cache_clear()
+
+
+@pytest.mark.usefixtures("few_elements")
+def test_large_batches_run_in_parts(gpu: EmulatedGpu) -> None:
+    x, w = draw(7, 2, 5, 6), draw(3, 2, 3, 3)
+    last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    for images in (x, last, x[::-1]):
+        result = pyconv.conv2d(OnGpu(images), OnGpu(w), padding=1, activation="relu").array
+        expected = pyconv.conv2d(images, w, padding=1, activation="relu")
+        np.testing.assert_array_equal(result, expected)
+        assert result.strides == expected.strides
+    values, indices = pyconv.max_pool2d(OnGpu(x), 2, 1, return_indices=True)
+    for got, expected in zip((values, indices), pyconv.max_pool2d(x, 2, 1, return_indices=True), strict=True):
+        np.testing.assert_array_equal(got.array, expected)
+    columns = pyconv.unfold(x, 2)
+    out = OnGpu(np.full_like(columns, np.nan))
+    assert pyconv.unfold(OnGpu(x), 2, out=out) is out
+    np.testing.assert_array_equal(out.array, columns)
+    np.testing.assert_array_equal(pyconv.fold(OnGpu(columns), (5, 6), 2).array, pyconv.fold(columns, (5, 6), 2))
+    w = draw(2, 3, 2, 2)
+    np.testing.assert_array_equal(pyconv.conv_transpose2d(OnGpu(x), OnGpu(w)).array, pyconv.conv_transpose2d(x, w))
+
+
+@pytest.mark.usefixtures("few_elements")
+def test_what_is_too_large_says_what_to_do() -> None:
+    said = r"of less than 300 elements, which are counted in 32 bits; here are \d+: call it for a part of the batch"
+    x, w, one, g = draw(4, 2, 7, 8), draw(3, 2, 3, 3), draw(1, 2, 13, 13), draw(4, 3, 7, 8)
+    for too_large in (
+        lambda: pyconv.conv2d(OnGpu(one), OnGpu(w)),  # one image
+        lambda: pyconv.grad.conv2d(OnGpu(g), OnGpu(x), OnGpu(w), padding=1, output_mask=(False, True, False)),
+        lambda: pyconv.batch_norm_stats(OnGpu(x)),
+        lambda: pyconv.grad.max_pool2d(OnGpu(x[:, :, :6:2, ::2]), OnGpu(x), 2),
+    ):
+        with pytest.raises(Unsupported, match=said):
+            too_large()
+    wide = np.zeros((2, 2, 1, 200), np.float32)
+    with pytest.raises(InvalidProblem, match=r"a view of shape \(2, 2, 1, 2\) over \d+ elements of GPU memory"):
+        pyconv.relu(OnGpu(wide[..., ::199]))

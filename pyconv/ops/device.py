@@ -158,6 +158,12 @@ class DeviceArray:
         wanted = standard_strides(self.shape, False, self.dtype.itemsize)
         return all(s == t for s, t, size in zip(self.strides, wanted, self.shape, strict=True) if size > 1)
 
+    def images(self, first: int, end: int) -> DeviceArray:
+        """Return some of the first axis."""
+        found = self.seen_as((end - first, *self.shape[1:]), self.strides)
+        found.pointer += first * self.strides[0]
+        return found
+
     def as_rows(self) -> DeviceArray | None:
         """Return an array (..., features) as (rows, features); None where one stride does not lead from row to row."""
         *sizes, features = self.shape
