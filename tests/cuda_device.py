@@ -120,9 +120,12 @@ def gpu() -> Iterator[EmulatedGpu]:
             device.KINDS,
             OnGpu.__module__,
             device.Kind(
-                empty, lambda like: 7, lambda like: None, lambda like: int(like.array[0]),
-                lambda like: OnGpu(like.array.copy()),
-            ),  # fmt: skip
+                empty=empty,
+                stream=lambda like: 7,
+                gpu=lambda like: None,
+                integer=lambda like: int(like.array[0]),
+                copy=lambda like: OnGpu(like.array.copy()),
+            ),
         )
         patch.setattr(registry, "_algorithms", dict(registry._algorithms))
         patch.setattr(registry, "_missing", {k: v for k, v in registry._missing.items() if k != "cuda"})

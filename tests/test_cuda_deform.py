@@ -115,7 +115,8 @@ def test_all_gradients_at_once_and_strides() -> None:
         return wide[..., ::-2]
 
     def gradients(change: Any) -> Any:
-        named = {name: change(strided(a) if name in ("x", "offset", "mask") else a) for name, a in arrays.items() if a is not None}
+        there = {name: strided(a) if name in ("x", "offset", "mask") else a for name, a in arrays.items()}
+        named = {name: change(a) for name, a in there.items() if a is not None}
         forward = (named[name] for name in ("x", "offset", "w", "bias"))
         return pyconv.grad.deform_conv2d(change(strided(g)), *forward, mask=named["mask"], **words)
 

@@ -126,9 +126,7 @@ def test_any_shape_and_strides() -> None:
         assert pyconv.grad.linear(OnGpu(g), OnGpu(x), *there, out=(out, None, None))[0] is out
         np.testing.assert_array_equal(out.array, pyconv.grad.linear(g, x, w, bias)[0])
     turned = OnGpu(np.ascontiguousarray(w.T).T)
-    np.testing.assert_array_equal(
-        pyconv.linear(OnGpu(x), turned, algorithm="dot").array, pyconv.linear(x, w)
-    )
+    np.testing.assert_array_equal(pyconv.linear(OnGpu(x), turned, algorithm="dot").array, pyconv.linear(x, w))
     with pytest.raises(InvalidProblem, match="x in GPU memory must have rows in equal steps"):
         pyconv.linear(OnGpu(draw(3, 2, 6).transpose(1, 0, 2)), *there)
     with pytest.raises(InvalidProblem, match="out must have the output's shape"):

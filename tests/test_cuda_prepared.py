@@ -63,9 +63,7 @@ def test_prepared_calls(function: Any, x: np.ndarray, w: np.ndarray, words: dict
 def test_a_prepared_convolution_adds_a_residual() -> None:
     x, w, residual = draw(1, 3, 4, 5), draw(2, 3, 1, 1), draw(1, 2, 4, 5)
     f = pyconv.prepare(pyconv.conv2d, OnGpu(w))
-    np.testing.assert_array_equal(
-        f(OnGpu(x), residual=OnGpu(residual)).array, pyconv.conv2d(x, w, residual=residual)
-    )
+    np.testing.assert_array_equal(f(OnGpu(x), residual=OnGpu(residual)).array, pyconv.conv2d(x, w, residual=residual))
     with pytest.raises(TypeError, match="all arrays must be in one memory"):
         f(OnGpu(x), residual=residual)
 

@@ -1,8 +1,8 @@
 """affine_grid and the gradient of its transforms: grid[n, p, j] = sum_k theta[n, j, k] base[p, k].
 
-base[p] are the coordinates of place p from -1 to 1, the last axis first, and a 1 behind them: (2 i - size + 1) / size, or
-with corners aligned (2 i - size + 1) / (size - 1), each one quotient of whole numbers, rounded once; 0 on an axis of one
-place. In float64 they are computed as the definition has them, with its roundings: a quotient less 1.
+base[p] are the coordinates of place p from -1 to 1, the last axis first, and a 1 behind them: (2 i - size + 1) / size,
+or with corners aligned (2 i - size + 1) / (size - 1), each one quotient of whole numbers, rounded once; 0 on an axis of
+one place. In float64 they are computed as the definition has them, with its roundings: a quotient less 1.
 
 forward: a thread has a place of one image. The gradient, theta[n, j, k] = sum_p g[n, p, j] base[p, k]: a block has an
 image and a part of its places; a thread takes every THREADS-th of these, in order, for all j and k at once, and the
@@ -30,7 +30,6 @@ __all__ = ["forward", "grad_theta"]
 @cache
 def coordinate_of(real: Any, align_corners: bool) -> Any:
     """Return the device function that says where place i of an axis lies."""
-
     as_defined, edge = real == float64, 0 if align_corners else 1
 
     def coordinate(i: Any, size: Any) -> Any:
@@ -45,8 +44,8 @@ def coordinate_of(real: Any, align_corners: bool) -> Any:
 def forward(real: Any, align_corners: bool, rank: int) -> Any:
     """Return the kernel of the places.
 
-    ``sizes`` are n; d, h, w. ``steps`` are of theta: the first element and the strides (n, j, k); of the grid: the first
-    element and the strides (n, d, h, w, j).
+    ``sizes`` are n; d, h, w. ``steps`` are of theta: the first element and the strides (n, j, k); of the grid: the
+    first element and the strides (n, d, h, w, j).
     """
     coordinate, solid = coordinate_of(real, align_corners), rank == 3
 

@@ -5,8 +5,9 @@ y[n, o, p] = bias[o] + sum over c, a of w[o, c, a] columns[n, c, a, p], columns[
 (pyconv/reference.py, deform_corners).
 
 ``samples`` makes the columns, in float32 for float16, and products of 1x1 convolutions do the rest: y = w columns,
-grad_w = grad_output columns^T, and the columns' gradient w^T grad_output, of which the other gradients are made. A place is
-the whole part of an offset, an integer that is added to the tap's, and a fraction: exact, however large the map is.
+grad_w = grad_output columns^T, and the columns' gradient w^T grad_output, of which the other gradients are made. A
+place is the whole part of an offset, an integer that is added to the tap's, and a fraction: exact, however large the
+map is.
 
 samples: a thread has a point (tap and output pixel) and CHANNELS channels of its offset group; neighbouring lanes have
 neighbouring pixels. grad_offset: a thread has a point and sums over the group's channels, for both axes and the mask.

@@ -1,8 +1,8 @@
 """unfold and fold: the windows of images as columns of a matrix (im2col), and images as sums of such columns (col2im).
 
 unfold: out[n, (c kh + i) kw + j, p w_out + q] = x[n, c, s p - before + d i, s q - before + d j], zero outside: elements
-are moved, bit by bit. fold: out[n, c, y, x] = sum over i, j of the column that has this pixel at tap (i, j), if there is
-one: gathered, in the order of taps, so that there are no atomics and the same bits every time.
+are moved, bit by bit. fold: out[n, c, y, x] = sum over i, j of the column that has this pixel at tap (i, j), if there
+is one: gathered, in the order of taps, so that there are no atomics and the same bits every time.
 
 A thread has one element of what is written; neighbouring lanes have neighbouring windows of a tap, or neighbouring
 pixels, whose columns are neighbours too where the stride is 1. bytes: unfold reads x from the caches and writes kh kw

@@ -1,7 +1,7 @@
 """Local response normalisation across channels, and its gradient.
 
-y_c = x_c / b_c^beta, b_c = k + scale sum over j of x_j^2, from ``before`` channels ahead of c to ``after`` behind it, scale
-being alpha over the window's nominal size. With g = grad_output the gradient is g_c / b_c^beta - 2 scale beta x_c
+y_c = x_c / b_c^beta, b_c = k + scale sum over j of x_j^2, from ``before`` channels ahead of c to ``after`` behind it,
+scale being alpha over the window's nominal size. With g = grad_output the gradient is g_c / b_c^beta - 2 scale beta x_c
 sum over j of g_j x_j / (b_j^beta b_j), j from ``after`` ahead of c to ``before`` behind it: ``shares`` leaves the terms
 of that sum in scratch, in float64 for float64 and in float32 else.
 

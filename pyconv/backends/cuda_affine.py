@@ -25,7 +25,7 @@ class CudaAffine(OnCuda):
         return Support(why_not(problem, *(2 * size for size in problem.spatial), 1024 * problem.n))
 
     def error_bound(self, problem: AffineGridProblem) -> float:
-        """Return one rounding for each coordinate, product and sum; of the gradient for the steps of the longest sum."""
+        """Return one rounding for each coordinate, product and sum; of the gradient for each step of the longest."""
         from ..kernels.cuda.channel_sums import depth_of
 
         deep = depth_of(problem.n, math.prod(problem.spatial)) if problem.gradient else problem.rank + 1

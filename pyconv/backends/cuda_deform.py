@@ -12,8 +12,20 @@ from ..algorithm import Call, Packed, Runner, Support
 from ..problem import FLOATS, ConvProblem, ConvWeightProblem, DeformProblem
 from .cuda_grad import CudaWeight
 from .cuda_linear import turned
-from .gpu import EPSILON, SHARE, Flat, OnCuda, Place, check_contiguous, peak_seconds, plain_steps, seconds, steps
-from .gpu import strides_of, why_not
+from .gpu import (
+    EPSILON,
+    SHARE,
+    Flat,
+    OnCuda,
+    Place,
+    check_contiguous,
+    peak_seconds,
+    plain_steps,
+    seconds,
+    steps,
+    strides_of,
+    why_not,
+)
 
 __all__ = ["algorithms"]
 
@@ -101,7 +113,7 @@ class CudaDeform(OnCuda):
         from ..kernels.cuda.deform import CHANNELS
 
         n, groups, each = self._sizes(problem)[:3]
-        return n * groups * -(-each // CHANNELS)
+        return int(n * groups * -(-each // CHANNELS))
 
     def _sampled(self, problem: DeformProblem, place: Place, x: Any, offset: Any, mask: Any) -> Flat:
         """Return the columns."""
@@ -133,9 +145,9 @@ class CudaDeform(OnCuda):
             kernels = turned(place, w, conv.groups, each, rows, self.sums, grad_output)
             if self.dtype == "f16":
                 wide, sizes = place.scratch(math.prod(shape), self.sums), (*shape[:2], 1, *shape[2:])
-                of_both = *steps(grad_output), *plain_steps(shape)
-                words = self.real, None
-                place.run("elementwise.forward", words, wide.elements, sizes, of_both, self.number(0), grad_output, wide)
+                of_both, words = (*steps(grad_output), *plain_steps(shape)), (self.real, None)
+                arrays = self.number(0), grad_output, wide
+                place.run("elementwise.forward", words, wide.elements, sizes, of_both, *arrays)
                 grad_output = _in_order(wide, shape, grad_output)
             multiply((kernels, None), grad_output, None, self._as_maps(problem, found, grad_output))
             return found

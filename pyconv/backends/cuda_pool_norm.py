@@ -63,7 +63,7 @@ def _steps_in_order(shape: tuple[int, ...], channels_last: bool) -> tuple[int, .
     """Return the steps of an array in memory order."""
     if not channels_last:
         return plain_steps(shape)
-    n, c, *spatial = shape
+    _, c, *spatial = shape
     found = [c]
     for size in reversed(spatial):
         found.append(found[-1] * size)

@@ -169,8 +169,8 @@ def _flat(array: Any) -> Flat:
     elements = (end - first) // dtype.itemsize
     if elements >= GPU_ELEMENTS:
         raise InvalidProblem(
-            f"a view of shape {array.shape} over {elements} elements of GPU memory is more than the {GPU_ELEMENTS} that "
-            "kernels count; copy it to a contiguous array"
+            f"a view of shape {array.shape} over {elements} elements of GPU memory is more than the {GPU_ELEMENTS} "
+            "that kernels count; copy it to a contiguous array"
         )
     return Flat(first, elements, dtype, array.owner)
 
@@ -304,8 +304,8 @@ def why_not(problem: Any, *counts: int) -> str:
     most = max((*sizes, *counts), default=0)
     if most >= GPU_ELEMENTS:
         return (
-            f"needs arrays, with their padding, of less than {GPU_ELEMENTS} elements, which are counted in 32 bits; here "
-            f"are {most}: call it for a part of the batch, or of another axis, at a time"
+            f"needs arrays, with their padding, of less than {GPU_ELEMENTS} elements, which are counted in 32 bits; "
+            f"here are {most}: call it for a part of the batch, or of another axis, at a time"
         )
     return machine.why_not()
 

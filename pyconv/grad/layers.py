@@ -207,7 +207,8 @@ def linear(
     outs = [None, None, None] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
     given = outs[0]
     if isinstance(like, DeviceArray):
-        first = next(iter(output_mask), False) if isinstance(output_mask, (tuple, list)) else output_mask in (None, True)
+        is_one = not isinstance(output_mask, (tuple, list))
+        first = output_mask in (None, True) if is_one else next(iter(output_mask), False)
         if len(shape) != 2 and first:  # written as rows
             given, outs[0] = target_on_gpu("grad.linear", "out", given, shape, like)
         found = gradients("grad.linear", requests, output_mask, tuple(outs), algorithm)

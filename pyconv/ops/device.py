@@ -23,7 +23,7 @@ __all__ = ["KINDS", "DeviceArray", "Kind", "check_one_place"]
 def _numba_copy(like: Any) -> Any:
     from numba import cuda
 
-    source = cuda.as_cuda_array(like)
+    source: Any = cuda.as_cuda_array(like)  # type: ignore[no-untyped-call]
     found = cuda.device_array(source.shape, source.dtype)
     found.copy_to_device(source)
     return found

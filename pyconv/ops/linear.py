@@ -77,7 +77,7 @@ _GRADIENTS = {
 }
 
 
-def _rows(name: str, array: Array) -> Array:
+def _rows(name: str, array: Any) -> Any:
     """Return an array (..., features) as rows, a view where its strides allow that."""
     if array.ndim == 0:
         raise InvalidProblem(f"{name} must have axes (..., features), got a scalar")
@@ -91,8 +91,8 @@ def _device_rows(name: str, array: Any) -> Any:
     rows = array.as_rows()
     if rows is None:
         raise InvalidProblem(
-            f"{name} in GPU memory must have rows in equal steps, got shape {array.shape} with strides {array.strides}; "
-            "copy it to a contiguous array"
+            f"{name} in GPU memory must have rows in equal steps, got shape {array.shape} with strides "
+            f"{array.strides}; copy it to a contiguous array"
         )
     return rows
 
@@ -109,8 +109,9 @@ def target_on_gpu(operation: str, name: str, out: Any, shape: tuple[int, ...], l
 
 def _run(request: Request, shape: tuple[int, ...], out: Any, algorithm: Any) -> Array:
     """Run on rows; the result, or ``out``, has the shape of the call."""
-    if isinstance(request.inputs[0], DeviceArray):
-        base, on_gpu = target_on_gpu(request.operation.name, "out", out, shape, request.inputs[0])
+    given: Any = request.inputs[0]
+    if isinstance(given, DeviceArray):
+        base, on_gpu = target_on_gpu(request.operation.name, "out", out, shape, given)
         run(request, (on_gpu,), algorithm)
         return base  # type: ignore[no-any-return]
     target = as_out(out)

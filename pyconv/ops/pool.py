@@ -325,8 +325,8 @@ def lp_gradient(
         x = as_array_anywhere("x", x)
         if isinstance(x, DeviceArray):
             raise Unsupported(
-                f"grad.lp_pool{rank}d: no GPU kernel has the gradient of an infinite norm; it is grad.max_pool{rank}d of "
-                "|x|, times the sign of x"
+                f"grad.lp_pool{rank}d: no GPU kernel has the gradient of an infinite norm; it is "
+                f"grad.max_pool{rank}d of |x|, times the sign of x"
             )
         return max_gradient(rank, grad_output, np.abs(x), kernel_size, stride, 0, 1, ceil_mode)
     return (_gradient_request("lp", False, rank, grad_output, x, None, settings),)

@@ -96,7 +96,7 @@ class Prepared:
         if residual is not None:
             if "residual" not in operation.inputs:
                 raise TypeError(f"{operation.name} takes no residual")
-            others = (as_array_anywhere("residual", residual),)  # type: ignore[assignment]
+            others = (as_array_anywhere("residual", residual),)
         x = as_array_anywhere("x", x)
         check_one_place({"x": x, "w": self._weights.arrays[0]})
         request = Request(operation, (x, *others), self._weights, self._settings)

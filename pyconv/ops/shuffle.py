@@ -72,6 +72,14 @@ def _request(gather: bool, x: Any, factor: Any) -> Request:
     return Request(_OPERATIONS[gather, False], (as_array_anywhere("x", x),), None, (exact(factor),))
 
 
+def _shuffle_request(x: Any, upscale_factor: Any) -> Request:
+    return _request(False, x, upscale_factor)
+
+
+def _unshuffle_request(x: Any, downscale_factor: Any) -> Request:
+    return _request(True, x, downscale_factor)
+
+
 def shuffle_gradient(gather: bool, grad_output: Any, x: Any, factor: Any) -> tuple[Request]:
     """Return the request of a gradient, which is the other move; of x only the shape and the dtype matter."""
     operation = _OPERATIONS[not gather, True]
@@ -130,7 +138,7 @@ def pixel_shuffle(x: Any, upscale_factor: int, *, out: Array | None = None, algo
     >>> pyconv.pixel_shuffle(np.zeros((2, 5, 27, 4, 6), np.uint8), 3).shape
     (2, 5, 3, 12, 18)
     """
-    return run(_request(False, x, upscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
+    return run(_shuffle_request(x, upscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
 def pixel_unshuffle(x: Any, downscale_factor: int, *, out: Array | None = None, algorithm: str = "auto") -> Array:
@@ -167,8 +175,8 @@ def pixel_unshuffle(x: Any, downscale_factor: int, *, out: Array | None = None, 
     >>> bool((pyconv.pixel_shuffle(pyconv.pixel_unshuffle(x, 2), 2) == x).all())
     True
     """
-    return run(_request(True, x, downscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
+    return run(_unshuffle_request(x, downscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
-REQUESTS[pixel_shuffle] = Explainable(partial(_request, False), 1)
-REQUESTS[pixel_unshuffle] = Explainable(partial(_request, True), 1)
+REQUESTS[pixel_shuffle] = Explainable(_shuffle_request, 1)
+REQUESTS[pixel_unshuffle] = Explainable(_unshuffle_request, 1)
