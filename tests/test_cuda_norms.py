@@ -75,11 +75,19 @@ def test_windows_of_zeros_and_of_no_numbers(norm: float) -> None:
 
 
 def test_infinite_norms() -> None:
+    """Of zeros alone the gradient is zero, of no number none; else it has the sign of the element it goes to."""
     x = np.random.default_rng(0).standard_normal((2, 3, 5, 6)).astype(np.float32)
+    x[0, 0, :2, :2], x[1, 2, 1, 3] = 0, np.nan
     got = pyconv.lp_pool2d(OnGpu(x), np.inf, 2)
     np.testing.assert_array_equal(got.array, pyconv.lp_pool2d(x, np.inf, 2))
-    with pytest.raises(Unsupported, match=r"it is grad\.max_pool2d of \|x\|, times the sign of x"):
-        pyconv.grad.lp_pool2d(got, OnGpu(x), np.inf, 2)
+    g = np.random.default_rng(1).standard_normal(got.array.shape).astype(np.float32)
+    expected = pyconv.grad.lp_pool2d(g, x, np.inf, 2)[0]
+    out = OnGpu(np.full_like(x, 7))
+    assert pyconv.grad.lp_pool2d(OnGpu(g), OnGpu(x), np.inf, 2, out=out)[0] is out
+    np.testing.assert_array_equal(out.array, expected)
+    assert np.isnan(expected).sum() == 1
+    np.testing.assert_array_equal(pyconv.grad.lp_pool2d(OnGpu(g), OnGpu(x), np.inf, 2)[0].array, expected)
+    assert pyconv.grad.lp_pool2d(OnGpu(g), OnGpu(x), np.inf, 2, output_mask=(False,)) == (None,)
 
 
 RESPONSES = (

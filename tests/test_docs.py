@@ -27,7 +27,7 @@ def test_the_table_of_algorithms_is_fresh(root: Path, subprocess_environment: di
 
 
 def test_no_operation_is_without_kernels() -> None:
-    """Each operation and gradient that the registry lists has kernels of every float type for GPUs, and in the table."""
+    """Each operation and gradient that the registry lists has kernels for GPUs, of every float type, and no "-"."""
     pytest.importorskip("numba")
     backends = importlib.import_module("pyconv.backends.numba_cuda")
     on_gpu = {(algorithm.op, algorithm.dtype) for algorithm in backends.every()}

@@ -11,8 +11,9 @@ map is.
 
 samples: a thread has a point (tap and output pixel) and CHANNELS channels of its offset group; neighbouring lanes have
 neighbouring pixels. grad_offset: a thread has a point and sums over the group's channels, for both axes and the mask.
-grad_x: a thread has a row of CHANNELS maps, looks at all points of the image and adds those that reach the row, in
-their order: no atomics, the same bits every time, and time for every point once a row.
+grad_x: a thread has a tap and a row of CHANNELS maps, looks at the tap's points on the whole image and adds those that
+reach the row, in their order; the taps' sums are parts that are added in order (grad_weight.sum_parts): no atomics, the
+same bits every time, and time for every point once a row.
 
 flops: eight a sample of a channel, and the product's; bytes: x from the caches, the columns, kh kw times x, twice.
 Error (K + 16) eps for K products; of x's gradient for all points that may meet in a pixel.
@@ -208,8 +209,9 @@ def grad_offset(real: Any, has_mask: bool, of_offset: bool, of_mask: bool) -> An
 
 
 def grad_x(real: Any, has_mask: bool) -> Any:
-    """Return the kernel of x's gradient from that of the columns: rows of maps, (n, c, h, w) in order, first zeros.
+    """Return the kernel of x's gradient from that of the columns: rows of maps, which begin as zeros.
 
+    Sums go to (tap, n, c, h, w) in order.
     ``sizes`` are those of samples; ``steps`` are of offset and mask.
     """
     axis = axis_of(real)
@@ -219,40 +221,42 @@ def grad_x(real: Any, has_mask: bool) -> Any:
         o0, o_n, o_c, o_h, o_w, m0, m_n, m_c, m_h, m_w = steps
         pixels, taps = int32(h_out * w_out), int32(kh * kw)
         blocks = quotient(int32(each + CHANNELS - 1), CHANNELS)
+        rows = int32(n * groups * blocks * h)
         task = int32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
-        if task < n * groups * blocks * h:
-            above = quotient(task, h)
-            y = int32(task - above * h)
+        if task < taps * rows:
+            tap = quotient(task, rows)
+            row = int32(task - tap * rows)
+            above = quotient(row, h)
+            y = int32(row - above * h)
             line = quotient(above, blocks)
             block = int32(above - line * blocks)
             image = quotient(line, groups)
             group = int32(line - image * groups)
             first = int32(group * each + block * CHANNELS)
             end = int32(group * each + min(each, int32(block * CHANNELS + CHANNELS)))
-            for tap in range(taps):
-                i = quotient(tap, kw)
-                point = int32(group * taps + tap)
-                for pixel in range(pixels):
-                    p = quotient(pixel, w_out)
-                    q = int32(pixel - p * w_out)
-                    at = int32(o0 + image * o_n + 2 * point * o_c + p * o_h + q * o_w)
-                    low_h, part_h, _, inside_h = axis(load(offset, at), int32(p * sh - ph + i * dh), h)
-                    if inside_h and (low_h == y or low_h == y - 1):
-                        base_w = int32(q * sw - pw + (tap - i * kw) * dw)
-                        low_w, part_w, _, inside_w = axis(load(offset, int32(at + o_c)), base_w, width)
-                        if inside_w:
-                            by = part_h if low_h == y - 1 else real(1) - part_h
-                            if has_mask:
-                                by *= load(mask, int32(m0 + image * m_n + point * m_c + p * m_h + q * m_w))
-                            channel = first
-                            while channel < end:
-                                row = int32(image * groups * each + channel)
-                                g = by * columns[int32((row * taps + tap) * pixels + pixel)]
-                                to = int32((row * h + y) * width + low_w)
-                                if low_w >= 0:
-                                    found[to] += g * (real(1) - part_w)
-                                if low_w + 1 < width:
-                                    found[int32(to + 1)] += g * part_w
-                                channel = int32(channel + 1)
+            i = quotient(tap, kw)
+            point = int32(group * taps + tap)
+            for pixel in range(pixels):
+                p = quotient(pixel, w_out)
+                q = int32(pixel - p * w_out)
+                at = int32(o0 + image * o_n + 2 * point * o_c + p * o_h + q * o_w)
+                low_h, part_h, _, inside_h = axis(load(offset, at), int32(p * sh - ph + i * dh), h)
+                if inside_h and (low_h == y or low_h == y - 1):
+                    base_w = int32(q * sw - pw + (tap - i * kw) * dw)
+                    low_w, part_w, _, inside_w = axis(load(offset, int32(at + o_c)), base_w, width)
+                    if inside_w:
+                        by = part_h if low_h == y - 1 else real(1) - part_h
+                        if has_mask:
+                            by *= load(mask, int32(m0 + image * m_n + point * m_c + p * m_h + q * m_w))
+                        channel = first
+                        while channel < end:
+                            plane = int32(image * groups * each + channel)
+                            g = by * columns[int32((plane * taps + tap) * pixels + pixel)]
+                            to = int32(((tap * n * groups * each + plane) * h + y) * width + low_w)
+                            if low_w >= 0:
+                                found[to] += g * (real(1) - part_w)
+                            if low_w + 1 < width:
+                                found[int32(to + 1)] += g * part_w
+                            channel = int32(channel + 1)
 
     return kernel

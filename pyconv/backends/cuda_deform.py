@@ -76,7 +76,8 @@ class CudaDeform(OnCuda):
         ends = zip(conv.spatial, conv.padding, conv.dilation, conv.kernel, conv.stride, strict=True)
         # four times: places and offsets are added in 32 bits
         reach = (4 * (size + sum(pads) + d * k + s) for size, pads, d, k, s in ends)
-        return Support(why_not(problem, math.prod(self._columns(problem)), *reach))
+        parts = problem.taps * math.prod(conv.x_shape) if problem.argument == "x" else 0
+        return Support(why_not(problem, math.prod(self._columns(problem)), parts, *reach))
 
     def error_bound(self, problem: DeformProblem) -> float:
         """Return one rounding for each product of the longest sum, and those of a sample; of w's also for its parts."""
@@ -184,15 +185,16 @@ class CudaDeform(OnCuda):
         problem: DeformProblem = call.problem
         conv, elements = problem.conv, math.prod(problem.conv.x_shape)
         gradient, sizes = self._grad_columns(call), self._sizes(problem)
-        words, shape = (self.real, problem.mask), (1, conv.n, conv.c_in, 1, *conv.spatial)
+        taps = problem.taps
+        words, shape = (self.real, problem.mask), (taps, conv.n, conv.c_in, 1, *conv.spatial)
 
         def run(packed: Packed, grad_output: Any, offset: Any, mask: Any, out: Any) -> bool:
             place = Place.of(out)
             columns = gradient(place, packed[0], grad_output)
-            found = place.scratch(elements, self.sums)
-            place.run("fill.fill", (), elements, elements, self.number(0), found)
+            found = place.scratch(taps * elements, self.sums)
+            place.run("fill.fill", (), found.elements, found.elements, self.number(0), found)
             of_arrays = *strides_of(offset), *strides_of(mask)[:5]
-            rows = self._blocks(problem) * conv.spatial[0]
+            rows = taps * self._blocks(problem) * conv.spatial[0]
             place.run("deform.grad_x", words, rows, sizes, of_arrays, offset, mask, columns, found)
             place.run("grad_weight.sum_parts", (self.real,), elements, shape, steps(out), found, out)
             return self.done()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..algorithm import Array
-from ..errors import InvalidProblem, Unsupported
+from ..errors import InvalidProblem
 from ..problem import DTYPES, FLOATS, PoolProblem, UnpoolProblem
 from .activation import leaky_relu
 from .arguments import as_array, as_array_anywhere, flag, numbers, padding_of
@@ -322,13 +322,7 @@ def lp_gradient(
     """Return the request of lp_pool's gradient; of that of the largest |x|, with respect to |x|, for an infinite p."""
     settings = _lp_settings(norm_type, kernel_size, stride, ceil_mode)
     if settings[-1] == math.inf:
-        x = as_array_anywhere("x", x)
-        if isinstance(x, DeviceArray):
-            raise Unsupported(
-                f"grad.lp_pool{rank}d: no GPU kernel has the gradient of an infinite norm; it is "
-                f"grad.max_pool{rank}d of |x|, times the sign of x"
-            )
-        return max_gradient(rank, grad_output, np.abs(x), kernel_size, stride, 0, 1, ceil_mode)
+        return max_gradient(rank, grad_output, _magnitudes(x), kernel_size, stride, 0, 1, ceil_mode)
     return (_gradient_request("lp", False, rank, grad_output, x, None, settings),)
 
 
