@@ -101,13 +101,15 @@ class CudaNorm(OnCuda):
         def train(
             packed: Packed, x: Any, weight: Any, bias: Any, out: Any, out_mean: Any, out_var: Any, *running: Any
         ) -> bool:
+            if not problem.count:  # nothing to normalise, and no statistics
+                return self.done()
             place = Place.of(out)
             mean, var = self._statistics(problem, place, x)
             normalize(place, x, mean, var, weight, bias, out)
             deliver(place, mean, out_mean)
             deliver(place, var, out_var)
             for own, factor, target in zip((mean, var), (1.0, unbiased), running, strict=False):
-                if target is not None and problem.count:
+                if target is not None:
                     update(place, own, factor, target)
             return self.done()
 
