@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -47,6 +47,8 @@ class Case:
         By the name of a library: rival(modules, arrays) -> result.
     draw : callable, optional
         draw(shapes, generator) -> arrays, where they are no normal numbers.
+    large_words : mapping, optional
+        The arguments of the large problem, where they are others.
     """
 
     name: str
@@ -56,6 +58,12 @@ class Case:
     large: Shapes
     rivals: Mapping[str, Callable[[Any, Any], Any]] = field(default_factory=dict)
     draw: Callable[[Shapes, np.random.Generator], list[Any]] | None = None
+    large_words: Mapping[str, Any] | None = None
+
+    @property
+    def for_large(self) -> Case:
+        """The case of the large problem's arguments."""
+        return self if self.large_words is None else replace(self, words=self.large_words)
 
     def arrays(self, shapes: Shapes) -> list[Any]:
         """Return float32 arrays of these shapes."""
@@ -133,11 +141,28 @@ def _suppress(shapes: Shapes, generator: np.random.Generator) -> list[Any]:
     return [boxes.astype(np.float32), generator.uniform(0, 1, shapes[1]).astype(np.float32)]
 
 
+def _fold(modules: Any, arrays: Any) -> Any:
+    columns, x = arrays
+    return modules.torch.nn.functional.fold(columns, x.shape[2:], 3, padding=1)
+
+
 def _correlate(modules: Any, arrays: Any) -> Any:
     x, w = (modules.cupy.asarray(a)[0, 0] for a in arrays)
     return importlib.import_module("cupyx.scipy.ndimage").correlate(x, w, mode="constant")
 
 
+def _deformed() -> list[Case]:
+    """Return the cases of a deformable convolution's gradients."""
+    found = []
+    for place, argument in enumerate(("x", "offset", "w")):
+        words = {"padding": 1, "output_mask": tuple(i == place for i in range(5))}
+        large = ((8, 64, 56, 56), (8, 64, 56, 56), (8, 18, 56, 56), (64, 64, 3, 3))
+        small = ((1, 4, 5, 4), (1, 3, 5, 4), (1, 18, 5, 4), (4, 3, 3, 3))
+        found.append(Case(f"grad.deform_conv2d: {argument}", pyconv.grad.deform_conv2d, words, small, large))
+    return found
+
+
+_SMALL_DEFORM = ((4, 3, 3, 3), (4,))
 _SMALL = ((2, 5, 9, 8), (6, 5, 3, 3), (6,))
 _RESNET = ((32, 64, 56, 56), (64, 64, 3, 3), (64,))
 _PLANES = ((2, 3, 9, 8),), ((32, 64, 112, 112),)
@@ -180,6 +205,36 @@ CASES: tuple[Case, ...] = (
         _torch("batch_norm"), _statistics,
     ),
     _same(pyconv.silu, ((2, 3, 9, 8),), ((32, 64, 112, 112),)),
+    _same(pyconv.linear, ((9, 5), (6, 5), (6,)), ((4096, 1024), (4096, 1024), (4096,)), "many rows"),
+    _same(pyconv.linear, ((2, 9), (3, 9), (3,)), ((8, 4096), (4096, 4096), (4096,)), "few rows"),
+    Case(
+        "grad.linear: x", pyconv.grad.linear, {"output_mask": (True, False, False)}, ((9, 6), (9, 5), (6, 5)),
+        ((4096, 4096), (4096, 1024), (4096, 1024)), {"torch": lambda modules, a: a[0] @ a[2]},
+    ),
+    Case(
+        "grad.linear: w", pyconv.grad.linear, {"output_mask": (False, True, False)}, ((9, 6), (9, 5), (6, 5)),
+        ((4096, 4096), (4096, 1024), (4096, 1024)), {"torch": lambda modules, a: a[0].T @ a[1]},
+    ),
+    _same(pyconv.lp_pool2d, *_PLANES, norm_type=2, kernel_size=3, stride=2),
+    _same(pyconv.local_response_norm, ((2, 7, 3, 4),), ((32, 96, 27, 27),), size=5),
+    _same(pyconv.unfold, *_PLANES, kernel_size=3, padding=1),
+    Case(
+        "grad.unfold", pyconv.grad.unfold, {"kernel_size": 3, "padding": 1}, ((2, 27, 72), (2, 3, 9, 8)),
+        ((32, 576, 3136), (32, 64, 56, 56)), {"torch": _fold},
+    ),
+    _same(pyconv.pixel_shuffle, ((2, 12, 3, 4),), ((32, 256, 56, 56),), upscale_factor=2),
+    _same(pyconv.pixel_unshuffle, ((2, 3, 6, 4),), ((32, 64, 112, 112),), downscale_factor=2),
+    Case(
+        "affine_grid", pyconv.affine_grid, {"size": (2, 1, 5, 4)}, ((2, 2, 3),), ((32, 2, 3),),
+        {"torch": lambda modules, a: modules.torch.nn.functional.affine_grid(*a, (32, 1, 256, 256), False)},
+        large_words={"size": (32, 1, 256, 256)},
+    ),
+    Case(
+        "deform_conv2d 3x3", pyconv.deform_conv2d, {"padding": 1}, ((1, 3, 5, 4), (1, 18, 5, 4), *_SMALL_DEFORM),
+        ((32, 64, 56, 56), (32, 18, 56, 56), (64, 64, 3, 3), (64,)),
+        {"torchvision": lambda modules, a: modules.torchvision.ops.deform_conv2d(*a, padding=1)},
+    ),
+    *_deformed(),
     Case(
         "correlation 5x5", pyconv.conv2d, {"padding": 2}, ((1, 1, 20, 30), (1, 1, 5, 5)),
         ((1, 1, 4096, 4096), (1, 1, 5, 5)), {"cupy": _correlate},
@@ -293,7 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
             failed += bool(difference)
         if given.check or any(results.values()):
             continue
-        lines.append(_row(case, modules, [to_gpu(a) for a in case.arrays(case.large)], wait))
+        lines.append(_row(case.for_large, modules, [to_gpu(a) for a in case.arrays(case.large)], wait))
     if lines:
         print("\n| case | algorithm | us | others: us, and how many times ours |\n|---|---|---|---|")
         print("\n".join(lines))

@@ -25,7 +25,7 @@ def prepare(function: Callable[..., Any], w: Any, bias: Any = None, **settings: 
         ``pyconv.conv1d``, ``conv2d``, ``conv3d``, ``conv_transpose1d``, ``conv_transpose2d``, ``conv_transpose3d`` or
         ``linear``.
     w, bias : array
-        As the function takes them; copied.
+        As the function takes them; copied, in GPU memory where they are there.
     **settings
         The function's other arguments by name, but for ``out`` and ``residual``.
 

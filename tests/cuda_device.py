@@ -30,7 +30,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
 else:
     from cuda_emulator import launch
 
-__all__ = ["EmulatedGpu", "OnGpu", "backend", "factories", "forget", "gpu", "ran", "there"]
+__all__ = ["EmulatedGpu", "OnGpu", "able", "backend", "factories", "forget", "gpu", "ran", "there"]
 
 
 class OnGpu:
@@ -119,7 +119,13 @@ def gpu() -> Iterator[EmulatedGpu]:
         patch.setitem(
             device.KINDS,
             OnGpu.__module__,
-            device.Kind(empty, lambda like: 7, lambda like: None, lambda like: int(like.array[0])),
+            device.Kind(
+                empty=empty,
+                stream=lambda like: 7,
+                gpu=lambda like: None,
+                integer=lambda like: int(like.array[0]),
+                copy=lambda like: OnGpu(like.array.copy()),
+            ),
         )
         patch.setattr(registry, "_algorithms", dict(registry._algorithms))
         patch.setattr(registry, "_missing", {k: v for k, v in registry._missing.items() if k != "cuda"})
@@ -139,6 +145,11 @@ def gpu() -> Iterator[EmulatedGpu]:
 
 def there(array: np.ndarray | None) -> OnGpu | None:
     return None if array is None else OnGpu(array)
+
+
+def able(problem: Any) -> list[Any]:
+    """Every GPU kernel that takes a problem."""
+    return [a for a in registry.candidates(problem.op, problem.dtype, ("cuda",)) if a.supports(problem)]
 
 
 def forget() -> None:

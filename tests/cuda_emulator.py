@@ -419,6 +419,12 @@ def _store(array: _Memory, i: Any, value: Any) -> None:
     array[i] = value
 
 
+def _move(target: _Memory, to: Any, source: _Memory, at: Any) -> None:
+    if target.data.dtype != source.data.dtype:
+        raise CudaError(f"{source.name} of {source.data.dtype} is moved to {target.name} of {target.data.dtype}")
+    target[to] = source[at]
+
+
 def _aligned(array: _Memory, i: Any) -> int:
     if operator.index(i) % 4:
         raise CudaError(f"four elements at once from {array.name}[{i}]: the index is no multiple of 4")
@@ -488,18 +494,19 @@ def _quotient(a: Any, b: Any) -> int:
     return _int32(a) // _int32(b)
 
 
-def _rounded(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a function of libdevice: in the argument's type, with infinities and NaN as values."""
+def _rounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of libdevice: in the arguments' type, with infinities and NaN as values."""
 
-    def call(x: Any) -> Any:
+    def call(*x: Any) -> Any:
         with np.errstate(all="ignore"):
-            return function(x)
+            return function(*x)
 
     return call
 
 
 _MATH = types.SimpleNamespace(
     **{name: _rounded(getattr(np, name)) for name in ("ceil", "exp", "expm1", "floor", "sqrt", "tanh")},
+    pow=_rounded(np.power),
     inf=math.inf,
     nan=math.nan,
 )
@@ -516,6 +523,7 @@ def _stand_ins(block: _Block) -> dict[int, Any]:
         id(numba.float64): np.float64,
         id(memory.load): _load,
         id(memory.store): _store,
+        id(memory.move): _move,
         id(memory.load4): _load4,
         id(memory.copy_async): lambda *given: _copy(block, 1, *given),
         id(memory.copy4_async): lambda *given: _copy(block, 4, *given),

@@ -31,6 +31,10 @@ def _store(array: Any, i: Any, value: Any) -> None:
     array[i] = np.asarray(value, np.float16).view(np.uint16)[()] if array.dtype == np.uint16 else value
 
 
+def _move(target: Any, to: Any, source: Any, at: Any) -> None:
+    target[to] = source[at]
+
+
 def _copy(count: int) -> Callable[..., None]:
     def copy(target: Any, to: Any, source: Any, at: Any, inside: Any) -> None:
         for lane in range(count):
@@ -42,6 +46,7 @@ def _copy(count: int) -> Callable[..., None]:
 _WORDS: dict[str, Callable[..., Any]] = {
     "load": _load,
     "store": _store,
+    "move": _move,
     "load4": lambda array, i: tuple(array[i + lane] for lane in range(4)),
     "copy_async": _copy(1),
     "copy4_async": _copy(4),

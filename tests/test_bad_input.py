@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception] | tuple[type[Excepti
     "list of residual": (lambda: pyconv.conv2d(x(), w(), residual=[]), TypeError, "residual must be an array"),
     "gpu": (lambda: pyconv.conv2d(OnGpu(), w()), TypeError, "lives on a GPU, but its __cuda_array_interface__ lacks"),
     "gpu without a kernel": (
-        lambda: pyconv.pixel_shuffle(OnGpu(), 2),
+        lambda: pyconv.zero_unpool2d(OnGpu(), 2),
         TypeError,
         "lives on a GPU; copy it to the host first",
     ),

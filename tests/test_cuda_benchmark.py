@@ -33,7 +33,7 @@ def test_the_check_sees_what_is_wrong() -> None:
 def test_large_problems_are_supported() -> None:
     """Planned, not run: arrays of no elements of their own."""
     for case in CASES:
-        small = case.arrays(case.small)
+        small, case = case.arrays(case.small), case.for_large
         arrays = [OnGpu(np.broadcast_to(a.dtype.type(1), shape)) for a, shape in zip(small, case.large, strict=True)]
         words = dict(case.words)
         if "groups" in words:

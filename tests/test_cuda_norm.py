@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import test_small_layers
 from checker import compare
-from cuda_device import OnGpu, forget, gpu, ran
+from cuda_device import OnGpu, forget, gpu, ran, there
 
 import pyconv
-from pyconv import ElementwiseProblem, NormProblem, Unsupported, registry
+from pyconv import ElementwiseProblem, InvalidProblem, NormProblem, Unsupported, registry
 from pyconv.problem import ACTIVATIONS, DEFAULT_SLOPES
 
 __all__ = ["gpu"]
@@ -72,10 +72,40 @@ def test_statistics_far_from_zero() -> None:
     np.testing.assert_allclose(var.array, wide.var(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("given", [(True, True), (True, False), (False, True)], ids=["both", "mean", "var"])
+def test_running_statistics_are_updated_in_place(given: tuple[bool, bool], dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 4, 5)).astype(dtype)
+    wide = rng.uniform(0.5, 2, (2, 6)).astype(dtype)
+    running = [wide[i, 4::-2] if yes else None for i, yes in enumerate(given)]
+    expected = [None if a is None else a.astype(np.float64) for a in running]
+    y = pyconv.batch_norm(x.astype(np.float64), *expected, training=True, momentum=0.3)
+    before = wide.copy()
+    result = pyconv.batch_norm(OnGpu(x), *map(there, running), training=True, momentum=0.3)
+    np.testing.assert_allclose(result.array, y, rtol=1e-2 if dtype == np.float16 else 1e-5, atol=1e-3)
+    rounding = np.finfo(dtype).eps
+    for array, wanted in zip(running, expected, strict=True):
+        if array is not None:
+            np.testing.assert_allclose(array, wanted, rtol=rounding if dtype != np.float64 else 1e-14)
+    np.testing.assert_array_equal(wide[:, 1::2], before[:, 1::2], "what is beside them stays")
+    pyconv.batch_norm(OnGpu(x[:0]), *map(there, running), training=True)
+    for array, wanted in zip(running, expected, strict=True):
+        if array is not None:
+            np.testing.assert_allclose(array, wanted, rtol=rounding if dtype != np.float64 else 1e-14)
+
+
 def test_what_is_not_done_is_said() -> None:
     x, vector = OnGpu(np.ones((2, 3, 4), np.float32)), np.ones(3, np.float32)
-    with pytest.raises(TypeError, match="updated in place, which no GPU kernel does"):
+    for running in ((vector, None), (OnGpu(vector), vector)):
+        with pytest.raises(TypeError, match="all arrays must be in one memory"):
+            pyconv.batch_norm(x, *running, training=True)
+    with pytest.raises(InvalidProblem, match="overlaps another array"):
         pyconv.batch_norm(x, OnGpu(vector), OnGpu(vector), training=True)
+    with pytest.raises(InvalidProblem, match=r"running_var must have shape \(3,\)"):
+        pyconv.batch_norm(x, OnGpu(vector), OnGpu(np.ones(4, np.float32)), training=True)
+    with pytest.raises(TypeError, match="one dtype"):
+        pyconv.batch_norm(x, OnGpu(np.ones(3)), None, training=True)
     with pytest.raises(TypeError, match="all arrays must be in one memory"):
         pyconv.batch_norm(x, vector, vector)
     with pytest.raises(Unsupported, match="at most three axes"):

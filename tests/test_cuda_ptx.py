@@ -63,17 +63,24 @@ def budgets() -> dict[str, Budgeted]:
     from numba import float32, float64
 
     from pyconv.kernels.cuda import (
+        affine,
         channel_sums,
+        deform,
         depthwise,
         direct,
         elementwise,
         grad_weight,
         implicit_gemm,
+        linear,
+        lowering,
         nms,
         norm,
         pool,
+        pool_norm,
+        response,
         roi,
         sample,
+        shuffle,
         transposed,
     )
 
@@ -184,7 +191,59 @@ def budgets() -> dict[str, Budgeted]:
                     lambda words=words: sample.grad_grid(*words), "8 12 6 6 xxxx", 128, 1, 168  # type: ignore[misc]
                 ),
             }  # fmt: skip
+    for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+        more = 32 if dtype == "f64" else 0
+        found |= {
+            f"deform_conv2d samples {dtype}": Budgeted(
+                lambda real=real: deform.samples(real, True),  # type: ignore[misc]
+                "15 15 xxxr", 128, 1, 80 + more, dtype=dtype,
+            ),
+            f"deform_conv2d gradient of offset and mask {dtype}": Budgeted(
+                lambda real=real: deform.grad_offset(real, True, True, True),  # type: ignore[misc]
+                "15 15 10 xxxrxx", 128, 1, 96 + more, dtype=dtype,
+            ),
+            f"deform_conv2d gradient of x {dtype}": Budgeted(
+                lambda real=real: deform.grad_x(real, True),  # type: ignore[misc]
+                "15 10 xxrr", 128, 1, 80 + more, dtype=dtype,
+            ),
+        }  # fmt: skip
+    for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+        found[f"few rows times a matrix {dtype}"] = Budgeted(
+            lambda real=real: linear.dot(real, True),  # type: ignore[misc]
+            "3 11 xxxx", 128, 1, 120 if dtype == "f64" else 80, dtype=dtype,
+        )  # fmt: skip
     found |= {
+        "lp_pool p=2 f32": Budgeted(lambda: pool_norm.lp_pool(float32, 2.0, False, False), "14 12 xx", 128, 1, 80),
+        "lp_pool p=3 f16": Budgeted(
+            lambda: pool_norm.lp_pool(float32, 3.0, False, False), "14 12 xx", 128, 1, 80, dtype="f16"
+        ),
+        "lp_pool p=2.5 f64": Budgeted(
+            lambda: pool_norm.lp_pool(float64, 2.5, False, False), "14 12 xx", 128, 1, 96, dtype="f64"
+        ),
+        "lp_pool p=2 gradient f32": Budgeted(lambda: pool_norm.grad_lp(float32, 2.0, False), "14 24 xxrx", 128, 1, 112),
+        "lp_pool p=3 gradient f64": Budgeted(
+            lambda: pool_norm.grad_lp(float64, 3.0, False), "14 24 xxrx", 128, 1, 128, dtype="f64"
+        ),
+        "local_response_norm f32": Budgeted(lambda: response.forward(float32), "7 12 sss xx", 128, 1, 64),
+        "local_response_norm f16": Budgeted(lambda: response.forward(float32), "7 12 sss xx", 128, 1, 64, dtype="f16"),
+        "local_response_norm shares f32": Budgeted(lambda: response.shares(float32), "7 12 sss xxr", 128, 1, 64),
+        "local_response_norm gradient f32": Budgeted(lambda: response.grad_x(float32), "7 18 sss xxrx", 128, 1, 64),
+        "local_response_norm gradient f64": Budgeted(
+            lambda: response.grad_x(float64), "7 18 sss xxrx", 128, 1, 96, dtype="f64"
+        ),
+        "unfold f32": Budgeted(lowering.unfold, "14 9 xx", 128, 1, 48),
+        "unfold f16": Budgeted(lowering.unfold, "14 9 xx", 128, 1, 48, dtype="f16"),
+        "fold f32": Budgeted(lambda: lowering.fold(float32), "14 9 xx", 128, 1, 80),
+        "fold f64": Budgeted(lambda: lowering.fold(float64), "14 9 xx", 128, 1, 80, dtype="f64"),
+        "pixel_shuffle f32": Budgeted(lambda: shuffle.interleave(False, False), "7 14 xx", 128, 1, 48),
+        "pixel_unshuffle f16": Budgeted(lambda: shuffle.interleave(True, False), "7 14 xx", 128, 1, 48, dtype="f16"),
+        "affine_grid f32": Budgeted(lambda: affine.forward(float32, False, 2), "4 10 xx", 128, 1, 48),
+        "affine_grid 3-D f64": Budgeted(lambda: affine.forward(float64, True, 3), "4 10 xx", 128, 1, 64, dtype="f64"),
+        "affine_grid gradient f32": Budgeted(lambda: affine.grad_theta(float32, False, 2), "5 6 xr", 128, 1, 64),
+        "affine_grid gradient 3-D f16": Budgeted(
+            lambda: affine.grad_theta(float32, True, 3), "5 6 xr", 128, 1, 80, dtype="f16"
+        ),
+        "matrix turned f32": Budgeted(linear.transpose, "3 4 xx", 128, 1, 40),
         "interpolate f32": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96),
         "interpolate f16": Budgeted(lambda: sample.resample(float32), "5 12 xffrx", 128, 1, 96, dtype="f16"),
         "nms: ranks f32": Budgeted(nms.ranks, "n 2 x f", 128, 1, 40),
@@ -202,6 +261,7 @@ def budgets() -> dict[str, Budgeted]:
         "batch_norm sums f32": Budgeted(
             lambda: channel_sums.channel_sums(float64, "products"), "6 12 xxbb", 128, 1, 64
         ),
+        "running statistics f32": Budgeted(norm.update, "3 d d b x", 128, 1, 40),
         "sums of parts f32": Budgeted(lambda: grad_weight.sum_parts(float32), "6 6 rx", 128, 1, 40),
         "un-pooling: owners": Budgeted(pool.unpool_owners, "3 4 6 iff", 128, 1, 40),
         "un-pooling f32": Budgeted(lambda: pool.unpool(float32), "n 4 4 12 fxx", 128, 1, 48),

@@ -107,6 +107,12 @@ def test_drawn_problems(data: st.DataObject) -> None:
         check(problem, algorithm, draw(problem.inputs[0].shape, problem.dtype, problem.channels_last))
 
 
+def test_explained_by_the_functions_own_words() -> None:
+    up = pyconv.explain(pyconv.pixel_shuffle, (1, 4, 3, 3), upscale_factor=2)
+    down = pyconv.explain(pyconv.pixel_unshuffle, (1, 4, 6, 6), downscale_factor=2)
+    assert (up.problem.op, down.problem.op) == ("pixel_shuffle", "pixel_unshuffle")
+
+
 @pytest.mark.parametrize("op", FUNCTIONS)
 def test_any_strides(op: str) -> None:
     problem = ShuffleProblem((2, 3), 2, 4, 40, 2, op == "pixel_unshuffle")

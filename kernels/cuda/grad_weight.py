@@ -42,7 +42,7 @@ def tiles(c_out: int, columns: int, groups: int) -> int:
 
 def parts_of(c_out: int, columns: int, groups: int, pixels: int) -> int:
     """Return how many parts the pixels of all images are dealt to."""
-    return max(1, min(-(-pixels // _LEAST_PIXELS), _BLOCKS // tiles(c_out, columns, groups)))
+    return max(1, min(-(-pixels // _LEAST_PIXELS), _BLOCKS // max(1, tiles(c_out, columns, groups))))
 
 
 def blocks_grad_weight(c_out: int, columns: int, groups: int, parts: int) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "load4",
     "mma_tf32",
+    "move",
     "product",
     "quotient",
     "store",
@@ -78,6 +79,18 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, index, value), generate
+
+
+@intrinsic
+def move(typing: Any, target: Any, to: Any, source: Any, at: Any) -> Any:
+    """Let target[to] = source[at], bit by bit: both are of one type, float16 stays what it is."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        found = builder.load(_address(context, builder, source, arguments[2], at, arguments[3]))
+        builder.store(found, _address(context, builder, target, arguments[0], to, arguments[1]))
+        return context.get_dummy_value()
+
+    return types.void(target, to, source, at), generate
 
 
 @intrinsic

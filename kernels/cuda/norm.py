@@ -19,7 +19,7 @@ from . import THREADS
 from .memory import load, store
 from .pool import place
 
-__all__ = ["grad_vectors", "grad_x", "join", "normalize", "widen"]
+__all__ = ["grad_vectors", "grad_x", "join", "normalize", "update", "widen"]
 
 
 def join() -> Any:
@@ -113,6 +113,22 @@ def grad_vectors(real: Any, of_weight: bool, of_bias: bool) -> Any:
                 store(grad_weight, int32(w0 + channel * w_c), real(products[channel] * scale))
             if of_bias:
                 store(grad_bias, int32(b0 + channel * b_c), real(totals[channel]))
+
+    return kernel
+
+
+def update() -> Any:
+    """Return the kernel that updates a running statistic in place: running = rest running + share own.
+
+    ``sizes`` are its values, where the first lies and the stride; ``own`` is x's, in float64.
+    """
+
+    def kernel(sizes: Any, rest: Any, share: Any, own: Any, running: Any) -> None:
+        channels, start, step = sizes
+        channel = int32(cuda.blockIdx.x * THREADS + cuda.threadIdx.x)
+        if channel < channels:
+            at = int32(start + channel * step)
+            store(running, at, rest * float64(load(running, at)) + share * own[channel])
 
     return kernel
 

@@ -90,12 +90,27 @@ class CudaNorm(OnCuda):
             normalize(Place.of(out), x, mean, var, weight, bias, out)
             return self.done()
 
-        def train(packed: Packed, x: Any, weight: Any, bias: Any, out: Any, out_mean: Any, out_var: Any) -> bool:
+        # the variance that is kept is the unbiased one
+        share, unbiased = problem.momentum, problem.count / max(1, problem.count - 1)
+
+        def update(place: Place, own: Flat, factor: float, running: Any) -> None:
+            of_running = problem.channels, *strides_of(running)
+            numbers = np.float64(1 - share), np.float64(share * factor)
+            place.run("norm.update", (), problem.channels, of_running, *numbers, own, running)
+
+        def train(
+            packed: Packed, x: Any, weight: Any, bias: Any, out: Any, out_mean: Any, out_var: Any, *running: Any
+        ) -> bool:
+            if not problem.count:  # nothing to normalise, and no statistics
+                return self.done()
             place = Place.of(out)
             mean, var = self._statistics(problem, place, x)
             normalize(place, x, mean, var, weight, bias, out)
             deliver(place, mean, out_mean)
             deliver(place, var, out_var)
+            for own, factor, target in zip((mean, var), (1.0, unbiased), running, strict=False):
+                if target is not None:
+                    update(place, own, factor, target)
             return self.done()
 
         def stats(packed: Packed, x: Any, out: Any, out_var: Any) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from ..algorithm import Call, Support
 from ..errors import InvalidProblem
 from ..kernels.cuda import THREADS
-from ..problem import ITEM_BYTES
+from ..problem import GPU_ELEMENTS, ITEM_BYTES
 from .plain import Plain
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "check_contiguous",
     "last_kernel",
     "machine",
+    "peak_seconds",
     "plain_steps",
     "seconds",
     "steps",
@@ -49,8 +50,6 @@ _STORED: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
     "f64": np.dtype(np.float64),
 }
-#: Elements that kernels count in 32 bits; a block beyond the end of the largest array still fits.
-_MOST_ELEMENTS = (1 << 31) - (1 << 20)
 #: A large data-centre GPU as its data sheet has it, of 2020: flops and bytes a second, seconds to launch. Only which
 #: family comes first depends on them; nothing was measured.
 _PEAK_FLOPS, _BANDWIDTH, LAUNCH_S = 19.5e12, 1.5e12, 5e-6
@@ -168,12 +167,12 @@ def _flat(array: Any) -> Flat:
     first, end = array.span()
     dtype = _STORED["f16"] if array.dtype == np.float16 else array.dtype
     elements = (end - first) // dtype.itemsize
-    if elements >= _MOST_ELEMENTS:
+    if elements >= GPU_ELEMENTS:
         raise InvalidProblem(
-            f"a view over {end - first} bytes of GPU memory is more than the kernels count; "
-            "copy it to a contiguous array"
+            f"a view of shape {array.shape} over {elements} elements of GPU memory is more than the {GPU_ELEMENTS} "
+            "that kernels count; copy it to a contiguous array"
         )
-    return Flat(first, elements, dtype, array.base)
+    return Flat(first, elements, dtype, array.owner)
 
 
 @lru_cache(maxsize=512)
@@ -302,15 +301,24 @@ def last_kernel() -> str:
 def why_not(problem: Any, *counts: int) -> str:
     """Return what no kernel can do, or why none can run; ``counts`` are what kernels count besides elements."""
     sizes = [math.prod(a.shape) for a in (*problem.inputs, *problem.outputs)]
-    if max((*sizes, *counts), default=0) >= _MOST_ELEMENTS:
-        return f"needs arrays, with their padding, of less than {_MOST_ELEMENTS} elements"
+    most = max((*sizes, *counts), default=0)
+    if most >= GPU_ELEMENTS:
+        return (
+            f"needs arrays, with their padding, of less than {GPU_ELEMENTS} elements, which are counted in 32 bits; "
+            f"here are {most}: call it for a part of the batch, or of another axis, at a time"
+        )
     return machine.why_not()
+
+
+def peak_seconds(flops: float, moved_bytes: float) -> float:
+    """Return the longer of arithmetic, at the peak of float32, and of memory."""
+    return max(flops / _PEAK_FLOPS, moved_bytes / _BANDWIDTH)
 
 
 def seconds(problem: Any, share: float) -> float:
     """Return the longer of arithmetic and memory, and a launch."""
-    rate = _PEAK_FLOPS * share * (0.5 if problem.dtype == "f64" else 1.0)
-    return float(max(problem.flops / rate, problem.bytes / _BANDWIDTH) + LAUNCH_S)
+    rate = share * (0.5 if problem.dtype == "f64" else 1.0)
+    return peak_seconds(problem.flops / rate, problem.bytes) + LAUNCH_S
 
 
 @dataclass(frozen=True, slots=True)

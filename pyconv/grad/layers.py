@@ -7,10 +7,11 @@ from typing import Any
 
 from ..algorithm import Array
 from ..ops import activation, norm
-from ..ops.arguments import as_array
+from ..ops.arguments import as_array_anywhere
 from ..ops.call import REQUESTS, Explainable, as_out, gradients
+from ..ops.device import DeviceArray
 from ..ops.host import delivered
-from ..ops.linear import linear_gradient
+from ..ops.linear import linear_gradient, target_on_gpu
 
 
 def relu(
@@ -200,8 +201,17 @@ def linear(
            [10., 20.]]), None)
     """
     requests = linear_gradient(grad_output, x, w, bias)
-    shape = as_array("x", x).shape
+    like: Any = as_array_anywhere("x", x)
+    shape = like.shape
     outs = [None, None, None] if out is None else list(out) if isinstance(out, (tuple, list)) else [out]
+    if isinstance(like, DeviceArray):
+        given = outs[0]
+        is_one = not isinstance(output_mask, (tuple, list))
+        first = output_mask in (None, True) if is_one else next(iter(output_mask), False)
+        if len(shape) != 2 and first:  # written as rows
+            given, outs[0] = target_on_gpu("grad.linear", "out", given, shape, like)
+        made = gradients("grad.linear", requests, output_mask, tuple(outs), algorithm)
+        return (made[0] if len(shape) == 2 or not first else given), made[1], made[2]
     targets = list(map(as_out, outs))
     given = targets[0]
     if given is not None and given.shape == shape and len(shape) != 2:

@@ -9,8 +9,10 @@ import numpy as np
 
 from ..algorithm import Array
 from ..ops import pool
-from ..ops.arguments import as_array
+from ..ops.activation import activation_gradient
+from ..ops.arguments import as_array, as_array_anywhere
 from ..ops.call import REQUESTS, Explainable, gradients
+from ..ops.device import DeviceArray
 
 
 def max_pool1d(
@@ -412,14 +414,28 @@ def max_unpool3d(
     return gradients("grad.max_unpool3d", requests, output_mask, out, algorithm)  # type: ignore[return-value]
 
 
+def _signed(grad: Any, x: Any, magnitudes: Any, out: Any) -> Array:
+    """Return a gradient in GPU memory times the sign of x, by the slopes of activations.
+
+    elu's with an alpha of 0 is 1 above zero, 0 at zero, and no number where |x| is none; leaky_relu's is 1 or -1.
+    """
+    return activation_gradient(activation_gradient(grad, magnitudes, "elu", 0.0), x, "leaky_relu", -1.0, out=out)
+
+
 def _lp_pool(
     rank: int, grad_output: Any, x: Any, norm_type: Any, kernel_size: Any, stride: Any, ceil_mode: bool,
     output_mask: Any, out: Any, algorithm: Any,
 ) -> tuple[Array | None]:  # fmt: skip
     """Return the gradient; for an infinite p that of the largest |x|, times the sign of x."""
     requests = pool.lp_gradient(rank, grad_output, x, norm_type, kernel_size, stride, ceil_mode)
-    signs = np.sign(as_array("x", x)) if pool.norm_of(norm_type) == np.inf else None
-    result = gradients(f"grad.lp_pool{rank}d", requests, output_mask, out, algorithm)
+    name, x = f"grad.lp_pool{rank}d", as_array_anywhere("x", x)
+    infinite = pool.norm_of(norm_type) == np.inf
+    if infinite and isinstance(x, DeviceArray):
+        (target,) = out if isinstance(out, (tuple, list)) else (out,)
+        (found,) = gradients(name, requests, output_mask, None, algorithm)
+        return (None if found is None else _signed(found, x, requests[0].inputs[1], target),)
+    signs = np.sign(x) if infinite else None
+    result = gradients(name, requests, output_mask, out, algorithm)
     if signs is not None and result[0] is not None:
         # (the sign of a NaN is NaN, and so is the norm that it gives)
         largest = as_array("out", result[0])

@@ -6,6 +6,7 @@ what is remembered, which arrays have to be copied first, unbatched input, ``out
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ..algorithm import Algorithm, Array, Call, Packed, Runner
 from ..errors import InvalidProblem, Unsupported
 from ..options import Options, current, on_gpu
 from ..plan import Explanation, explain_call, make_plan
-from ..problem import AXES, DTYPES, Operand, Problem, standard_strides
+from ..problem import AXES, DTYPES, GPU_ELEMENTS, Operand, Problem, standard_strides
 from .arguments import as_array, as_array_anywhere, dtype_of, is_plain, numbers, plain
 from .device import DeviceArray, check_one_place
 from .host import delivered, is_exported
@@ -477,9 +478,15 @@ def run_on_gpu(request: Request, outs: tuple[Any, ...], algorithm: str) -> tuple
         targets = tuple(None if a is None else a[None] for a in targets)
     keys = () if weights is None else weights.keys()
     options = on_gpu(current())
-    plan = plan_for(
-        operation, tuple(map(key_of, inputs)), keys, tuple(map(key_of, targets)), settings, algorithm, options
-    )
+    try:
+        plan = plan_for(
+            operation, tuple(map(key_of, inputs)), keys, tuple(map(key_of, targets)), settings, algorithm, options
+        )
+    except Unsupported:
+        parts = _parts(request._replace(inputs=inputs), targets)
+        if parts is None:
+            raise
+        return _run_in_parts(request._replace(inputs=inputs), targets, algorithm, *parts)
     if plan is None:
         raise InvalidProblem(
             f"{operation.name}: arrays in GPU memory must have native byte order and strides of whole elements"
@@ -498,6 +505,60 @@ def run_on_gpu(request: Request, outs: tuple[Any, ...], algorithm: str) -> tuple
         out if out is not None or result is None else result.base[0] if lift else result.base
         for out, result in zip(outs, results, strict=True)
     )
+
+
+def _parts(request: Request, targets: tuple[Any, ...]) -> tuple[tuple[Fresh | None, ...], int] | None:
+    """Return how the outputs of a call are allocated whose arrays are too large for GPU kernels, and images at a time.
+
+    None where they are not too large, or an image does not stand for itself.
+    """
+    operation, inputs, weights, settings = request
+    images = inputs[0].shape[0]  # type: ignore[union-attr]
+    if not operation.unbatched or operation.whole or images < 2:
+        return None
+    packed = () if weights is None else weights.keys()
+
+    def described(end: int) -> Problem:
+        keys = [None if key is None else ((end, *key[0][1:]), *key[1:]) for key in map(key_of, inputs)]
+        nothing: tuple[Key | None, ...] = (None,) * len(targets)
+        return operation.describe(_by_name(operation, keys, packed, nothing), settings)
+
+    try:
+        problem, one = described(images), described(1)
+    except (InvalidProblem, TypeError):
+        return None
+    whole, single = ((*p.inputs, *p.outputs) for p in (problem, one))
+    if any(a.shape != (images, *b.shape[1:]) for a, b in zip(whole, single, strict=True)):
+        return None
+    # half of what is counted: padding is too
+    least = max(math.prod(operand.shape) for operand in single)
+    at_once = max(1, GPU_ELEMENTS // 2 // max(1, least))
+    if images * least < GPU_ELEMENTS:
+        return None
+    outputs = {operand.name: Fresh.of(operand) for operand in problem.outputs}
+    # parts of one size, as far as that goes: they have one plan
+    return tuple(map(outputs.get, operation.outputs)), -(-images // -(-images // at_once))
+
+
+def _run_in_parts(
+    request: Request, targets: tuple[Any, ...], algorithm: str, fresh: tuple[Fresh | None, ...], at_once: int
+) -> tuple[Any, ...]:
+    """Run a request some images at a time, into outputs that are allocated whole."""
+    first: Any = request.inputs[0]
+    results = [
+        DeviceArray(name, first.kind.empty(how.shape, how.dtype.name, how.axes, first.base))
+        if target is None and how is not None
+        else target
+        for name, target, how in zip(request.operation.outputs, targets, fresh, strict=True)
+    ]
+
+    def part(arrays: Sequence[Any], begin: int) -> tuple[Any, ...]:
+        end = min(first.shape[0], begin + at_once)
+        return tuple(None if a is None else a.images(begin, end) for a in arrays)
+
+    for begin in range(0, first.shape[0], at_once):
+        run_on_gpu(request._replace(inputs=part(request.inputs, begin)), part(results, begin), algorithm)
+    return tuple(None if result is None else result.base for result in results)
 
 
 def _check_gpu_out(operation: Operation, name: str, out: DeviceArray, others: tuple[Any, ...]) -> None:
@@ -520,7 +581,7 @@ def bound(request: Request, out: Array, algorithm: str = "auto") -> Callable[[],
     """Return a function that runs a request with one output again and again, on the same arrays.
 
     Everything that a call checks and looks up is done once, with the options of now. None where it is no plain call:
-    without a batch axis, without elements, or with arrays that would have to be copied first.
+    without a batch axis, without elements, in GPU memory, or with arrays that would have to be copied first.
     """
     operation, inputs, weights, settings = request
     first = inputs[0]

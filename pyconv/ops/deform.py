@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ConvProblem, DeformProblem
-from .arguments import as_array, as_first, numbers, padding_of
+from .arguments import as_array_anywhere, as_first_anywhere, numbers, padding_of
 from .call import (
     REQUESTS,
     Explainable,
@@ -26,6 +26,7 @@ from .call import (
     run,
 )
 from .conv_grad import bias_request
+from .device import check_one_place
 from .prepared import PREPARED, kept_weights
 
 __all__ = ["PreparedDeform", "deform_conv2d", "deform_gradient"]
@@ -112,7 +113,7 @@ _BOTH = _operation("offset", _GRADIENT_INPUTS, ("w",), both=True)
 
 
 def _optional(name: str, value: Any) -> Array | None:
-    return None if value is None else as_array(name, value)
+    return None if value is None else as_array_anywhere(name, value)
 
 
 def _request(
@@ -126,8 +127,9 @@ def _request(
     mask: Any = None,
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    weights = Weights(as_array("w", w), _optional("bias", bias))
-    inputs = as_first("x", x), as_array("offset", offset), _optional("mask", mask)
+    weights = Weights(as_array_anywhere("w", w), _optional("bias", bias))
+    inputs = as_first_anywhere("x", x), as_array_anywhere("offset", offset), _optional("mask", mask)
+    check_one_place(dict(zip(_ARRAYS, (*inputs[:2], *weights.arrays, inputs[2]), strict=True)))
     return Request(_FORWARD, inputs, weights, (exact(stride), exact(padding), exact(dilation), None, None))
 
 
@@ -221,13 +223,14 @@ def deform_gradient(
 ) -> tuple[Request | None, ...]:
     """Return the requests of the gradients of x, offset, w, bias and mask, and that of offset and mask in one."""
     given = {
-        "grad_output": as_first("grad_output", grad_output),
-        "x": as_array("x", x),
-        "offset": as_array("offset", offset),
-        "w": as_array("w", w),
+        "grad_output": as_first_anywhere("grad_output", grad_output),
+        "x": as_array_anywhere("x", x),
+        "offset": as_array_anywhere("offset", offset),
+        "w": as_array_anywhere("w", w),
         "bias": _optional("bias", bias),
         "mask": _optional("mask", mask),
     }
+    check_one_place(given)
     keys = {name: key_of(array) for name, array in given.items()}
     like_w = keys["w"]
     assert like_w is not None
@@ -274,7 +277,8 @@ class PreparedDeform:
 
     def __call__(self, x: Any, offset: Any, mask: Any = None, out: Array | None = None) -> Array:
         """Convolve; the parameters are those of :func:`pyconv.deform_conv2d`."""
-        inputs = as_first("x", x), as_array("offset", offset), _optional("mask", mask)
+        inputs = as_first_anywhere("x", x), as_array_anywhere("offset", offset), _optional("mask", mask)
+        check_one_place(dict(zip(("x", "offset", "mask", "w"), (*inputs, self._weights.arrays[0]), strict=True)))
         request = Request(_FORWARD, inputs, self._weights, self._settings)
         return run(request, (out,), self._algorithm)[0]  # type: ignore[no-any-return]
 

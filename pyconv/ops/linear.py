@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, LinearProblem
-from .arguments import as_array, plain
+from .arguments import as_array_anywhere
 from .call import (
     REQUESTS,
     Explainable,
@@ -24,10 +26,11 @@ from .call import (
     check_word,
     run,
 )
+from .device import DeviceArray, check_one_place
 from .host import in_kind_of
-from .prepared import PREPARED
+from .prepared import PREPARED, given_arrays, kept_weights
 
-__all__ = ["PreparedLinear", "linear", "linear_gradient"]
+__all__ = ["PreparedLinear", "linear", "linear_gradient", "target_on_gpu"]
 
 
 def _problem_of(argument: str, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> LinearProblem:
@@ -75,15 +78,43 @@ _GRADIENTS = {
 }
 
 
-def _rows(name: str, array: Array) -> Array:
+def _rows(name: str, array: Any) -> Any:
     """Return an array (..., features) as rows, a view where its strides allow that."""
     if array.ndim == 0:
         raise InvalidProblem(f"{name} must have axes (..., features), got a scalar")
+    if isinstance(array, DeviceArray):
+        return _device_rows(name, array)
     return array if array.ndim == 2 else array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
+def _device_rows(name: str, array: Any) -> Any:
+    """Return an array in GPU memory as rows, which are not copied."""
+    rows = array.as_rows()
+    if rows is None:
+        raise InvalidProblem(
+            f"{name} in GPU memory must have rows in equal steps, got shape {array.shape} with strides "
+            f"{array.strides}; copy it to a contiguous array"
+        )
+    return rows
+
+
+def target_on_gpu(operation: str, name: str, out: Any, shape: tuple[int, ...], like: Any) -> tuple[Any, Any]:
+    """Return an array of this shape in GPU memory, the caller's or a fresh one like another, and its rows."""
+    base = like.kind.empty(shape, like.dtype.name, None, like.base) if out is None else out
+    target = as_array_anywhere(name, base)
+    if target.shape != shape:
+        raise InvalidProblem(f"{operation}: {name} must have the output's shape {shape}, got {target.shape}")
+    check_one_place({"x": like, name: target})
+    return base, _rows(name, target)
 
 
 def _run(request: Request, shape: tuple[int, ...], out: Any, algorithm: Any, like: Any) -> Array:
     """Run on rows; the result, of the kind of ``like``, or ``out`` has the shape of the call."""
+    given: Any = request.inputs[0]
+    if isinstance(given, DeviceArray):
+        base, on_gpu = target_on_gpu(request.operation.name, "out", out, shape, given)
+        run(request, (on_gpu,), algorithm)
+        return base  # type: ignore[no-any-return]
     target = as_out(out)
     if target is not None and target.shape != shape:
         raise InvalidProblem(f"{request.operation.name}: out must have the output's shape {shape}, got {target.shape}")
@@ -104,8 +135,10 @@ def _run(request: Request, shape: tuple[int, ...], out: Any, algorithm: Any, lik
 
 def _request(x: Any, w: Any, bias: Any = None) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    x, w = as_array("x", x), as_array("w", w)
-    weights = Weights(w, None if bias is None else as_array("bias", bias))
+    x, w = as_array_anywhere("x", x), as_array_anywhere("w", w)
+    bias = None if bias is None else as_array_anywhere("bias", bias)
+    check_one_place({"x": x, "w": w, "bias": bias})
+    weights = Weights(w, bias)
     return Request(_LINEAR, (_rows("x", x),), weights, ())
 
 
@@ -153,7 +186,7 @@ def linear(x: Any, w: Any, bias: Any = None, *, out: Array | None = None, algori
     >>> pyconv.linear(np.ones((8, 5, 2), np.float32), w, np.ones(3, np.float32)).shape
     (8, 5, 3)
     """
-    rows = as_array("x", x)
+    rows = as_array_anywhere("x", x)
     request = _request(rows, w, bias)
     shape = (*rows.shape[:-1], *request.weights.arrays[0].shape[:1])  # type: ignore[union-attr]
     return _run(request, shape, out, algorithm, x)
@@ -161,9 +194,9 @@ def linear(x: Any, w: Any, bias: Any = None, *, out: Array | None = None, algori
 
 def linear_gradient(grad_output: Any, x: Any, w: Any, bias: Any = None) -> tuple[Request, Request, Request | None]:
     """Return the requests of linear's gradients, of rows."""
-    grad_output, x, w = as_array("grad_output", grad_output), as_array("x", x), as_array("w", w)
-    if bias is not None:
-        bias = as_array("bias", bias)
+    grad_output, x = as_array_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    w, bias = as_array_anywhere("w", w), None if bias is None else as_array_anywhere("bias", bias)
+    check_one_place({"grad_output": grad_output, "x": x, "w": w, "bias": bias})
     _check_matrix("w", w.shape)
     if x.ndim == 0 or x.shape[-1] != w.shape[1]:
         raise InvalidProblem(f"grad.linear: x of shape {x.shape} does not fit w of shape {w.shape}")
@@ -195,20 +228,20 @@ class PreparedLinear:
 
     def __init__(self, w: Any, bias: Any = None, *, algorithm: str = "auto") -> None:
         check_word("algorithm", algorithm)
-        self._weights = Weights(plain(as_array("w", w)), None if bias is None else plain(as_array("bias", bias)))
+        self._weights = kept_weights(w, bias)
         self._algorithm = algorithm
 
     @property
     def arrays(self) -> tuple[Array | None, ...]:
         """The copies of w and bias."""
-        return self._weights.arrays
+        return given_arrays(self._weights)
 
     def bind(self, x: Array, out: Array) -> Callable[[], object]:
         """Return a function without arguments that does this call again and again, on the same arrays.
 
         Everything that a call checks and looks up is done once, with the options of now.
         """
-        if x.ndim == 2 and out.ndim == 2:
+        if isinstance(x, np.ndarray) and isinstance(out, np.ndarray) and x.ndim == out.ndim == 2:
             found = bound(Request(_LINEAR, (x,), self._weights, ()), out, self._algorithm)
             if found is not None:
                 return found
@@ -216,8 +249,9 @@ class PreparedLinear:
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Multiply rows; the parameters are those of :func:`pyconv.linear`."""
-        rows, w = as_array("x", x), self._weights.arrays[0]
+        rows, w = as_array_anywhere("x", x), self._weights.arrays[0]
         assert w is not None
+        check_one_place({"x": rows, "w": w})
         request = Request(_LINEAR, (_rows("x", rows),), self._weights, ())
         return _run(request, (*rows.shape[:-1], *w.shape[:1]), out, self._algorithm, x)
 

@@ -9,8 +9,9 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, ConvProblem, LoweringProblem, check_reach
-from .arguments import as_array, as_first, numbers, padding_of
+from .arguments import as_first_anywhere, numbers, padding_of
 from .call import REQUESTS, Explainable, Key, Operation, Request, check_one_dtype, exact, is_channels_last, key_of, run
+from .device import check_one_place
 
 __all__ = ["fold", "fold_gradient", "unfold", "unfold_gradient"]
 
@@ -103,7 +104,7 @@ def _window_key(kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> t
 
 def _unfold_request(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    return Request(_UNFOLD, (as_first("x", x),), None, _window_key(kernel_size, dilation, padding, stride))
+    return Request(_UNFOLD, (as_first_anywhere("x", x),), None, _window_key(kernel_size, dilation, padding, stride))
 
 
 def _fold_request(
@@ -111,7 +112,7 @@ def _fold_request(
 ) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
     window = _window_key(kernel_size, dilation, padding, stride)
-    return Request(_FOLD, (as_first("x", x),), None, (exact(output_size), *window, False))
+    return Request(_FOLD, (as_first_anywhere("x", x),), None, (exact(output_size), *window, False))
 
 
 def _check_gradient(forward: Request, grad_output: Array) -> None:
@@ -119,6 +120,7 @@ def _check_gradient(forward: Request, grad_output: Array) -> None:
     operation, (x,) = forward.operation, forward.inputs
     assert x is not None
     name = f"grad.{operation.name}"
+    check_one_place({"grad_output": grad_output, "x": x})
     keys: dict[str, Key | None] = {"grad_output": key_of(grad_output), "x": key_of(x)}
     lifted = x.ndim == operation.rank + 1
     try:
@@ -136,11 +138,11 @@ def unfold_gradient(
 ) -> tuple[Request]:
     """Return the request of unfold's gradient: to fold; shape, dtype and memory order of x are all that matters."""
     grad_output, forward = (
-        as_first("grad_output", grad_output),
+        as_first_anywhere("grad_output", grad_output),
         _unfold_request(x, kernel_size, dilation, padding, stride),
     )
     _check_gradient(forward, grad_output)
-    x = as_array("x", x)
+    x = as_first_anywhere("x", x)
     last = is_channels_last(key_of(x if x.ndim == 4 else x[None]))  # type: ignore[arg-type]
     settings = (tuple(x.shape[-2:]), *forward.settings, last)
     return (Request(_UNFOLD_GRADIENT, (grad_output,), None, settings),)
@@ -157,7 +159,7 @@ def fold_gradient(
 ) -> tuple[Request]:
     """Return the request of fold's gradient: to unfold; only the shape and the dtype of x matter."""
     forward = _fold_request(x, output_size, kernel_size, dilation, padding, stride)
-    grad_output = as_first("grad_output", grad_output)
+    grad_output = as_first_anywhere("grad_output", grad_output)
     _check_gradient(forward, grad_output)
     return (Request(_FOLD_GRADIENT, (grad_output,), None, forward.settings[1:-1]),)
 

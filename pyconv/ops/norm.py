@@ -11,7 +11,7 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, NormProblem, ResponseProblem
-from .arguments import as_array, as_array_anywhere, as_first, as_first_anywhere, dtype_of, flag, numbers, real
+from .arguments import as_array, as_array_anywhere, as_first_anywhere, dtype_of, flag, numbers, real
 from .call import (
     REQUESTS,
     Explainable,
@@ -41,7 +41,7 @@ def _check_vectors(arrays: Mapping[str, Key | None], channels: int) -> None:
 
 def _norm_of(kind: str, arrays: Mapping[str, Key | None], settings: tuple[Any, ...]) -> NormProblem:
     """Check everything and describe it; raises the bare fact."""
-    eps, wants = settings
+    eps, wants, *share = settings
     x, grad_output = arrays["x"], arrays.get("grad_output")
     assert x is not None
     dtype = check_one_dtype(arrays, ("x", "grad_output", *_VECTORS), FLOATS)
@@ -61,6 +61,8 @@ def _norm_of(kind: str, arrays: Mapping[str, Key | None], settings: tuple[Any, .
         scaled=gradient and arrays.get("weight") is not None,
         dtype=dtype,
         channels_last=len(x[0]) > 2 and is_channels_last(x),
+        updates=(bool(share) and arrays["running_mean"] is not None, bool(share) and arrays["running_var"] is not None),
+        momentum=share[0] if share else 0.0,
     )
 
 
@@ -78,6 +80,10 @@ def _operation(name: str, kind: str, inputs: tuple[str, ...], outputs: tuple[str
 
 _INFER = _operation("batch_norm", "infer", ("x", *_VECTORS), ("out",))
 _TRAIN = _operation("batch_norm", "train", ("x", "weight", "bias"), ("out", "mean", "var"))
+#: On a GPU, where the running statistics are updated by a kernel.
+_TRAIN_IN_PLACE = _operation(
+    "batch_norm", "train", ("x", "weight", "bias"), ("out", "mean", "var", "running_mean", "running_var")
+)
 _STATS = _operation("batch_norm_stats", "stats", ("x",), ("out", "var"))
 _SUMS = ("grad_weight", "grad_bias")
 #: By (training, whether x's gradient is wanted).
@@ -139,11 +145,6 @@ def _check_running(name: str, value: Any, x: Array) -> Array | None:
     """Refuse running statistics that cannot be updated in place."""
     if value is None:
         return None
-    if isinstance(x, DeviceArray):
-        raise TypeError(
-            f"batch_norm: {name} is updated in place, which no GPU kernel does; pass None, and update it from "
-            "batch_norm_stats(x)"
-        )
     array = as_array(name, value)
     if dtype_of(name, array.dtype) != dtype_of("x", x.dtype):
         raise TypeError(
@@ -159,6 +160,16 @@ def _check_running(name: str, value: Any, x: Array) -> Array | None:
     if array.size > 1 and array.strides == (0,):
         raise InvalidProblem(f"batch_norm: {name} has elements that share memory (a stride of 0); pass a plain array")
     return array
+
+
+def _train_on_gpu(request: Request, share: float, out: Any, running: tuple[Any, Any], algorithm: Any) -> Array:
+    """Normalise, and update the running statistics that there are, all in GPU memory."""
+    targets = tuple(map(_optional_array, _VECTORS[:2], running))
+    check_one_place(dict(zip(("x", *_VECTORS[:2]), (request.inputs[0], *targets), strict=True)))
+    if targets == (None, None):
+        return run(request, (out, None, None), algorithm)[0]  # type: ignore[no-any-return]
+    updating = request._replace(operation=_TRAIN_IN_PLACE, settings=(*request.settings, share))
+    return run(updating, (out, None, None, *targets), algorithm)[0]  # type: ignore[no-any-return]
 
 
 def batch_norm(
@@ -235,12 +246,14 @@ def batch_norm(
     share = real("momentum", momentum)
     source = request.inputs[0]
     assert source is not None
+    if isinstance(source, DeviceArray):
+        return _train_on_gpu(request, share, out, (running_mean, running_var), algorithm)
     mean, var = (
         _check_running(name, value, source)
         for name, value in (("running_mean", running_mean), ("running_var", running_var))
     )
     y, *statistics = run(request, (out, None, None), algorithm)
-    if not isinstance(source, DeviceArray) and source.size:
+    if source.size:
         count = source.size // source.shape[1]
         own_mean, own_var = map(as_array, _VECTORS[:2], statistics)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -408,14 +421,15 @@ def _response_settings(size: Any, alpha: Any, beta: Any, k: Any) -> tuple[Any, .
 
 
 def _response_request(x: Any, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0) -> Request:
-    return Request(_RESPONSE, (as_first("x", x),), None, _response_settings(size, alpha, beta, k))
+    return Request(_RESPONSE, (as_first_anywhere("x", x),), None, _response_settings(size, alpha, beta, k))
 
 
 def response_gradient(
     grad_output: Any, x: Any, size: Any, alpha: Any = 1e-4, beta: Any = 0.75, k: Any = 1.0
 ) -> tuple[Request]:
     """Return the request of local_response_norm's gradient."""
-    arrays = as_first("grad_output", grad_output), as_array("x", x)
+    arrays = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    check_one_place(dict(zip(("grad_output", "x"), arrays, strict=True)))
     return (Request(_RESPONSE_GRADIENT, arrays, None, _response_settings(size, alpha, beta, k)),)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import DTYPES, FLOATS, PoolProblem, UnpoolProblem
+from .activation import leaky_relu
 from .arguments import as_array, as_array_anywhere, as_first, as_first_anywhere, flag, numbers, padding_of
 from .call import (
     REQUESTS,
@@ -28,7 +29,7 @@ from .call import (
     run,
     spatial_axes,
 )
-from .device import check_one_place
+from .device import DeviceArray, check_one_place
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -274,13 +275,20 @@ def _avg_request(
     )  # fmt: skip
 
 
+def _magnitudes(x: Any) -> Any:
+    """Return |x|."""
+    x = as_first_anywhere("x", x)
+    # NumPy knows no other memory than its own; below zero this is -x
+    return leaky_relu(x, -1.0) if isinstance(x, DeviceArray) else np.abs(x)
+
+
 def _lp_request(
     rank: int, x: Any, norm_type: Any, kernel_size: Any, stride: Any = None, ceil_mode: Any = False
 ) -> Request:
     """Return the request; of the largest |x| where p is infinite."""
     settings = _lp_settings(norm_type, kernel_size, stride, ceil_mode)
     if settings[-1] == math.inf:
-        return _max_request(rank, np.abs(as_first("x", x)), kernel_size, stride, 0, 1, ceil_mode)
+        return _max_request(rank, _magnitudes(x), kernel_size, stride, 0, 1, ceil_mode)
     return _request("lp", False, rank, x, settings)
 
 
@@ -314,7 +322,7 @@ def lp_gradient(
     """Return the request of lp_pool's gradient; of that of the largest |x|, with respect to |x|, for an infinite p."""
     settings = _lp_settings(norm_type, kernel_size, stride, ceil_mode)
     if settings[-1] == math.inf:
-        return max_gradient(rank, grad_output, np.abs(as_array("x", x)), kernel_size, stride, 0, 1, ceil_mode)
+        return max_gradient(rank, grad_output, _magnitudes(x), kernel_size, stride, 0, 1, ceil_mode)
     return (_gradient_request("lp", False, rank, grad_output, x, None, settings),)
 
 

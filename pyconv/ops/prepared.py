@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..algorithm import Array, Packed, Runner
+from ..errors import InvalidProblem
 from ..options import Options, current
-from .arguments import as_array, as_first, plain
+from .arguments import as_array_anywhere, as_first_anywhere, plain
 from .call import Fresh, Operation, Request, Weights, bound, check_word, is_plain_target, plan_for, run
+from .device import DeviceArray, check_one_place
 
-__all__ = ["PREPARED", "Prepared", "kept_weights"]
+__all__ = ["PREPARED", "Prepared", "given_arrays", "kept_weights"]
 
 _ndarray = np.ndarray
 _empty = np.empty
@@ -22,20 +24,34 @@ _MOST_PLANS = 256
 
 
 def kept_weights(*arrays: Any) -> Weights:
-    """Return copies of weights, in native byte order; the first one has to be there."""
+    """Return copies of weights, in native byte order and where they are; the first one has to be there."""
     names = ("w", "bias")
     first, *others = (
-        plain(as_array(name, array)) if array is not None or name == "w" else None
+        _kept(name, as_array_anywhere(name, array)) if array is not None or name == "w" else None
         for name, array in zip(names, arrays, strict=True)
     )
+    check_one_place(dict(zip(names, (first, *others), strict=True)))
     return Weights(first, *others)
+
+
+def _kept(name: str, array: Any) -> Any:
+    if not isinstance(array, DeviceArray):
+        return plain(array)
+    if not array.is_contiguous:
+        raise InvalidProblem(f"{name} in GPU memory must be contiguous, got strides {array.strides}; copy it first")
+    return DeviceArray(name, array.kind.copy(array.base))
+
+
+def given_arrays(weights: Weights) -> tuple[Any, ...]:
+    """Return the arrays of weights as libraries know them."""
+    return tuple(a.base if isinstance(a, DeviceArray) else a for a in weights.arrays)
 
 
 class Prepared:
     """An operation with its weights, packed once for each order that its algorithms ask for.
 
     Call it as ``f(x, out=None)``, a convolution also with ``residual=``. The weights are copied: later changes to them
-    are not seen.
+    are not seen. Weights in GPU memory are copied there, for calls with arrays there.
     """
 
     __slots__ = ("_algorithm", "_operation", "_others", "_plans", "_settings", "_weights")
@@ -68,14 +84,16 @@ class Prepared:
         if residual is not None:
             if "residual" not in operation.inputs:
                 raise TypeError(f"{operation.name} takes no residual")
-            others = (as_array("residual", residual),)  # type: ignore[assignment]
-        request = Request(operation, (as_first("x", x), *others), self._weights, self._settings)
+            others = (as_array_anywhere("residual", residual),)
+        x = as_first_anywhere("x", x)
+        check_one_place({"x": x, "w": self._weights.arrays[0]})
+        request = Request(operation, (x, *others), self._weights, self._settings)
         return run(request, (out,), self._algorithm)[0]  # type: ignore[no-any-return]
 
     @property
     def arrays(self) -> tuple[Array | None, ...]:
         """The copies of w and bias."""
-        return self._weights.arrays
+        return given_arrays(self._weights)
 
     def bind(self, x: Array, out: Array, residual: Array | None = None) -> Callable[[], object]:
         """Return a function without arguments that does this call again and again, on the same arrays.
@@ -93,7 +111,7 @@ class Prepared:
 
     def _remember(self, key: tuple[Any, ...], options: Options) -> tuple[Runner, Packed, Fresh] | None:
         x, out, weights = key[:3], key[4], self._weights
-        if len(x[0]) != self._operation.rank + 2:
+        if len(x[0]) != self._operation.rank + 2 or isinstance(weights.arrays[0], DeviceArray):
             return None
         inputs = (x, *self._others)
         plan = plan_for(self._operation, inputs, weights.keys(), (out,), self._settings, self._algorithm, options)

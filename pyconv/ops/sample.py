@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import FLOATS, GRID_MODES, GRID_PADDING_MODES, AffineGridProblem, GridSampleProblem
-from .arguments import as_array, as_array_anywhere, as_first, as_first_anywhere, flag
+from .arguments import as_array_anywhere, as_first_anywhere, flag
 from .call import (
     REQUESTS,
     Explainable,
@@ -225,13 +225,14 @@ def _affine_settings(size: Any, align_corners: Any) -> tuple[Any, ...]:
 
 
 def _affine_request(theta: Any, size: Any, align_corners: Any = False) -> Request:
-    return Request(_AFFINE, (as_first("theta", theta),), None, (*_affine_settings(size, align_corners), None))
+    return Request(_AFFINE, (as_first_anywhere("theta", theta),), None, (*_affine_settings(size, align_corners), None))
 
 
 def affine_grid_gradient(grad_output: Any, theta: Any, size: Any, align_corners: Any = False) -> tuple[Request]:
     """Return the request of affine_grid's gradient; only the shape and the dtype of theta matter."""
     settings = _affine_settings(size, align_corners)
-    grad_output, theta = as_first("grad_output", grad_output), as_array("theta", theta)
+    grad_output, theta = as_first_anywhere("grad_output", grad_output), as_array_anywhere("theta", theta)
+    check_one_place({"grad_output": grad_output, "theta": theta})
     keys = {"grad_output": key_of(grad_output), "theta": key_of(theta)}
     check_one_dtype(keys, ("grad_output", "theta"), FLOATS)
     return (Request(_AFFINE_GRADIENT, (grad_output,), None, (*settings, key_of(theta))),)

@@ -9,7 +9,7 @@ from typing import Any
 from ..algorithm import Array
 from ..errors import InvalidProblem
 from ..problem import DTYPES, FLOATS, ShuffleProblem
-from .arguments import as_array, as_first, numbers
+from .arguments import as_array_anywhere, as_first_anywhere, numbers
 from .call import (
     REQUESTS,
     Explainable,
@@ -23,6 +23,7 @@ from .call import (
     key_of,
     run,
 )
+from .device import check_one_place
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle", "shuffle_gradient"]
 
@@ -68,13 +69,22 @@ _OPERATIONS = {
 
 def _request(gather: bool, x: Any, factor: Any) -> Request:
     """Return the call with its arguments checked for what they are, not yet for what they mean."""
-    return Request(_OPERATIONS[gather, False], (as_first("x", x),), None, (exact(factor),))
+    return Request(_OPERATIONS[gather, False], (as_first_anywhere("x", x),), None, (exact(factor),))
+
+
+def _shuffle_request(x: Any, upscale_factor: Any) -> Request:
+    return _request(False, x, upscale_factor)
+
+
+def _unshuffle_request(x: Any, downscale_factor: Any) -> Request:
+    return _request(True, x, downscale_factor)
 
 
 def shuffle_gradient(gather: bool, grad_output: Any, x: Any, factor: Any) -> tuple[Request]:
     """Return the request of a gradient, which is the other move; of x only the shape and the dtype matter."""
     operation = _OPERATIONS[not gather, True]
-    grad_output, x = as_first("grad_output", grad_output), as_array("x", x)
+    grad_output, x = as_first_anywhere("grad_output", grad_output), as_array_anywhere("x", x)
+    check_one_place({"grad_output": grad_output, "x": x})
     check_one_dtype({"grad_output": key_of(grad_output), "x": key_of(x)}, ("grad_output", "x"), FLOATS)
     settings, arrays = (exact(factor),), {"x": key_of(x)}
     try:
@@ -128,7 +138,7 @@ def pixel_shuffle(x: Any, upscale_factor: int, *, out: Array | None = None, algo
     >>> pyconv.pixel_shuffle(np.zeros((2, 5, 27, 4, 6), np.uint8), 3).shape
     (2, 5, 3, 12, 18)
     """
-    return run(_request(False, x, upscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
+    return run(_shuffle_request(x, upscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
 def pixel_unshuffle(x: Any, downscale_factor: int, *, out: Array | None = None, algorithm: str = "auto") -> Array:
@@ -165,8 +175,8 @@ def pixel_unshuffle(x: Any, downscale_factor: int, *, out: Array | None = None, 
     >>> bool((pyconv.pixel_shuffle(pyconv.pixel_unshuffle(x, 2), 2) == x).all())
     True
     """
-    return run(_request(True, x, downscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
+    return run(_unshuffle_request(x, downscale_factor), (out,), algorithm)[0]  # type: ignore[no-any-return]
 
 
-REQUESTS[pixel_shuffle] = Explainable(partial(_request, False), 1)
-REQUESTS[pixel_unshuffle] = Explainable(partial(_request, True), 1)
+REQUESTS[pixel_shuffle] = Explainable(_shuffle_request, 1)
+REQUESTS[pixel_unshuffle] = Explainable(_unshuffle_request, 1)

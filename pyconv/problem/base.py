@@ -35,6 +35,8 @@ ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", 
 DEFAULT_SLOPES = {"leaky_relu": 0.01, "elu": 1.0}
 #: Sizes beyond this cannot be addressed; the check keeps every product in the kernels' 64-bit integers.
 MAX_ELEMENTS = 1 << 60
+#: Elements of an array that GPU kernels count in 32 bits; a block beyond the end of the largest array still fits.
+GPU_ELEMENTS = (1 << 31) - (1 << 20)
 AXES = {1: "w", 2: "hw", 3: "dhw"}
 Pads = tuple[tuple[int, int], ...]
 

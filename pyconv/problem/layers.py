@@ -97,6 +97,10 @@ class NormProblem(Layer):
         Added to the variance.
     wants_x, scaled : bool
         Of a gradient: whether that of x is wanted, and whether there is a weight.
+    updates : (bool, bool)
+        Of "train": whether a running mean and a running variance are outputs too, which a kernel updates in place.
+    momentum : float
+        The share of x's own statistics in those.
     dtype : {"f16", "f32", "f64"}
     channels_last : bool
     """
@@ -110,6 +114,8 @@ class NormProblem(Layer):
     scaled: bool = False
     dtype: str = "f32"
     channels_last: bool = False
+    updates: tuple[bool, bool] = (False, False)
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in NORM_KINDS:
@@ -126,6 +132,8 @@ class NormProblem(Layer):
             )
         if self.kind == "stats" and self.count == 0:
             raise InvalidProblem(f"an empty array has no statistics, got shape {self.shape}")
+        if any(self.updates) and self.kind != "train":
+            raise InvalidProblem(f"only training updates running statistics, got kind {self.kind!r}")
         if self.gradient and not (self.wants_x or self.weight or self.bias):
             raise InvalidProblem("there is no gradient to compute")
 
@@ -179,7 +187,9 @@ class NormProblem(Layer):
         if self.kind == "stats":
             return self._vector("out"), self._vector("var")
         if self.kind == "train":
-            return wide, self._vector("mean"), self._vector("var")
+            running = zip(self.updates, ("running_mean", "running_var"), strict=True)
+            updated = tuple(self._vector(name) for updates, name in running if updates)
+            return wide, self._vector("mean"), self._vector("var"), *updated
         if self.kind == "infer":
             return (wide,)
         if not self.wants_x:
