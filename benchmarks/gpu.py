@@ -143,6 +143,10 @@ _RESNET = ((32, 64, 56, 56), (64, 64, 3, 3), (64,))
 _PLANES = ((2, 3, 9, 8),), ((32, 64, 112, 112),)
 CASES: tuple[Case, ...] = (
     _same(pyconv.conv2d, _SMALL, _RESNET, "3x3", padding=1),
+    _same(
+        pyconv.conv2d, _SMALL, ((32, 256, 14, 14), (256, 256, 3, 3), (256,)), "3x3, small planes", padding=1,
+    ),
+    _same(pyconv.conv2d, _SMALL, _RESNET, "3x3 s2", stride=2, padding=1),
     _same(pyconv.conv2d, ((2, 9, 5, 7), (6, 9, 1, 1), (6,)), ((32, 256, 56, 56), (64, 256, 1, 1), (64,)), "1x1"),
     _same(
         pyconv.conv2d, ((1, 3, 9, 9), (4, 3, 7, 7)), ((32, 3, 224, 224), (64, 3, 7, 7)), "7x7 s2",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import pyconv
 from pyconv import ConvBiasProblem, ConvWeightProblem, TransposedProblem, Unsupported, reference, registry
+from pyconv.backends import cuda_winograd
 from pyconv.ops.call import run
 from pyconv.ops.conv_grad import bias_request
 
@@ -34,9 +35,9 @@ TRANSPOSED = (
 )
 
 
-def check_transposed(problem: TransposedProblem, integers: bool) -> None:
+def check_transposed(problem: TransposedProblem, integers: bool, family: str = "direct") -> None:
     arrays = test_conv_transpose.make_arrays(problem, integers)
-    algorithm = registry.find(f"{problem.op}.direct.{problem.dtype}@cuda")
+    algorithm = registry.find(f"{problem.op}.{family}.{problem.dtype}@cuda")
     forget()
     result = test_conv_transpose.run(problem, tuple(map(there, arrays)), algorithm.id).array
     assert ran(algorithm) or not result.size
@@ -44,7 +45,7 @@ def check_transposed(problem: TransposedProblem, integers: bool) -> None:
         expected = reference.conv_transpose(problem, *arrays)
         allowed = test_conv_transpose.tolerance(problem, arrays, algorithm, expected)
     compare(result, expected, allowed, result.dtype)
-    if integers and problem.activation in (None, "relu"):
+    if integers and family == "direct" and problem.activation in (None, "relu"):
         np.testing.assert_array_equal(result, expected.astype(result.dtype))
 
 
@@ -60,6 +61,34 @@ def test_drawn_transposed(data: st.DataObject) -> None:
     problem = data.draw(transposed_problems(data.draw(st.sampled_from(("f32", "f64"))), None, depthwise=False))
     assume(problem.padding_mode == "zeros" and problem.flops < 60_000 and problem.c_in)
     check_transposed(problem, integers=True)
+
+
+@pytest.mark.parametrize("family", cuda_winograd.FAMILIES)
+@pytest.mark.parametrize(
+    ("op", "text"),
+    [
+        ("conv_transpose2d", "n2c3h5w6-o4k3s1p1-f32-bias-relu"),
+        ("conv_transpose2d", "n1c4h4w5-o6k3s1p0g2-f64-bias-silu"),
+        ("conv2d-grad-x", "n2c5h4w7-o3k3s1p2x1-f32"),
+        ("conv2d-grad-x", "n1c4h5w5-o2k3s1p1g2-f16-channels_last"),
+    ],
+)
+def test_transposed_by_winograd(op: str, text: str, family: str) -> None:
+    check_transposed(TransposedProblem.parse(op, text), integers=False, family=family)
+
+
+def test_winograd_refuses_strides_and_cropped_gradients() -> None:
+    algorithm = registry.find("conv2d-grad-x.winograd-f2x3.f32@cuda")
+    for text in ("n2c5h4w7-o3k3s2p1-f32", "n2c5h4w7-o3k3s1p3-f32"):
+        assert "needs stride 1" in algorithm.supports(TransposedProblem.parse("conv2d-grad-x", text)).reason
+
+
+@pytest.mark.parametrize("family", ["direct", *cuda_winograd.FAMILIES])
+def test_infinite_weights_of_stride_1_meet_no_zeros(family: str) -> None:
+    x, w = np.ones((1, 2, 4, 5), np.float32), np.ones((2, 3, 3, 3), np.float32)
+    w[0, 1, 0, 2], w[1, 2, 1, 1] = np.inf, -np.inf
+    result = pyconv.conv_transpose2d(OnGpu(x), OnGpu(w), algorithm=f"conv_transpose2d.{family}.f32@cuda").array
+    np.testing.assert_allclose(result, pyconv.conv_transpose2d(x, w, algorithm="direct"), rtol=1e-5)
 
 
 def test_infinite_weights_meet_no_zeros() -> None:

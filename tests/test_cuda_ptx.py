@@ -75,7 +75,9 @@ def budgets() -> dict[str, Budgeted]:
         roi,
         sample,
         transposed,
+        winograd,
     )
+    from pyconv.kernels.winograd_matrices import VARIANTS
 
     conv = "sxxxxx"
     found = {
@@ -140,6 +142,35 @@ def budgets() -> dict[str, Budgeted]:
             ),
             f"13 18 {conv}", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks),
         )  # fmt: skip
+    for name, tile in implicit_gemm.TILES.items():
+        found[f"Winograd product {name} f32"] = Budgeted(
+            lambda tile=tile: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, one, one, one, tile, None, False, False, False, True
+            ),
+            "13 18 srrrrr", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
+        )  # fmt: skip
+    for word in ("f2x3", "f4x3"):
+        variant = VARIANTS[word]
+        for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+            registers = 168 if dtype == "f64" and word == "f4x3" else 128
+            of_weights = 168 if word == "f4x3" else 128
+            name = f"Winograd {word.replace('f', 'F(').replace('x', ',')})"
+            found |= {
+                f"{name} weights {dtype}": Budgeted(
+                    lambda variant=variant: winograd.weight_tiles(variant, False),  # type: ignore[misc]
+                    "4 xr", 128, 1, of_weights, dtype=dtype,
+                ),
+                f"{name} input {dtype}": Budgeted(
+                    lambda real=real, variant=variant: winograd.input_tiles(real, variant),  # type: ignore[misc]
+                    "9 6 xr", 128, 1, registers, dtype=dtype,
+                ),
+                f"{name} output residual silu {dtype}": Budgeted(
+                    lambda real=real, variant=variant: winograd.output_tiles(  # type: ignore[misc]
+                        real, variant, "silu", True, True, False
+                    ),
+                    "13 18 srxxxxx", 128, 1, registers, dtype=dtype,
+                ),
+            }  # fmt: skip
     for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
         found |= {
             f"transposed {dtype}": Budgeted(

@@ -98,6 +98,8 @@ MAY_IMPORT = {
     "backends.cuda_roi": {"algorithm", "backends", "errors", "kernels", "problem"},
     "backends.cuda_sample": {"algorithm", "backends", "kernels", "problem", "reference"},
     "backends.cuda_norm": {"algorithm", "backends", "kernels", "problem"},
+    "backends.cuda_product": {"kernels"},
+    "backends.cuda_winograd": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_pool": {"algorithm", "backends", "errors", "problem"},
     "backends.numba_sample": {"algorithm", "backends", "cost", "kernels", "problem", "reference"},
     "backends.numba_deform": {"algorithm", "backends", "cost", "kernels", "problem"},

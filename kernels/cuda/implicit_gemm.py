@@ -129,11 +129,14 @@ def conv_implicit_gemm(
     has_bias: bool,
     has_residual: bool,
     tensor: bool = False,
+    by_fours: bool = False,
 ) -> Any:
     """Return the kernel for a type, a window, a tile and an epilogue, on tensor cores or not.
 
     ``sizes`` are n, c_in, c_out (each in a group); d, h, w of x and of the output; the padding before; the rows of
-    packed weights. ``steps`` are as in conv_direct.
+    packed weights. ``steps`` are as in conv_direct. With ``by_fours`` B's columns come in copies of four too: the
+    window is one tap of stride 1, a channel's pixels are neighbours and a multiple of four, and each channel begins at
+    a multiple of 16 bytes.
     """
     activate = activation(name, real)
     (kd, kh, kw), (sd, sh, sw), (dd, dh, dw) = window, stride, dilation
@@ -146,6 +149,8 @@ def conv_implicit_gemm(
     a_copies = -(-(bk * a_quads) // threads)
     b_step = threads // bn
     b_copies = bk // b_step
+    b_quads = bn // 4
+    b_wide_copies = -(-(bk * b_quads) // threads)
     # a thread's rows and columns are fours, so far apart; of tensor cores row i is 16 (i // 2) + 8 (i % 2)
     m_apart, n_apart = (16, 8) if tensor else (bm // max(1, tm // 4), bn // max(1, tn // 4))
     m_run, n_run = (2, 2) if tensor else (4, 4)
@@ -174,6 +179,7 @@ def conv_implicit_gemm(
         first_row = int32((part - group * parts) * bm)
         thread = int32(cuda.threadIdx.x)
         reduction = int32(c_in * taps)
+        plane_pixels = int32(d_out * h_out * w_out)
 
         # the pixel whose column of B this thread fills
         b_k = quotient(thread, bn)
@@ -219,28 +225,43 @@ def conv_implicit_gemm(
                         ok = first_k + k < reduction and first_row + m < rows
                         at = int32((group * reduction + first_k + k) * rows + first_row + m) if ok else int32(0)
                         copy4_async(a_tile, int32(into * a_stage + k * a_pitch + m), w, at, ok)
-                for i in range(b_copies):
-                    kk = int32(b_k + i * b_step)
-                    k = int32(first_k + kk)
-                    c = quotient(k, taps)
-                    tap = int32(k - c * taps)
-                    plane = quotient(tap, kh * kw)
-                    row = quotient(int32(tap - plane * (kh * kw)), kw)
-                    at_d = int32(i_d + plane * dd)
-                    at_h = int32(i_h + row * dh)
-                    at_w = int32(i_w + (tap - plane * (kh * kw) - row * kw) * dw)
-                    inside = (
-                        is_pixel
-                        and k < reduction
-                        and at_d >= 0
-                        and at_d < d
-                        and at_h >= 0
-                        and at_h < h
-                        and at_w >= 0
-                        and at_w < width
-                    )
-                    at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w) if inside else int32(0)
-                    copy_async(b_tile, int32(into * b_stage + kk * b_pitch + b_n), x, at, inside)
+                if by_fours:
+                    for i in range(b_wide_copies):
+                        item = int32(thread + i * threads)
+                        k = quotient(item, b_quads)
+                        column = int32((item - k * b_quads) * 4)
+                        if k < bk:
+                            pixel = int32(first_pixel + column)
+                            image = quotient(pixel, plane_pixels)
+                            ok = first_k + k < reduction and pixel < pixels
+                            at = int32(0)
+                            if ok:
+                                of_channel = int32(x0 + image * x_n + (group * c_in + first_k + k) * x_c)
+                                at = int32(of_channel + pixel - image * plane_pixels)
+                            copy4_async(b_tile, int32(into * b_stage + k * b_pitch + column), x, at, ok)
+                else:
+                    for i in range(b_copies):
+                        kk = int32(b_k + i * b_step)
+                        k = int32(first_k + kk)
+                        c = quotient(k, taps)
+                        tap = int32(k - c * taps)
+                        plane = quotient(tap, kh * kw)
+                        row = quotient(int32(tap - plane * (kh * kw)), kw)
+                        at_d = int32(i_d + plane * dd)
+                        at_h = int32(i_h + row * dh)
+                        at_w = int32(i_w + (tap - plane * (kh * kw) - row * kw) * dw)
+                        inside = (
+                            is_pixel
+                            and k < reduction
+                            and at_d >= 0
+                            and at_d < d
+                            and at_h >= 0
+                            and at_h < h
+                            and at_w >= 0
+                            and at_w < width
+                        )
+                        at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w) if inside else int32(0)
+                        copy_async(b_tile, int32(into * b_stage + kk * b_pitch + b_n), x, at, inside)
             commit_copies()
             # ... and multiply the one before
             if chunk > 0:

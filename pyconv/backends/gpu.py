@@ -35,6 +35,7 @@ __all__ = [
     "machine",
     "plain_steps",
     "seconds",
+    "seconds_of",
     "steps",
     "strides_of",
     "three",
@@ -309,8 +310,13 @@ def why_not(problem: Any, *counts: int) -> str:
 
 def seconds(problem: Any, share: float) -> float:
     """Return the longer of arithmetic and memory, and a launch."""
-    rate = _PEAK_FLOPS * share * (0.5 if problem.dtype == "f64" else 1.0)
-    return float(max(problem.flops / rate, problem.bytes / _BANDWIDTH) + LAUNCH_S)
+    return seconds_of(problem.flops, problem.bytes, problem.dtype, share)
+
+
+def seconds_of(flops: float, n_bytes: float, dtype: str, share: float) -> float:
+    """Return :func:`seconds` of so many flops, at a share of the peak, and bytes."""
+    rate = _PEAK_FLOPS * share * (0.5 if dtype == "f64" else 1.0)
+    return float(max(flops / rate, n_bytes / _BANDWIDTH) + LAUNCH_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..algorithm import Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import FLOATS, ConvProblem
-from . import cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample, gpu, summation
+from . import cuda_grad, cuda_norm, cuda_pool, cuda_product, cuda_roi, cuda_sample, cuda_winograd, gpu, summation
 from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds, steps, three, why_not
 
 __all__ = ["algorithms", "every"]
@@ -59,10 +59,7 @@ class CudaConv(OnCuda):
         again = LAUNCH_S if self.is_product else 0.0
         share = SHARE[self.family]
         if self.is_product:
-            # a tile's rows that have no channel are computed all the same
-            c_out = problem.c_out // problem.groups
-            rows = _tile_of(problem, self.on_tensor_cores).bm
-            share *= c_out / (-(-c_out // rows) * rows)
+            share *= cuda_product.filled(_tile_of(problem, self.on_tensor_cores), problem.c_out // problem.groups)
         return seconds(problem, share) + again
 
     def error_bound(self, problem: ConvProblem) -> float:
@@ -137,22 +134,12 @@ def _fits_registers(problem: ConvProblem) -> bool:
 
 
 def _tile_of(problem: ConvProblem, tensor: bool = False) -> Any:
-    """Return the largest tile whose rows the channels fill by half, and of which there are enough for a GPU."""
+    """Return the tile of the product."""
     from ..kernels.cuda import implicit_gemm
 
-    c_out, pixels = problem.c_out // problem.groups, problem.n * math.prod(problem.out_spatial)
     long = problem.residual or problem.activation in implicit_gemm.LONG_ACTIVATIONS
-    for tile in (implicit_gemm.TENSOR_TILES if tensor else implicit_gemm.TILES).values():
-        if long and tile.tm * tile.tn > implicit_gemm.MOST_SUMS:
-            continue
-        grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, problem.groups)
-        if 2 * c_out > tile.bm and grid >= 2 * _PROCESSORS:
-            return tile
-    return tile
-
-
-#: Multiprocessors of a large GPU: fewer blocks than two for each leave some of them idle.
-_PROCESSORS = 108
+    pixels = problem.n * math.prod(problem.out_spatial)
+    return cuda_product.tile_of(problem.c_out // problem.groups, pixels, problem.groups, long, tensor)
 
 
 def _convolutions() -> Iterator[CudaConv]:
@@ -173,5 +160,5 @@ def algorithms() -> Iterator[OnCuda]:
 def every() -> Iterator[OnCuda]:
     """Every kernel that there is, for each operation and element type."""
     yield from _convolutions()
-    for family in (cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample):
+    for family in (cuda_winograd, cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample):
         yield from family.algorithms()
