@@ -111,6 +111,14 @@ def test_implicit_gemm_in_small_tiles(text: str, small_tiles: None) -> None:
     check(ConvProblem.parse(text), "implicit-gemm", integers=True)
 
 
+@pytest.mark.parametrize("integers", [True, False], ids=["integers", "normal"])
+@pytest.mark.parametrize(
+    "text", [*HALVES, "n2c3h9w8-o5k3x2s2x1p1x0-f16-bias-residual-leaky_relu=0.5", "n1c40w20-o7k1s1p0-f16"]
+)
+def test_float16_implicit_gemm(text: str, integers: bool, small_tiles: None) -> None:
+    check(ConvProblem.parse(text), "implicit-gemm", integers)
+
+
 @pytest.mark.parametrize("text", [text for text in CONVOLUTIONS if "-f32" in text])
 def test_tensor_cores_in_small_tiles(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(implicit_gemm, "TENSOR_TILES", {"16x32": implicit_gemm.Tile(16, 32, 8, 2, 8)})
@@ -138,7 +146,14 @@ def test_only_who_asks_for_speed_gets_rounded_operands() -> None:
 
 
 @pytest.mark.parametrize("name", list(implicit_gemm.TILES))
-@pytest.mark.parametrize("text", ["n1c1h3w45-o130k2x3s1p0-f32-bias", "n1c2h2w75-o70k1x3s1p0-f64-residual-relu"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n1c1h3w45-o130k2x3s1p0-f32-bias",
+        "n1c2h2w75-o70k1x3s1p0-f64-residual-relu",
+        "n1c3h3w45-o70k2x3s1p0-f16-bias",
+    ],
+)
 def test_tiles_of_the_product(text: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each tile with its ragged edges, and whole tiles beside them."""
     monkeypatch.setattr(implicit_gemm, "TILES", {name: implicit_gemm.TILES[name]})
@@ -186,7 +201,10 @@ def test_drawn_winograd() -> None:
             bias=data.draw(st.booleans()), residual=data.draw(st.booleans()),
             activation=data.draw(st.sampled_from((None, "relu6", "elu"))), slope=1.0,
         )  # fmt: skip
-        check(problem, family)
+        if registry.find(f"conv2d.{family}.{problem.dtype}@cuda").supports(problem):
+            check(problem, family)
+        else:
+            assert problem.groups == problem.c_in
 
     drawn()
 
@@ -205,6 +223,7 @@ def test_winograd_refuses_what_it_cannot_do() -> None:
         ("n1c3h6w7-o5k3s2p1-f32", "needs stride 1"),
         ("n1c3h6w7-o5k3s1p1d2-f32", "without dilation"),
         ("n1c3h6w7-o5k5s1p1-f32", "needs a kernel of 3x3"),
+        ("n1c3h6w7-o6k3s1p1g3-f32", "more than one input channel a group"),
         ("n1c0h6w7-o5k3s1p1-f32", "needs something to sum"),
         ("n1c600h3000w3000-o5k3s1p1-f32", "of less than"),
     ):
@@ -236,7 +255,7 @@ def test_drawn_implicit_gemm() -> None:
     @settings(max_examples=12, deadline=None, derandomize=True)
     @given(data=st.data())
     def drawn(data: st.DataObject) -> None:
-        problem = drawn_small(data)
+        problem = drawn_small(data, dtypes=("f32", "f64", "f16"))
         assume(problem.flops < 30_000 and problem.groups <= 2)
         check(problem, "implicit-gemm")
 

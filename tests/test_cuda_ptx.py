@@ -116,6 +116,13 @@ def budgets() -> dict[str, Budgeted]:
             lambda tile=tile: implicit_gemm.conv_implicit_gemm(float64, (1, 3, 3), one, one, tile, None, True, False),  # type: ignore[misc]
             f"13 18 {conv}", tile.threads, 1, 255, dtype="f64", wide=True,
         )  # fmt: skip
+        found[f"implicit GEMM {name} 3x3 f16"] = Budgeted(
+            lambda tile=tile: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, (1, 3, 3), one, one, tile, "relu", True, False, False, False, True
+            ),
+            "13 18 sxrxxx", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), dtype="f16",
+            wide=True,
+        )  # fmt: skip
     found |= {
         "max_pool f32": Budgeted(lambda: pool.max_pool(float32, False, False, False), "20 18 xxi", 128, 1, 64),
         "max_pool with indices f32": Budgeted(

@@ -8,7 +8,8 @@ time. Two stages of shared memory: while one is multiplied, ``cp.async`` fills t
 memory; one barrier before a stage is read, and one before it is filled again. A's rows come in 16-byte copies from
 weights packed as (group, k, c_out rounded up to a multiple of four); B's elements one by one, neighbouring lanes at
 neighbouring pixels, each with its own test for the border. A thread keeps its BN column: its pixel's place is computed
-once, and k gives the channel and the tap by division by constants.
+once, and k gives the channel and the tap by division by constants. Elements of float16 cannot be copied one by one:
+they are loaded into registers before a stage is multiplied, and stored as float32 behind it.
 
 A thread holds TM x TN sums. For each k it loads TM + TN values in 128-bit loads and does TM TN FMAs: 16 values for 64
 at 8 x 8. Its rows are fours that lie BM / (TM / 4) apart, its columns likewise, so that a warp's loads of 16 bytes fall
@@ -130,13 +131,14 @@ def conv_implicit_gemm(
     has_residual: bool,
     tensor: bool = False,
     by_fours: bool = False,
+    half: bool = False,
 ) -> Any:
     """Return the kernel for a type, a window, a tile and an epilogue, on tensor cores or not.
 
     ``sizes`` are n, c_in, c_out (each in a group); d, h, w of x and of the output; the padding before; the rows of
     packed weights. ``steps`` are as in conv_direct. With ``by_fours`` B's columns come in copies of four too: the
     window is one tap of stride 1, a channel's pixels are neighbours and a multiple of four, and each channel begins at
-    a multiple of 16 bytes.
+    a multiple of 16 bytes. With ``half`` x is float16, and packed weights are of the sums' type.
     """
     activate = activation(name, real)
     (kd, kh, kw), (sd, sh, sw), (dd, dh, dw) = window, stride, dilation
@@ -169,6 +171,7 @@ def conv_implicit_gemm(
         acc = cuda.local.array(sums, real)
         a = cuda.local.array(a_values, real)
         b = cuda.local.array(b_values, real)
+        staged = cuda.local.array(b_copies, real)
 
         pixels = int32(n * d_out * h_out * w_out)
         columns = quotient(int32(pixels + bn - 1), bn)
@@ -261,7 +264,10 @@ def conv_implicit_gemm(
                             and at_w < width
                         )
                         at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w) if inside else int32(0)
-                        copy_async(b_tile, int32(into * b_stage + kk * b_pitch + b_n), x, at, inside)
+                        if half:
+                            staged[i] = load(x, at) if inside else real(0)
+                        else:
+                            copy_async(b_tile, int32(into * b_stage + kk * b_pitch + b_n), x, at, inside)
             commit_copies()
             # ... and multiply the one before
             if chunk > 0:
@@ -298,6 +304,9 @@ def conv_implicit_gemm(
                             for j in range(tn):
                                 acc[i * tn + j] += a[i] * b[j]
                 cuda.syncthreads()
+            if half and chunk < chunks:
+                for i in range(b_copies):
+                    b_tile[int32((chunk & 1) * b_stage + (b_k + i * b_step) * b_pitch + b_n)] = staged[i]
         wait_copies()
 
         if has_bias:

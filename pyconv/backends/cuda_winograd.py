@@ -63,6 +63,8 @@ class CudaWinograd(OnCuda):
             return Support("needs stride 1, and an output that does not crop x")
         if conv.kernel != (3, 3) or conv.dilation != (1, 1):
             return Support("needs a kernel of 3x3 without dilation")
+        if conv.groups == conv.c_in > 1:
+            return Support("needs more than one input channel a group: a product of one row is none")
         found = winograd.supports(conv, self.variant)
         if not found:
             return found

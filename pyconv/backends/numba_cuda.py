@@ -86,7 +86,7 @@ class CudaConv(OnCuda):
             check_contiguous(w, bias)
             if self.is_product:
                 rows = sizes[-1]
-                ordered = place.scratch(groups * rows * reduction, self.dtype)
+                ordered = place.scratch(groups * rows * reduction, "f64" if self.dtype == "f64" else "f32")
                 of_weights = c_out, reduction, rows, groups
                 place.run("implicit_gemm.pack_weights", (), ordered.elements, of_weights, w, ordered)
                 w = ordered
@@ -110,10 +110,10 @@ class CudaConv(OnCuda):
         sizes: tuple[int, ...]
         if self.is_product:
             tile = _tile_of(problem, self.on_tensor_cores)
-            words = real, taps, stride, dilation, tile, *epilogue, self.on_tensor_cores
+            words = real, taps, stride, dilation, tile, *epilogue, self.on_tensor_cores, False, self.dtype == "f16"
             grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, groups)
             sizes = n, c_in, c_out, *x, *out, *before, implicit_gemm.packed_rows(c_out)
-            blocks = tile.blocks if self.dtype == "f32" else 1
+            blocks = tile.blocks if self.dtype != "f64" else 1
             return "implicit_gemm.conv_implicit_gemm", words, grid, tile.threads, blocks, sizes
         if self.family == "depthwise":
             rows = real, taps[1], stride[1], dilation[1], *epilogue
@@ -145,7 +145,7 @@ def _tile_of(problem: ConvProblem, tensor: bool = False) -> Any:
 def _convolutions() -> Iterator[CudaConv]:
     for rank in (1, 2, 3):
         for dtype in FLOATS:
-            for family in ("direct", "depthwise", *(("implicit-gemm",) if dtype != "f16" else ())):
+            for family in ("direct", "depthwise", "implicit-gemm"):
                 yield CudaConv(f"conv{rank}d", family, dtype)
         yield CudaConv(f"conv{rank}d", "implicit-gemm-tf32", "f32")
 
