@@ -74,6 +74,11 @@ def _torch(name: str, **words: Any) -> dict[str, Callable[[Any, Any], Any]]:
     return {"torch": lambda modules, a: getattr(modules.torch.nn.functional, name)(*a, **words)}
 
 
+def _over_a_border(modules: Any, a: Any) -> Any:
+    functional = modules.torch.nn.functional
+    return functional.conv2d(functional.pad(a[0], (1, 1, 1, 1), mode="reflect"), *a[1:])
+
+
 def _halves(shapes: Shapes, generator: np.random.Generator) -> list[Any]:
     return [generator.standard_normal(shape).astype(np.float16) for shape in shapes]
 
@@ -149,6 +154,10 @@ CASES: tuple[Case, ...] = (
     _same(pyconv.conv2d, _SMALL, _RESNET, "3x3", padding=1),
     _same(
         pyconv.conv2d, _SMALL, ((32, 256, 14, 14), (256, 256, 3, 3), (256,)), "3x3, small planes", padding=1,
+    ),
+    Case(
+        "conv2d 3x3, reflect", pyconv.conv2d, {"padding": 1, "padding_mode": "reflect"}, _SMALL, _RESNET,
+        {"torch": _over_a_border},
     ),
     _same(pyconv.conv2d, _SMALL, _RESNET, "3x3 s2", stride=2, padding=1),
     Case(

@@ -230,9 +230,31 @@ def test_winograd_refuses_what_it_cannot_do() -> None:
         assert reason in algorithm.supports(ConvProblem.parse(text)).reason, text
 
 
+#: Any amount of border, and axes of one element.
+BORDERS = (
+    "n1c3h6w7-o5k3s1p1-f32-reflect-bias-relu",
+    "n2c2h2w3-o3k3s1p7:5x4-f32-symmetric-residual",
+    "n1c2h3w1-o4k3s1p6x2:3-f64-circular",
+    "n1c2h3w4-o3k3s1p2-f16-replicate-channels_last-silu",
+)
+
+
+@pytest.mark.parametrize("text", BORDERS)
+@pytest.mark.parametrize("family", ["direct", "implicit-gemm", *cuda_winograd.FAMILIES])
+def test_borders(text: str, family: str, small_tiles: None, gpu: EmulatedGpu) -> None:
+    gpu.kernels.clear()
+    check(ConvProblem.parse(text), family, integers=not family.startswith("winograd"))
+    assert "border.pad" in gpu.kernels
+
+
+@pytest.mark.parametrize("text", ["n2c3w9-o3k5s2p6d2g3-f32-reflect", "n1c2d2h3w4-o4k3s1p2g2-f32-circular-bias"])
+def test_borders_of_depthwise(text: str) -> None:
+    check(ConvProblem.parse(text), "depthwise", integers=True)
+
+
 def drawn_small(data: st.DataObject, **more: Any) -> ConvProblem:
     problem = data.draw(problems(**more))
-    assume(problem.padding_mode == "zeros" and problem.flops < 60_000 and problem.c_in)
+    assume(problem.flops < 60_000 and problem.c_in)
     return problem
 
 
@@ -512,8 +534,6 @@ def test_each_memory_has_its_algorithms() -> None:
 
 def test_what_no_kernel_does_is_said() -> None:
     x, w = OnGpu(np.ones((1, 3, 4, 5), np.float32)), OnGpu(np.ones((2, 3, 1, 1), np.float32))
-    with pytest.raises(Unsupported, match="knows no border but zeros"):
-        pyconv.conv2d(x, w, padding=1, padding_mode="reflect")
     with pytest.raises(Unsupported, match="no GPU kernel does lp_pool2d in f32; or copy"):
         pyconv.lp_pool2d(x, 2, 1)
     with pytest.raises(TypeError, match=r"x lives on a GPU; copy it to the host first"):

@@ -63,6 +63,7 @@ def budgets() -> dict[str, Budgeted]:
     from numba import float32, float64
 
     from pyconv.kernels.cuda import (
+        border,
         channel_sums,
         depthwise,
         direct,
@@ -241,6 +242,8 @@ def budgets() -> dict[str, Budgeted]:
             lambda: channel_sums.channel_sums(float64, "products"), "6 12 xxbb", 128, 1, 64
         ),
         "sums of parts f32": Budgeted(lambda: grad_weight.sum_parts(float32), "6 6 rx", 128, 1, 40),
+        "border f32": Budgeted(lambda: border.pad("reflect"), "11 6 xx", 128, 1, 64),
+        "border gradient f32": Budgeted(lambda: border.fold(float32, "reflect"), "11 6 rx", 128, 1, 80),
         "un-pooling: owners": Budgeted(pool.unpool_owners, "3 4 6 iff", 128, 1, 40),
         "un-pooling f32": Budgeted(lambda: pool.unpool(float32), "n 4 4 12 fxx", 128, 1, 48),
         "un-pooling gradient f32": Budgeted(lambda: pool.grad_unpool(float32), "n 4 4 18 xifx", 128, 1, 48),

@@ -15,6 +15,8 @@ CASES = (
     "test_cuda.py::test_depthwise[n1c3h10w9-o6k3s2p1g3-f32-residual-silu-integers]",
     "test_cuda.py::test_implicit_gemm_in_small_tiles[n3c9h5w4-o17k1s1p0-f32-bias-residual-relu6]",
     "test_cuda.py::test_float16_implicit_gemm[n1c5h6w7-o6k3s1p1-f16-bias-relu-integers]",
+    "test_cuda.py::test_borders[direct-n1c3h6w7-o5k3s1p1-f32-reflect-bias-relu]",
+    "test_cuda_grad.py::test_gradients_over_other_borders[direct-circular]",
     "test_cuda.py::test_winograd[n1c3h6w7-o5k3s1p1-f32-bias-relu-winograd-f4x3]",
     "test_cuda.py::test_winograd[n2c4h7w5-o6k3s1p2g2-f64-bias-residual-tanh-winograd-f2x3]",
     "test_cuda.py::test_pools[max_pool-n2c3h7w9-k2s2p0-f32-integers]",

@@ -99,6 +99,7 @@ MAY_IMPORT = {
     "backends.cuda_sample": {"algorithm", "backends", "kernels", "problem", "reference"},
     "backends.cuda_norm": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_product": {"kernels"},
+    "backends.cuda_border": {"algorithm", "backends", "problem"},
     "backends.cuda_winograd": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_pool": {"algorithm", "backends", "errors", "problem"},
     "backends.numba_sample": {"algorithm", "backends", "cost", "kernels", "problem", "reference"},

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from ..algorithm import Call, Packed, Runner, Support
 from ..kernels.winograd_matrices import VARIANTS, Variant
 from ..problem import FLOATS, ITEM_BYTES, ConvProblem, TransposedProblem
-from . import cuda_product, winograd
+from . import cuda_border, cuda_product, winograd
 from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds_of, steps, why_not
 
 __all__ = ["FAMILIES", "algorithms"]
@@ -52,12 +52,14 @@ class CudaWinograd(OnCuda):
 
     def conv_of(self, problem: Any) -> ConvProblem | None:
         """Return the convolution that is computed; None where there is none of stride 1."""
-        return problem  # type: ignore[no-any-return]
+        return cuda_border.inside(problem)
+
+    def with_border(self, problem: Any, convolve: Runner) -> Runner:
+        """Return the runner of the problem, given that of :meth:`conv_of`."""
+        return cuda_border.pad(problem, convolve)
 
     def supports(self, problem: Any) -> Support:
         """Whether the kernels can do it."""
-        if problem.padding_mode != "zeros":
-            return Support("knows no border but zeros")
         conv = self.conv_of(problem)
         if conv is None:
             return Support("needs stride 1, and an output that does not crop x")
@@ -69,7 +71,9 @@ class CudaWinograd(OnCuda):
         if not found:
             return found
         weights = self.variant.alpha**2 * conv.c_in * (conv.c_out // conv.groups + 3)
-        return Support(why_not(problem, self._values(conv, 1), weights))
+        return Support(
+            why_not(problem, self._values(conv, 1), weights, *map(math.prod, (conv.x_shape, conv.out_shape)))
+        )
 
     def _values(self, conv: ConvProblem, images: int) -> int:
         """Return the transformed values of some images, of x or of the output, whichever has more."""
@@ -114,7 +118,8 @@ class CudaWinograd(OnCuda):
         share = SHARE["implicit-gemm"] * cuda_product.filled(tile, c_out)
         product = seconds_of(2 * points * (conv.c_in // groups) * conv.c_out * tiles, moved, self.dtype, share)
         launches = 3 * -(-conv.n // cut.images)
-        return product + seconds_of(0, moved + problem.bytes, self.dtype, 1.0) + LAUNCH_S * (launches - 1)
+        transforms = seconds_of(0, moved + conv.bytes, self.dtype, 1.0)
+        return product + transforms + LAUNCH_S * (launches - 1) + cuda_border.seconds(problem)
 
     def prepare(self, problem: Any, *weights: Any) -> Packed:
         """Return the weights and the bias as they are."""
@@ -168,7 +173,7 @@ class CudaWinograd(OnCuda):
                 )  # fmt: skip
             return self.done()
 
-        return run
+        return self.with_border(call.problem, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,19 +184,22 @@ class CudaTransposedWinograd(CudaWinograd):
 
     def conv_of(self, problem: TransposedProblem) -> ConvProblem | None:
         """Return the convolution of stride 1 that it is; None where it is none, or several."""
-        parts = problem.parts
+        parts = (problem if problem.padding_mode == "zeros" else problem.onto_the_border).parts
         if len(parts) != 1 or not parts[0].is_plain or any(map(sum, parts[0].crop)):
             return None
         return parts[0].conv
 
-    def compile(self, call: Call) -> Runner:
-        """Return a function of arrays in GPU memory, which launches and does not wait."""
-        convolve = CudaWinograd.compile(self, call)
+    def error_bound(self, problem: TransposedProblem) -> float:
+        """Return Winograd's bound, and what it takes to fold a border."""
+        return CudaWinograd.error_bound(self, problem) + cuda_border.fold_bound(problem)
+
+    def with_border(self, problem: TransposedProblem, convolve: Runner) -> Runner:
+        """Return the runner of the problem, given that of :meth:`conv_of`."""
 
         def run(packed: Packed, x: Any, out: Any) -> bool:
             return convolve(packed, x, None, out)
 
-        return run
+        return cuda_border.fold(problem, self.real, run)
 
 
 def _moved(steps: tuple[int, ...], images: int) -> tuple[int, ...]:

@@ -10,7 +10,18 @@ from typing import Any, ClassVar
 from ..algorithm import Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import FLOATS, ConvProblem
-from . import cuda_grad, cuda_norm, cuda_pool, cuda_product, cuda_roi, cuda_sample, cuda_winograd, gpu, summation
+from . import (
+    cuda_border,
+    cuda_grad,
+    cuda_norm,
+    cuda_pool,
+    cuda_product,
+    cuda_roi,
+    cuda_sample,
+    cuda_winograd,
+    gpu,
+    summation,
+)
 from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds, steps, three, why_not
 
 __all__ = ["algorithms", "every"]
@@ -45,13 +56,12 @@ class CudaConv(OnCuda):
 
     def supports(self, problem: ConvProblem) -> Support:
         """Whether the kernel can do it."""
-        if problem.padding_mode != "zeros":
-            return Support("knows no border but zeros")
         found = summation.supports(problem, self.family.removesuffix("-tf32"), 1)
         if not found:
             return found
         if self.family == "depthwise" and not _fits_registers(problem):
             return Support("needs a kernel whose rows fit a thread's registers")
+        problem = cuda_border.inside(problem)
         return Support(why_not(problem, *_padded(problem)))
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
@@ -60,7 +70,7 @@ class CudaConv(OnCuda):
         share = SHARE[self.family]
         if self.is_product:
             share *= cuda_product.filled(_tile_of(problem, self.on_tensor_cores), problem.c_out // problem.groups)
-        return seconds(problem, share) + again
+        return seconds(problem, share) + again + cuda_border.seconds(problem)
 
     def error_bound(self, problem: ConvProblem) -> float:
         """(K + 2) eps for K products summed in one order, the bias and the residual; tf32 rounds both operands."""
@@ -75,7 +85,7 @@ class CudaConv(OnCuda):
 
     def compile(self, call: Call) -> Runner:
         """Return a function of arrays in GPU memory, which launches and does not wait."""
-        problem = call.problem
+        problem = cuda_border.inside(call.problem)
         kernel, words, grid, threads, blocks, sizes = self._launch_of(problem)
         slope = self.number(problem.slope)
         groups, c_out, reduction = problem.groups, problem.c_out // problem.groups, problem.reduction
@@ -94,7 +104,7 @@ class CudaConv(OnCuda):
             place.launch(kernel, words, grid, sizes, *arrays, threads=threads, blocks=blocks)
             return self.done()
 
-        return run
+        return cuda_border.pad(call.problem, run)
 
     def _launch_of(self, problem: ConvProblem) -> tuple[str, tuple[Any, ...], int, int, int, tuple[int, ...]]:
         """Return the kernel and its constants, its grid, its block, how many fit a multiprocessor, and its sizes."""
