@@ -45,6 +45,7 @@ from .memory import (
     tf32,
     wait_copies,
     wait_older_copies,
+    within,
 )
 
 __all__ = [
@@ -84,6 +85,8 @@ class Tile(NamedTuple):
 TILES = {"128x128": Tile(128, 128, 8, 8, 8), "64x64": Tile(64, 64, 8, 8, 4), "32x128": Tile(32, 128, 8, 8, 4)}
 #: Those of tensor cores.
 TENSOR_TILES = {"128x128": Tile(128, 128, 16, 8, 8), "64x64": Tile(64, 64, 16, 4, 8), "32x128": Tile(32, 128, 16, 4, 8)}
+#: Where a column of B begins that has no pixel: no tap reaches into x from there.
+NOWHERE = -(1 << 31)
 #: Activations whose code is long: with one, or a residual, a thread with more sums than this keeps them in memory.
 LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu", "hardswish"), 32
 
@@ -188,14 +191,18 @@ def conv_implicit_gemm(
         b_k = quotient(thread, bn)
         b_n = int32(thread - b_k * bn)
         pixel = int32(first_pixel + b_n)
-        is_pixel = pixel < pixels
         row_ = quotient(pixel, w_out)
         plane_ = quotient(row_, h_out)
         image_ = quotient(plane_, d_out)
         i_w = int32((pixel - row_ * w_out) * sw - pw)
         i_h = int32((row_ - plane_ * h_out) * sh - ph)
         i_d = int32((plane_ - image_ * d_out) * sd - pd)
-        from_image = int32(x0 + image_ * x_n + group * c_in * x_c) if is_pixel else int32(0)
+        # of one tap along d only its pixels are asked whether it lies in x; nothing does of a column without a pixel
+        is_column = pixel < pixels and (kd > 1 or within(i_d, d))
+        i_h = i_h if is_column else int32(NOWHERE)
+        from_image = int32(0)
+        if is_column:
+            from_image = int32(x0 + image_ * x_n + group * c_in * x_c + (0 if kd > 1 else i_d * x_d))
 
         for i in range(sums):
             acc[i] = real(0)
@@ -225,7 +232,7 @@ def conv_implicit_gemm(
                     k = quotient(item, a_quads)
                     m = int32((item - k * a_quads) * 4)
                     if k < bk:
-                        ok = first_k + k < reduction and first_row + m < rows
+                        ok = int32(first_k + k) < reduction and int32(first_row + m) < rows
                         at = int32((group * reduction + first_k + k) * rows + first_row + m) if ok else int32(0)
                         copy4_async(a_tile, int32(into * a_stage + k * a_pitch + m), w, at, ok)
                 if by_fours:
@@ -236,7 +243,7 @@ def conv_implicit_gemm(
                         if k < bk:
                             pixel = int32(first_pixel + column)
                             image = quotient(pixel, plane_pixels)
-                            ok = first_k + k < reduction and pixel < pixels
+                            ok = int32(first_k + k) < reduction and pixel < pixels
                             at = int32(0)
                             if ok:
                                 of_channel = int32(x0 + image * x_n + (group * c_in + first_k + k) * x_c)
@@ -248,22 +255,20 @@ def conv_implicit_gemm(
                         k = int32(first_k + kk)
                         c = quotient(k, taps)
                         tap = int32(k - c * taps)
-                        plane = quotient(tap, kh * kw)
-                        row = quotient(int32(tap - plane * (kh * kw)), kw)
-                        at_d = int32(i_d + plane * dd)
-                        at_h = int32(i_h + row * dh)
-                        at_w = int32(i_w + (tap - plane * (kh * kw) - row * kw) * dw)
-                        inside = (
-                            is_pixel
-                            and k < reduction
-                            and at_d >= 0
-                            and at_d < d
-                            and at_h >= 0
-                            and at_h < h
-                            and at_w >= 0
-                            and at_w < width
-                        )
-                        at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w) if inside else int32(0)
+                        # not asked of axes with one tap: that a tap is less than the taps, the compiler does not know
+                        plane = quotient(tap, kh * kw) if kd > 1 else int32(0)
+                        tap = int32(tap - plane * (kh * kw))
+                        row = quotient(tap, kw) if kh > 1 else int32(0)
+                        at_h, at_w = int32(i_h + row * dh), int32(i_w + (tap - row * kw) * dw)
+                        inside = k < reduction and within(at_h, h) and within(at_w, width)
+                        at = int32(0)
+                        if kd > 1:
+                            at_d = int32(i_d + plane * dd)
+                            inside = inside and within(at_d, d)
+                            if inside:
+                                at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w)
+                        elif inside:
+                            at = int32(from_image + c * x_c + at_h * x_h + at_w * x_w)
                         if half:
                             staged[i] = load(x, at) if inside else real(0)
                         else:
