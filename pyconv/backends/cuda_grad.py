@@ -43,7 +43,7 @@ class CudaTransposed(OnCuda):
 
     def compile(self, call: Call) -> Runner:
         """Return a function of arrays in GPU memory, which launches and does not wait."""
-        from ..kernels.cuda.transposed import blocks_transposed
+        from ..kernels.cuda.direct import blocks_direct
 
         problem = _unfolded(call.problem)
         groups = problem.groups
@@ -54,7 +54,7 @@ class CudaTransposed(OnCuda):
         before = three(tuple(pad for pad, _ in problem.padding), 0)
         window = *three(problem.kernel), *out, *stride, *dilation, *apart, *before
         sizes = problem.n, c_in, c_out, *three(problem.spatial), *window
-        grid = blocks_transposed(problem.n * math.prod(out), c_out, groups)
+        grid = blocks_direct(problem.n * math.prod(out), c_out, groups)
         words = self.real, problem.activation, problem.bias
         slope = self.number(problem.slope)
 
