@@ -82,6 +82,15 @@ def _torch(name: str, **words: Any) -> dict[str, Callable[[Any, Any], Any]]:
     return {"torch": lambda modules, a: getattr(modules.torch.nn.functional, name)(*a, **words)}
 
 
+def _over_a_border(modules: Any, a: Any) -> Any:
+    functional = modules.torch.nn.functional
+    return functional.conv2d(functional.pad(a[0], (1, 1, 1, 1), mode="reflect"), *a[1:])
+
+
+def _halves(shapes: Shapes, generator: np.random.Generator) -> list[Any]:
+    return [generator.standard_normal(shape).astype(np.float16) for shape in shapes]
+
+
 def _same(function: Callable[..., Any], small: Shapes, large: Shapes, more: str = "", **words: Any) -> Case:
     """Return the case of a function that torch has by the same name."""
     name = function.__name__
@@ -168,6 +177,18 @@ _RESNET = ((32, 64, 56, 56), (64, 64, 3, 3), (64,))
 _PLANES = ((2, 3, 9, 8),), ((32, 64, 112, 112),)
 CASES: tuple[Case, ...] = (
     _same(pyconv.conv2d, _SMALL, _RESNET, "3x3", padding=1),
+    _same(
+        pyconv.conv2d, _SMALL, ((32, 256, 14, 14), (256, 256, 3, 3), (256,)), "3x3, small planes", padding=1,
+    ),
+    Case(
+        "conv2d 3x3, reflect", pyconv.conv2d, {"padding": 1, "padding_mode": "reflect"}, _SMALL, _RESNET,
+        {"torch": _over_a_border},
+    ),
+    _same(pyconv.conv2d, _SMALL, _RESNET, "3x3 s2", stride=2, padding=1),
+    Case(
+        "conv2d 3x3 s2, float16", pyconv.conv2d, {"stride": 2, "padding": 1}, _SMALL, _RESNET,
+        _torch("conv2d", stride=2, padding=1), _halves,
+    ),
     _same(pyconv.conv2d, ((2, 9, 5, 7), (6, 9, 1, 1), (6,)), ((32, 256, 56, 56), (64, 256, 1, 1), (64,)), "1x1"),
     _same(
         pyconv.conv2d, ((1, 3, 9, 9), (4, 3, 7, 7)), ((32, 3, 224, 224), (64, 3, 7, 7)), "7x7 s2",
@@ -265,14 +286,14 @@ class Modules(NamedTuple):
 def check(case: Case, to_gpu: Callable[[Any], Any], to_host: Callable[[Any], Any]) -> dict[str, str]:
     """Run every GPU algorithm that takes a case's small problem; return by id what is wrong, "" for nothing."""
     arrays = case.arrays(case.small)
-    wide = [a.astype(np.float64) if a.dtype == np.float32 else a for a in arrays]
+    wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
     expected = case.run(wide)
     size = case.run([np.abs(a) if a.dtype == np.float64 else a for a in wide])
     there = [to_gpu(a) for a in arrays]
     found = {}
     for candidate in pyconv.explain(case.function, *there, **case.words).candidates:
         if candidate.supported and registry.find(candidate.id).backend == "cuda":
-            result = to_host(case.run(there, candidate.id)).astype(np.float64)
+            result = to_host(case.run(there, candidate.id))
             found[candidate.id] = _difference(result, expected, size, candidate.error_bound)
     return found
 
@@ -282,8 +303,9 @@ def _difference(result: Any, expected: Any, size: Any, bound: float) -> str:
     if result.shape != expected.shape:
         return f"shape {result.shape}, expected {expected.shape}"
     # sums of magnitudes, where the function of magnitudes is that; the largest result, where not
-    allowed = bound * np.maximum(np.abs(size), np.abs(expected).max(initial=0)) + 2.0**-24 * np.abs(expected)
-    error = np.abs(result - expected)
+    rounding = np.finfo(result.dtype).eps / 2 if result.dtype.kind == "f" else 0.0
+    allowed = bound * np.maximum(np.abs(size), np.abs(expected).max(initial=0)) + rounding * np.abs(expected)
+    error = np.abs(result.astype(np.float64) - expected)
     if not (error <= allowed).all():
         return f"wrong by {float((error / np.maximum(allowed, 1e-300)).max()):.1f} times what is allowed"
     return ""

@@ -95,7 +95,7 @@ class Variant:
         return f"f{self.m}x{self.r}"
 
 
-#: What csrc/winograd.inc.c and kernels/cpu/winograd.py implement, by name.
+#: What csrc/winograd.inc.c and kernels/cpu/winograd.py implement, by name; kernels/cuda/winograd.py has r = 3, m < 6.
 VARIANTS = {
     v.name: v
     for v in (

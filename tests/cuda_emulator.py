@@ -494,6 +494,10 @@ def _quotient(a: Any, b: Any) -> int:
     return _int32(a) // _int32(b)
 
 
+def _within(index: Any, size: Any) -> bool:
+    return 0 <= _int32(index) < _int32(size)
+
+
 def _rounded(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of libdevice: in the arguments' type, with infinities and NaN as values."""
 
@@ -531,6 +535,7 @@ def _stand_ins(block: _Block) -> dict[int, Any]:
         id(memory.wait_copies): lambda: _wait(block, 0),
         id(memory.wait_older_copies): lambda: _wait(block, 1),
         id(memory.quotient): _quotient,
+        id(memory.within): _within,
         id(memory.product): operator.mul,
         id(memory.tf32): _tf32,
         id(memory.mma_tf32): lambda *values: block.meet("warp", "mma", 0xFFFFFFFF, values),

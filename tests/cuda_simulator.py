@@ -55,6 +55,7 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "wait_older_copies": lambda: None,
     "product": operator.mul,
     "quotient": lambda a, b: np.int32(a // b),
+    "within": lambda index, size: 0 <= index < size,
 }
 # the simulator has no words of a warp
 assert set(_WORDS) == set(memory.__all__) - {"mma_tf32", "tf32"}

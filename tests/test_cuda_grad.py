@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import test_conv_grad
 import test_conv_transpose
 from cases import transposed_problems
 from checker import DTYPES, compare
-from cuda_device import OnGpu, forget, gpu, ran, there
+from cuda_device import EmulatedGpu, OnGpu, forget, gpu, ran, there
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import pyconv
-from pyconv import ConvBiasProblem, ConvWeightProblem, TransposedProblem, Unsupported, reference, registry
+from pyconv import ConvBiasProblem, ConvWeightProblem, TransposedProblem, reference, registry
+from pyconv.backends import cuda_winograd
 from pyconv.ops.call import run
 from pyconv.ops.conv_grad import bias_request
 
@@ -34,9 +36,9 @@ TRANSPOSED = (
 )
 
 
-def check_transposed(problem: TransposedProblem, integers: bool) -> None:
+def check_transposed(problem: TransposedProblem, integers: bool, family: str = "direct") -> None:
     arrays = test_conv_transpose.make_arrays(problem, integers)
-    algorithm = registry.find(f"{problem.op}.direct.{problem.dtype}@cuda")
+    algorithm = registry.find(f"{problem.op}.{family}.{problem.dtype}@cuda")
     forget()
     result = test_conv_transpose.run(problem, tuple(map(there, arrays)), algorithm.id).array
     assert ran(algorithm) or not result.size
@@ -44,7 +46,7 @@ def check_transposed(problem: TransposedProblem, integers: bool) -> None:
         expected = reference.conv_transpose(problem, *arrays)
         allowed = test_conv_transpose.tolerance(problem, arrays, algorithm, expected)
     compare(result, expected, allowed, result.dtype)
-    if integers and problem.activation in (None, "relu"):
+    if integers and family == "direct" and problem.activation in (None, "relu"):
         np.testing.assert_array_equal(result, expected.astype(result.dtype))
 
 
@@ -57,9 +59,42 @@ def test_transposed(op: str, text: str, integers: bool) -> None:
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_drawn_transposed(data: st.DataObject) -> None:
-    problem = data.draw(transposed_problems(data.draw(st.sampled_from(("f32", "f64"))), None, depthwise=False))
-    assume(problem.padding_mode == "zeros" and problem.flops < 60_000 and problem.c_in)
+    dtype = data.draw(st.sampled_from(("f32", "f64")))
+    problem = data.draw(transposed_problems(dtype, None, depthwise=False))
+    assume(problem.flops < 60_000 and problem.c_in)
+    mode = data.draw(st.sampled_from(("zeros", "reflect", "symmetric", "replicate", "circular")))
+    if mode != "zeros":
+        problem = test_conv_transpose.as_gradient(problem, padding_mode=mode) or problem
+        assume(math.prod(size + sum(p) for size, p in zip(problem.out_spatial, problem.padding, strict=True)) < 400)
     check_transposed(problem, integers=True)
+
+
+@pytest.mark.parametrize("family", cuda_winograd.FAMILIES)
+@pytest.mark.parametrize(
+    ("op", "text"),
+    [
+        ("conv_transpose2d", "n2c3h5w6-o4k3s1p1-f32-bias-relu"),
+        ("conv_transpose2d", "n1c4h4w5-o6k3s1p0g2-f64-bias-silu"),
+        ("conv2d-grad-x", "n2c5h4w7-o3k3s1p2x1-f32"),
+        ("conv2d-grad-x", "n1c4h5w5-o2k3s1p1g2-f16-channels_last"),
+    ],
+)
+def test_transposed_by_winograd(op: str, text: str, family: str) -> None:
+    check_transposed(TransposedProblem.parse(op, text), integers=False, family=family)
+
+
+def test_winograd_refuses_strides_and_cropped_gradients() -> None:
+    algorithm = registry.find("conv2d-grad-x.winograd-f2x3.f32@cuda")
+    for text in ("n2c5h4w7-o3k3s2p1-f32", "n2c5h4w7-o3k3s1p3-f32"):
+        assert "needs stride 1" in algorithm.supports(TransposedProblem.parse("conv2d-grad-x", text)).reason
+
+
+@pytest.mark.parametrize("family", ["direct", *cuda_winograd.FAMILIES])
+def test_infinite_weights_of_stride_1_meet_no_zeros(family: str) -> None:
+    x, w = np.ones((1, 2, 4, 5), np.float32), np.ones((2, 3, 3, 3), np.float32)
+    w[0, 1, 0, 2], w[1, 2, 1, 1] = np.inf, -np.inf
+    result = pyconv.conv_transpose2d(OnGpu(x), OnGpu(w), algorithm=f"conv_transpose2d.{family}.f32@cuda").array
+    np.testing.assert_allclose(result, pyconv.conv_transpose2d(x, w, algorithm="direct"), rtol=1e-5)
 
 
 def test_infinite_weights_meet_no_zeros() -> None:
@@ -138,9 +173,26 @@ def test_all_gradients_at_once(name: str) -> None:
         getattr(pyconv.grad, name)(g, OnGpu(x), OnGpu(w), **more)
 
 
-def test_other_borders_are_refused() -> None:
-    x, w = OnGpu(np.ones((1, 2, 5, 5), np.float32)), OnGpu(np.ones((3, 2, 3, 3), np.float32))
-    g = OnGpu(np.ones((1, 3, 5, 5), np.float32))
-    for mask in ((True, False, False), (False, True, False)):
-        with pytest.raises(Unsupported, match="knows no border but zeros"):
-            pyconv.grad.conv2d(g, x, w, padding=1, padding_mode="reflect", output_mask=mask)
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "replicate", "circular"])
+@pytest.mark.parametrize("family", ["direct", *cuda_winograd.FAMILIES])
+def test_gradients_over_other_borders(mode: str, family: str, gpu: EmulatedGpu) -> None:
+    """As the definition has them; into memory of any strides, and on axes that the border surrounds several times."""
+    rng = np.random.default_rng(4)
+    x, w = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((2, 2, 3, 5), (3, 2, 3, 3)))
+    padding = (4, 1) if family == "direct" else (1, 2)
+    g = rng.integers(-3, 4, pyconv.conv2d(x, w, padding=padding).shape).astype(np.float32)
+    words = {"padding": padding, "padding_mode": mode}
+    out = OnGpu(np.full((5, 3, 2, 2), np.nan, np.float32).transpose())
+    gpu.kernels.discard("border.fold")
+    found = pyconv.grad.conv2d(
+        OnGpu(g), OnGpu(x), OnGpu(w), output_mask=(True, False, False), out=(out, None, None),
+        algorithm=(f"conv2d-grad-x.{family}.f32@cuda", "auto", "auto"), **words,
+    )  # fmt: skip
+    assert "border.fold" in gpu.kernels
+    expected = pyconv.grad.conv2d(g, x, w, output_mask=(True, True, False), algorithm="reference", **words)
+    assert found[0] is out
+    tolerance = 0 if family == "direct" else 1e-5
+    np.testing.assert_allclose(out.array, expected[0], rtol=tolerance, atol=20 * tolerance)
+    (weights,) = (a for a in pyconv.grad.conv2d(OnGpu(g), OnGpu(x), OnGpu(w), output_mask=(False, True, False), **words)
+                  if a is not None)  # fmt: skip
+    np.testing.assert_array_equal(weights.array, expected[1])

@@ -1,7 +1,8 @@
 """The GPU kernels as machine code: registers, spills, stack and shared memory, for three architectures, and budgets.
 
 numba-cuda makes PTX without a GPU, and ptxas machine code of that (`pip install 'pyconv-kernels[cuda]'
-nvidia-cuda-nvcc==13.0.*`, or NVIDIA's toolkit). ``python tests/test_cuda_ptx.py`` prints the table of docs/cuda.md.
+nvidia-cuda-nvcc==13.0.*`, or NVIDIA's toolkit); nvdisasm shows the final instructions (nvidia-cuda-nvdisasm==13.2.*).
+``python tests/test_cuda_ptx.py`` prints the table of docs/cuda.md.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -27,19 +28,24 @@ REGISTERS, SHARED_BYTES = 1 << 16, {(8, 0): 164 << 10, (9, 0): 228 << 10, (12, 0
 THREADS = {(8, 0): 2048, (9, 0): 2048, (12, 0): 1536}
 
 
-def ptxas() -> str | None:
-    """Where the assembler is: on the path, or in NVIDIA's package."""
+def tool(name: str) -> str | None:
+    """Where a program of NVIDIA's is: on the path, or in its package."""
     inside = Path(sysconfig.get_paths()["purelib"]) / "nvidia"
-    packaged = sorted(inside.glob("*/bin/ptxas"))
-    return shutil.which("ptxas") or (str(packaged[0]) if packaged else None)
+    packaged = sorted(inside.glob(f"*/bin/{name}"))
+    return shutil.which(name) or (str(packaged[0]) if packaged else None)
 
 
 if importlib.util.find_spec("numba_cuda") is None:
     MISSING = "numba-cuda is not installed; pip install 'pyconv-kernels[cuda]'"
-elif ptxas() is None:
+elif tool("ptxas") is None:
     MISSING = "ptxas is not installed; it comes in the package nvidia-cuda-nvcc, or with NVIDIA's toolkit"
 else:
     MISSING = ""
+NO_DISASSEMBLER = (
+    ""
+    if tool("nvdisasm")
+    else ("nvdisasm is not installed; it comes in the package nvidia-cuda-nvdisasm, or with NVIDIA's toolkit")
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Budgeted:
     blocks: int
     registers: int
     dtype: str = "f32"
-    wide: bool = False  # 128-bit loads from shared memory, and products at least half of the main loop
+    wide: bool = False  # 128-bit loads, and products at least half of the main loop
 
 
 @cache
@@ -64,6 +70,7 @@ def budgets() -> dict[str, Budgeted]:
 
     from pyconv.kernels.cuda import (
         affine,
+        border,
         channel_sums,
         deform,
         depthwise,
@@ -82,7 +89,9 @@ def budgets() -> dict[str, Budgeted]:
         sample,
         shuffle,
         transposed,
+        winograd,
     )
+    from pyconv.kernels.winograd_matrices import VARIANTS
 
     conv = "sxxxxx"
     found = {
@@ -121,6 +130,13 @@ def budgets() -> dict[str, Budgeted]:
             lambda tile=tile: implicit_gemm.conv_implicit_gemm(float64, (1, 3, 3), one, one, tile, None, True, False),  # type: ignore[misc]
             f"13 18 {conv}", tile.threads, 1, 255, dtype="f64", wide=True,
         )  # fmt: skip
+        found[f"implicit GEMM {name} 3x3 f16"] = Budgeted(
+            lambda tile=tile: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, (1, 3, 3), one, one, tile, "relu", True, False, False, False, True
+            ),
+            "13 18 sxrxxx", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), dtype="f16",
+            wide=True,
+        )  # fmt: skip
     found |= {
         "max_pool f32": Budgeted(lambda: pool.max_pool(float32, False, False, False), "20 18 xxi", 128, 1, 64),
         "max_pool with indices f32": Budgeted(
@@ -147,6 +163,35 @@ def budgets() -> dict[str, Budgeted]:
             ),
             f"13 18 {conv}", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks),
         )  # fmt: skip
+    for name, tile in implicit_gemm.TILES.items():
+        found[f"Winograd product {name} f32"] = Budgeted(
+            lambda tile=tile: implicit_gemm.conv_implicit_gemm(  # type: ignore[misc]
+                float32, one, one, one, tile, None, False, False, False, True
+            ),
+            "13 18 srrrrr", tile.threads, tile.blocks, REGISTERS // (tile.threads * tile.blocks), wide=True,
+        )  # fmt: skip
+    for word in ("f2x3", "f4x3"):
+        variant = VARIANTS[word]
+        for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+            registers = 168 if dtype == "f64" and word == "f4x3" else 128
+            of_weights = 168 if word == "f4x3" else 128
+            name = f"Winograd {word.replace('f', 'F(').replace('x', ',')})"
+            found |= {
+                f"{name} weights {dtype}": Budgeted(
+                    lambda variant=variant: winograd.weight_tiles(variant, False),  # type: ignore[misc]
+                    "4 xr", 128, 1, of_weights, dtype=dtype,
+                ),
+                f"{name} input {dtype}": Budgeted(
+                    lambda real=real, variant=variant: winograd.input_tiles(real, variant),  # type: ignore[misc]
+                    "9 6 xr", 128, 1, registers, dtype=dtype,
+                ),
+                f"{name} output residual silu {dtype}": Budgeted(
+                    lambda real=real, variant=variant: winograd.output_tiles(  # type: ignore[misc]
+                        real, variant, "silu", True, True, False
+                    ),
+                    "13 18 srxxxxx", 128, 1, registers, dtype=dtype,
+                ),
+            }  # fmt: skip
     for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
         found |= {
             f"transposed {dtype}": Budgeted(
@@ -263,6 +308,8 @@ def budgets() -> dict[str, Budgeted]:
         ),
         "running statistics f32": Budgeted(norm.update, "3 d d b x", 128, 1, 40),
         "sums of parts f32": Budgeted(lambda: grad_weight.sum_parts(float32), "6 6 rx", 128, 1, 40),
+        "border f32": Budgeted(lambda: border.pad("reflect"), "11 6 xx", 128, 1, 64),
+        "border gradient f32": Budgeted(lambda: border.fold(float32, "reflect"), "11 6 rx", 128, 1, 80),
         "un-pooling: owners": Budgeted(pool.unpool_owners, "3 4 6 iff", 128, 1, 40),
         "un-pooling f32": Budgeted(lambda: pool.unpool(float32), "n 4 4 12 fxx", 128, 1, 48),
         "un-pooling gradient f32": Budgeted(lambda: pool.grad_unpool(float32), "n 4 4 18 xifx", 128, 1, 48),
@@ -288,17 +335,51 @@ class Report:
     spilled: int
     stack: int
     shared: int
-    share: float  # of products in the block of instructions that has most of them
     wide_loads: int
+    mix: Mix | None  # where the products matter, and the disassembler is there
     blocks: int  # that fit a multiprocessor
     occupancy: float
 
 
-def _main_loop(ptx: str) -> list[str]:
-    """Return the straight run of instructions with the most products in it."""
-    runs = re.split(r"^\$?\w+:|^\s*@?%?p?\d*\s*bra.*$", ptx, flags=re.MULTILINE)
-    lines = [[line.strip() for line in run.splitlines() if re.match(r"\s+[a-z@]", line)] for run in runs]
-    return max(lines, key=lambda run: sum(line.startswith("fma.rn") for line in run))
+class Mix(NamedTuple):
+    """Instructions of a main loop's machine code, and wide loads of the kernel's."""
+
+    instructions: int
+    products: int
+    shared_loads: int  # LDS.128
+    global_loads: int  # LDG.128, LDGSTS.128
+
+    @property
+    def share(self) -> float:
+        return self.products / max(1, self.instructions)
+
+
+def mix_of(machine_code: str) -> Mix:
+    """Count what nvdisasm shows. The main loop is the straight run of instructions with the most products in it.
+
+    Runs end at labels, branches and barriers. What fills the next stage is another run: where the loop over a stage is
+    not unrolled, it is outside that loop.
+    """
+    runs: list[list[str]] = [[]]
+    for line in machine_code.splitlines():
+        found = re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z].*?)\s*;", line)
+        if found:
+            runs[-1].append(found[1])
+        if re.match(r"\.L_\w+:", line) or (found and re.match(r"BRA|BAR", found[1])):
+            runs.append([])
+
+    def count(code: list[str], pattern: str) -> int:
+        return sum(bool(re.match(pattern, text)) for text in code)
+
+    products = r"FFMA|DFMA"
+    loop = max(runs, key=lambda run: count(run, products))
+    code = [text for run in runs for text in run]
+    return Mix(
+        len(loop),
+        count(loop, products),
+        shared_loads=count(code, r"LDS(\.\w+)*\.128"),
+        global_loads=count(code, r"LDG(STS)?(\.\w+)*\.128"),
+    )
 
 
 @cache
@@ -324,7 +405,7 @@ def report(name: str, cc: tuple[int, int]) -> Report:
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx)
         command = [
-            ptxas() or "",
+            tool("ptxas") or "",
             "-v",
             f"-arch=sm_{cc[0]}{cc[1]}",
             str(source),
@@ -332,7 +413,13 @@ def report(name: str, cc: tuple[int, int]) -> Report:
             str(Path(folder, "kernel.cubin")),
         ]
         done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr
+        mix = None
+        if budget.wide and not NO_DISASSEMBLER:
+            command = [tool("nvdisasm") or "", "-c", str(Path(folder, "kernel.cubin"))]
+            shown = subprocess.run(command, capture_output=True, text=True)
+            assert shown.returncode == 0, shown.stderr
+            mix = mix_of(shown.stdout)
 
     def number(pattern: str) -> int:
         match = re.search(pattern, done.stderr)
@@ -340,7 +427,6 @@ def report(name: str, cc: tuple[int, int]) -> Report:
 
     registers, shared = number(r"Used (\d+) registers"), number(r"(\d+) bytes smem")
     spilled = number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads")
-    loop = _main_loop(ptx)
     # registers are dealt to warps in portions of 256
     warps = budget.threads // 32
     by_registers = REGISTERS // (-(-registers * 32 // 256) * 256 * warps)
@@ -352,8 +438,8 @@ def report(name: str, cc: tuple[int, int]) -> Report:
         spilled=spilled,
         stack=number(r"(\d+) bytes stack frame"),
         shared=shared,
-        share=sum(line.startswith("fma.rn") for line in loop) / max(1, len(loop)),
         wide_loads=len(re.findall(r"ld\.shared\.v4\.f32|ld\.shared\.v2\.f64", ptx)),
+        mix=mix,
         blocks=blocks,
         occupancy=blocks * budget.threads / THREADS[cc],
     )
@@ -373,9 +459,42 @@ def test_kernels_keep_their_budgets(name: str, cc: tuple[int, int]) -> None:
     assert found.registers <= budget.registers
     assert found.blocks >= budget.blocks
     if budget.wide:
-        if budget.dtype == "f32":  # in float64 the products' own rate decides
-            assert found.share >= 0.5, "products are at least half of the main loop"
         assert found.wide_loads > 0, "shared memory is read in 128 bits"
+
+
+@pytest.mark.skipif(bool(MISSING or NO_DISASSEMBLER), reason=MISSING or NO_DISASSEMBLER)
+@pytest.mark.parametrize("cc", ARCHITECTURES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
+@pytest.mark.parametrize("name", [name for name in names() if budgets()[name].wide])
+def test_final_instructions_are_mostly_products(name: str, cc: tuple[int, int]) -> None:
+    budget, mix = budgets()[name], report(name, cc).mix
+    assert mix is not None
+    assert mix.shared_loads > 0, "shared memory is read in 128 bits"
+    if "weights" not in name:  # whose elements are pixels, one by one
+        assert mix.global_loads > 0, "packed weights come in 128 bits"
+    if budget.dtype != "f64":  # there the products' own rate decides
+        assert mix.share >= 0.5, f"{mix.products} of {mix.instructions} instructions of the main loop are products"
+
+
+def test_the_mix_of_a_loop() -> None:
+    code = """
+.text.kernel:
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_0:
+        /*0010*/                   LDGSTS.E.BYPASS.128 [R2], [R4.64], P0 ;
+        /*0020*/              @!P0 BRA `(.L_x_2) ;
+.L_x_1:
+        /*0030*/                   LDS.128 R8, [R6] ;
+        /*0040*/                   FFMA R0, R8, R9, R0 ;
+        /*0050*/                   FFMA R1, R8, R10, R1 ;
+        /*0060*/               @P1 BRA `(.L_x_1) ;
+.L_x_2:
+        /*0070*/               @P2 BRA `(.L_x_0) ;
+        /*0080*/                   FFMA R3, R3, R3, R3 ;
+        /*0090*/                   EXIT ;
+.L_x_3:
+        /*00a0*/                   BRA `(.L_x_3) ;
+"""
+    assert mix_of(code) == Mix(instructions=4, products=2, shared_loads=1, global_loads=1)
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -396,14 +515,17 @@ def table() -> str:
     heads = [f"sm_{cc[0]}{cc[1]}" for cc in ARCHITECTURES]
     columns = " | ".join(f"{head} registers, occupancy" for head in heads)
     lines = [
-        f"| kernel | block | shared bytes | FMA share | {columns} |",
-        "|---|---|---|---|" + "---|" * len(heads),
+        f"| kernel | block | shared bytes | products | 128-bit loads | {columns} |",
+        "|---|---|---|---|---|" + "---|" * len(heads),
     ]
     for name, budget in budgets().items():
         found = [report(name, cc) for cc in ARCHITECTURES]
         cells = [f"{r.registers}, {r.occupancy:.0%}" + (f", {r.spilled} B spilled" if r.spilled else "") for r in found]
-        share = f"{found[1].share:.2f}" if budget.wide else ""
-        lines.append(f"| {name} | {budget.threads} | {found[1].shared or ''} | {share} | {' | '.join(cells)} |")
+        mixes = [r.mix for r in found if r.mix is not None]
+        shares = ", ".join(f"{mix.share:.2f}" for mix in mixes)
+        wide = ", ".join(f"{mix.shared_loads}+{mix.global_loads}" for mix in mixes)
+        cells = [name, str(budget.threads), str(found[1].shared or ""), shares, wide, *cells]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ from . import THREADS
 from .activation import activation
 from .memory import load, quotient, store
 
-__all__ = ["OUTPUTS", "blocks_direct", "conv_direct"]
+__all__ = ["OUTPUTS", "blocks_direct", "conv_direct", "task"]
 
 #: Output channels of a thread: four accumulators hide an FMA's latency together with four warps a scheduler.
 OUTPUTS = 4
@@ -33,6 +33,31 @@ OUTPUTS = 4
 def blocks_direct(pixels: int, c_out: int, groups: int) -> int:
     """Return the size of the grid for so many output pixels and so many output channels in each group."""
     return -(-pixels // THREADS) * -(-c_out // OUTPUTS) * groups
+
+
+@cuda.jit(device=True, inline=True)
+def task(n: Any, c_out: Any, d_out: Any, h_out: Any, w_out: Any) -> Any:
+    """Return a thread's group, the first of its output channels in that, its image and its place; no image is image n.
+
+    Blocks that follow each other have other pixels of the same channels.
+    """
+    pixels = int32(n * d_out * h_out * w_out)
+    across = quotient(int32(pixels + THREADS - 1), THREADS)
+    part = quotient(cuda.blockIdx.x, across)
+    parts = quotient(int32(c_out + OUTPUTS - 1), OUTPUTS)
+    group = quotient(part, parts)
+    pixel = int32((cuda.blockIdx.x - part * across) * THREADS + cuda.threadIdx.x)
+    row = quotient(pixel, w_out)
+    plane = quotient(row, h_out)
+    image = quotient(plane, d_out)
+    return (
+        group,
+        int32((part - group * parts) * OUTPUTS),
+        image,
+        int32(plane - image * d_out),
+        int32(row - plane * h_out),
+        int32(pixel - row * w_out),
+    )
 
 
 def conv_direct(real: Any, name: str | None, has_bias: bool, has_residual: bool) -> Any:
@@ -49,18 +74,8 @@ def conv_direct(real: Any, name: str | None, has_bias: bool, has_residual: bool)
         x0, x_n, x_c, x_d, x_h, x_w, r0, r_n, r_c, r_d, r_h, r_w, y0, y_n, y_c, y_d, y_h, y_w = steps
         acc = cuda.local.array(OUTPUTS, real)
         base = cuda.local.array(OUTPUTS, int32)
-        pixels = int32(n * d_out * h_out * w_out)
-        across = quotient(int32(pixels + THREADS - 1), THREADS)
-        part = quotient(cuda.blockIdx.x, across)
-        pixel = int32((cuda.blockIdx.x - part * across) * THREADS + cuda.threadIdx.x)
-        if pixel < pixels:
-            parts = quotient(int32(c_out + OUTPUTS - 1), OUTPUTS)
-            group = quotient(part, parts)
-            first = int32((part - group * parts) * OUTPUTS)
-            row = quotient(pixel, w_out)
-            plane = quotient(row, h_out)
-            image = quotient(plane, d_out)
-            p_w, p_h, p_d = int32(pixel - row * w_out), int32(row - plane * h_out), int32(plane - image * d_out)
+        group, first, image, p_d, p_h, p_w = task(n, c_out, d_out, h_out, w_out)
+        if image < n:
             taps = int32(c_in * kd * kh * kw)
             for o in range(OUTPUTS):
                 channel = int32(group * c_out + min(first + o, c_out - 1))  # of one too many: the last, not stored

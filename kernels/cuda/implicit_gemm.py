@@ -8,7 +8,8 @@ time. Two stages of shared memory: while one is multiplied, ``cp.async`` fills t
 memory; one barrier before a stage is read, and one before it is filled again. A's rows come in 16-byte copies from
 weights packed as (group, k, c_out rounded up to a multiple of four); B's elements one by one, neighbouring lanes at
 neighbouring pixels, each with its own test for the border. A thread keeps its BN column: its pixel's place is computed
-once, and k gives the channel and the tap by division by constants.
+once, and k gives the channel and the tap by division by constants. Elements of float16 cannot be copied one by one:
+they are loaded into registers before a stage is multiplied, and stored as float32 behind it.
 
 A thread holds TM x TN sums. For each k it loads TM + TN values in 128-bit loads and does TM TN FMAs: 16 values for 64
 at 8 x 8. Its rows are fours that lie BM / (TM / 4) apart, its columns likewise, so that a warp's loads of 16 bytes fall
@@ -44,6 +45,7 @@ from .memory import (
     tf32,
     wait_copies,
     wait_older_copies,
+    within,
 )
 
 __all__ = [
@@ -83,6 +85,8 @@ class Tile(NamedTuple):
 TILES = {"128x128": Tile(128, 128, 8, 8, 8), "64x64": Tile(64, 64, 8, 8, 4), "32x128": Tile(32, 128, 8, 8, 4)}
 #: Those of tensor cores.
 TENSOR_TILES = {"128x128": Tile(128, 128, 16, 8, 8), "64x64": Tile(64, 64, 16, 4, 8), "32x128": Tile(32, 128, 16, 4, 8)}
+#: Where a column of B begins that has no pixel: no tap reaches into x from there.
+NOWHERE = -(1 << 31)
 #: Activations whose code is long: with one, or a residual, a thread with more sums than this keeps them in memory.
 LONG_ACTIVATIONS, MOST_SUMS = ("elu", "sigmoid", "tanh", "silu", "hardswish"), 32
 
@@ -129,11 +133,15 @@ def conv_implicit_gemm(
     has_bias: bool,
     has_residual: bool,
     tensor: bool = False,
+    by_fours: bool = False,
+    half: bool = False,
 ) -> Any:
     """Return the kernel for a type, a window, a tile and an epilogue, on tensor cores or not.
 
     ``sizes`` are n, c_in, c_out (each in a group); d, h, w of x and of the output; the padding before; the rows of
-    packed weights. ``steps`` are as in conv_direct.
+    packed weights. ``steps`` are as in conv_direct. With ``by_fours`` B's columns come in copies of four too: the
+    window is one tap of stride 1, a channel's pixels are neighbours and a multiple of four, and each channel begins at
+    a multiple of 16 bytes. With ``half`` x is float16, and packed weights are of the sums' type.
     """
     activate = activation(name, real)
     (kd, kh, kw), (sd, sh, sw), (dd, dh, dw) = window, stride, dilation
@@ -146,6 +154,8 @@ def conv_implicit_gemm(
     a_copies = -(-(bk * a_quads) // threads)
     b_step = threads // bn
     b_copies = bk // b_step
+    b_quads = bn // 4
+    b_wide_copies = -(-(bk * b_quads) // threads)
     # a thread's rows and columns are fours, so far apart; of tensor cores row i is 16 (i // 2) + 8 (i % 2)
     m_apart, n_apart = (16, 8) if tensor else (bm // max(1, tm // 4), bn // max(1, tn // 4))
     m_run, n_run = (2, 2) if tensor else (4, 4)
@@ -164,6 +174,7 @@ def conv_implicit_gemm(
         acc = cuda.local.array(sums, real)
         a = cuda.local.array(a_values, real)
         b = cuda.local.array(b_values, real)
+        staged = cuda.local.array(b_copies, real)
 
         pixels = int32(n * d_out * h_out * w_out)
         columns = quotient(int32(pixels + bn - 1), bn)
@@ -174,19 +185,24 @@ def conv_implicit_gemm(
         first_row = int32((part - group * parts) * bm)
         thread = int32(cuda.threadIdx.x)
         reduction = int32(c_in * taps)
+        plane_pixels = int32(d_out * h_out * w_out)
 
         # the pixel whose column of B this thread fills
         b_k = quotient(thread, bn)
         b_n = int32(thread - b_k * bn)
         pixel = int32(first_pixel + b_n)
-        is_pixel = pixel < pixels
         row_ = quotient(pixel, w_out)
         plane_ = quotient(row_, h_out)
         image_ = quotient(plane_, d_out)
         i_w = int32((pixel - row_ * w_out) * sw - pw)
         i_h = int32((row_ - plane_ * h_out) * sh - ph)
         i_d = int32((plane_ - image_ * d_out) * sd - pd)
-        from_image = int32(x0 + image_ * x_n + group * c_in * x_c) if is_pixel else int32(0)
+        # of one tap along d only its pixels are asked whether it lies in x; nothing does of a column without a pixel
+        is_column = pixel < pixels and (kd > 1 or within(i_d, d))
+        i_h = i_h if is_column else int32(NOWHERE)
+        from_image = int32(0)
+        if is_column:
+            from_image = int32(x0 + image_ * x_n + group * c_in * x_c + (0 if kd > 1 else i_d * x_d))
 
         for i in range(sums):
             acc[i] = real(0)
@@ -216,31 +232,47 @@ def conv_implicit_gemm(
                     k = quotient(item, a_quads)
                     m = int32((item - k * a_quads) * 4)
                     if k < bk:
-                        ok = first_k + k < reduction and first_row + m < rows
+                        ok = int32(first_k + k) < reduction and int32(first_row + m) < rows
                         at = int32((group * reduction + first_k + k) * rows + first_row + m) if ok else int32(0)
                         copy4_async(a_tile, int32(into * a_stage + k * a_pitch + m), w, at, ok)
-                for i in range(b_copies):
-                    kk = int32(b_k + i * b_step)
-                    k = int32(first_k + kk)
-                    c = quotient(k, taps)
-                    tap = int32(k - c * taps)
-                    plane = quotient(tap, kh * kw)
-                    row = quotient(int32(tap - plane * (kh * kw)), kw)
-                    at_d = int32(i_d + plane * dd)
-                    at_h = int32(i_h + row * dh)
-                    at_w = int32(i_w + (tap - plane * (kh * kw) - row * kw) * dw)
-                    inside = (
-                        is_pixel
-                        and k < reduction
-                        and at_d >= 0
-                        and at_d < d
-                        and at_h >= 0
-                        and at_h < h
-                        and at_w >= 0
-                        and at_w < width
-                    )
-                    at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w) if inside else int32(0)
-                    copy_async(b_tile, int32(into * b_stage + kk * b_pitch + b_n), x, at, inside)
+                if by_fours:
+                    for i in range(b_wide_copies):
+                        item = int32(thread + i * threads)
+                        k = quotient(item, b_quads)
+                        column = int32((item - k * b_quads) * 4)
+                        if k < bk:
+                            pixel = int32(first_pixel + column)
+                            image = quotient(pixel, plane_pixels)
+                            ok = int32(first_k + k) < reduction and pixel < pixels
+                            at = int32(0)
+                            if ok:
+                                of_channel = int32(x0 + image * x_n + (group * c_in + first_k + k) * x_c)
+                                at = int32(of_channel + pixel - image * plane_pixels)
+                            copy4_async(b_tile, int32(into * b_stage + k * b_pitch + column), x, at, ok)
+                else:
+                    for i in range(b_copies):
+                        kk = int32(b_k + i * b_step)
+                        k = int32(first_k + kk)
+                        c = quotient(k, taps)
+                        tap = int32(k - c * taps)
+                        # not asked of axes with one tap: that a tap is less than the taps, the compiler does not know
+                        plane = quotient(tap, kh * kw) if kd > 1 else int32(0)
+                        tap = int32(tap - plane * (kh * kw))
+                        row = quotient(tap, kw) if kh > 1 else int32(0)
+                        at_h, at_w = int32(i_h + row * dh), int32(i_w + (tap - row * kw) * dw)
+                        inside = k < reduction and within(at_h, h) and within(at_w, width)
+                        at = int32(0)
+                        if kd > 1:
+                            at_d = int32(i_d + plane * dd)
+                            inside = inside and within(at_d, d)
+                            if inside:
+                                at = int32(from_image + c * x_c + at_d * x_d + at_h * x_h + at_w * x_w)
+                        elif inside:
+                            at = int32(from_image + c * x_c + at_h * x_h + at_w * x_w)
+                        if half:
+                            staged[i] = load(x, at) if inside else real(0)
+                        else:
+                            copy_async(b_tile, int32(into * b_stage + kk * b_pitch + b_n), x, at, inside)
             commit_copies()
             # ... and multiply the one before
             if chunk > 0:
@@ -277,6 +309,9 @@ def conv_implicit_gemm(
                             for j in range(tn):
                                 acc[i * tn + j] += a[i] * b[j]
                 cuda.syncthreads()
+            if half and chunk < chunks:
+                for i in range(b_copies):
+                    b_tile[int32((chunk & 1) * b_stage + (b_k + i * b_step) * b_pitch + b_n)] = staged[i]
         wait_copies()
 
         if has_bias:

@@ -27,6 +27,7 @@ __all__ = [
     "tf32",
     "wait_copies",
     "wait_older_copies",
+    "within",
 ]
 
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
@@ -223,6 +224,20 @@ def product(typing: Any, a: Any, b: Any) -> Any:
         )
 
     return a(a, b), generate
+
+
+@intrinsic
+def within(typing: Any, index: Any, size: Any) -> Any:
+    """Return whether 0 <= index < size, for size >= 0: in one comparison of 32 bits without signs."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        first, second = (
+            context.cast(builder, value, kind, types.int32)
+            for value, kind in zip(arguments, (index, size), strict=True)
+        )
+        return builder.icmp_unsigned("<", first, second)
+
+    return types.boolean(index, size), generate
 
 
 @intrinsic

@@ -20,19 +20,11 @@ from typing import Any
 
 from numba import cuda, int32
 
-from . import THREADS
 from .activation import activation
+from .direct import OUTPUTS, task
 from .memory import load, quotient, store
 
-__all__ = ["OUTPUTS", "blocks_transposed", "conv_transposed", "first_tap"]
-
-#: Output channels of a thread, as in direct.py.
-OUTPUTS = 4
-
-
-def blocks_transposed(pixels: int, c_out: int, groups: int) -> int:
-    """Return the size of the grid for so many output pixels and so many output channels in each group."""
-    return -(-pixels // THREADS) * -(-c_out // OUTPUTS) * groups
+__all__ = ["conv_transposed", "first_tap"]
 
 
 @cuda.jit(device=True, inline=True)
@@ -61,18 +53,8 @@ def conv_transposed(real: Any, name: str | None, has_bias: bool) -> Any:
         x0, x_n, x_c, x_d, x_h, x_w, y0, y_n, y_c, y_d, y_h, y_w = steps
         acc = cuda.local.array(OUTPUTS, real)
         base = cuda.local.array(OUTPUTS, int32)
-        pixels = int32(n * d_out * h_out * w_out)
-        across = quotient(int32(pixels + THREADS - 1), THREADS)
-        part = quotient(cuda.blockIdx.x, across)
-        pixel = int32((cuda.blockIdx.x - part * across) * THREADS + cuda.threadIdx.x)
-        if pixel < pixels:
-            parts = quotient(int32(c_out + OUTPUTS - 1), OUTPUTS)
-            group = quotient(part, parts)
-            first = int32((part - group * parts) * OUTPUTS)
-            row = quotient(pixel, w_out)
-            plane = quotient(row, h_out)
-            image = quotient(plane, d_out)
-            p_w, p_h, p_d = int32(pixel - row * w_out), int32(row - plane * h_out), int32(plane - image * d_out)
+        group, first, image, p_d, p_h, p_w = task(n, c_out, d_out, h_out, w_out)
+        if image < n:
             taps = int32(kd * kh * kw)
             for o in range(OUTPUTS):
                 channel = min(int32(first + o), int32(c_out - 1))  # of one too many: the last, not stored

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 
 from ..algorithm import Call, Packed, Runner, Support
 from ..problem import FLOATS, ConvBiasProblem, ConvWeightProblem, TransposedProblem
+from . import cuda_border
 from .gpu import EPSILON, SHARE, OnCuda, Place, check_contiguous, seconds, steps, strides_of, three, why_not
 
 __all__ = ["algorithms"]
-
-_BORDER = "knows no border but zeros"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +23,7 @@ class CudaTransposed(OnCuda):
 
     def supports(self, problem: TransposedProblem) -> Support:
         """Whether the kernel can do it."""
-        if problem.padding_mode != "zeros":
-            return Support(_BORDER)
+        problem = _unfolded(problem)
         ends = zip(problem.out_spatial, problem.padding, problem.dilation, problem.kernel, strict=True)
         reach = [size + sum(pads) + d * (k + 1) for size, pads, d, k in ends]
         strides = [stride + d for stride, d in zip(problem.stride, problem.dilation, strict=True)]
@@ -33,7 +31,11 @@ class CudaTransposed(OnCuda):
 
     def error_bound(self, problem: TransposedProblem) -> float:
         """(K + 2) eps for the most products that an output has, and the bias."""
-        return (problem.reduction + 2) * EPSILON[self.dtype]
+        return (problem.reduction + 2) * EPSILON[self.dtype] + cuda_border.fold_bound(problem)
+
+    def estimate(self, problem: TransposedProblem, machine: Any) -> float:
+        """Return seconds of a nominal GPU."""
+        return seconds(problem, SHARE["direct"]) + cuda_border.seconds(problem)
 
     def prepare(self, problem: TransposedProblem, *weights: Any) -> Packed:
         """Return the weights and the bias as they are."""
@@ -41,9 +43,9 @@ class CudaTransposed(OnCuda):
 
     def compile(self, call: Call) -> Runner:
         """Return a function of arrays in GPU memory, which launches and does not wait."""
-        from ..kernels.cuda.transposed import blocks_transposed
+        from ..kernels.cuda.direct import blocks_direct
 
-        problem: TransposedProblem = call.problem
+        problem = _unfolded(call.problem)
         groups = problem.groups
         c_in, c_out = problem.c_in // groups, problem.c_out // groups
         out = three(problem.out_spatial)
@@ -52,7 +54,7 @@ class CudaTransposed(OnCuda):
         before = three(tuple(pad for pad, _ in problem.padding), 0)
         window = *three(problem.kernel), *out, *stride, *dilation, *apart, *before
         sizes = problem.n, c_in, c_out, *three(problem.spatial), *window
-        grid = blocks_transposed(problem.n * math.prod(out), c_out, groups)
+        grid = blocks_direct(problem.n * math.prod(out), c_out, groups)
         words = self.real, problem.activation, problem.bias
         slope = self.number(problem.slope)
 
@@ -63,7 +65,12 @@ class CudaTransposed(OnCuda):
             Place.of(out).launch("transposed.conv_transposed", words, grid, sizes, *arrays)
             return self.done()
 
-        return run
+        return cuda_border.fold(call.problem, self.real, run)
+
+
+def _unfolded(problem: TransposedProblem) -> TransposedProblem:
+    """Return what the kernel computes: the problem, or the same with its border."""
+    return problem if problem.padding_mode == "zeros" else problem.onto_the_border
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +81,10 @@ class CudaWeight(OnCuda):
 
     def supports(self, problem: ConvWeightProblem) -> Support:
         """Whether the kernel can do it."""
-        conv = problem.conv
-        if conv.padding_mode != "zeros":
-            return Support(_BORDER)
+        conv = cuda_border.inside(problem.conv)
         sizes = [(size + sum(pads)) for size, pads in zip(conv.spatial, conv.padding, strict=True)]
-        return Support(why_not(problem, *(size * max(conv.stride) for size in sizes), 512 * self._columns(problem)))
+        counts = *(size * max(conv.stride) for size in sizes), 512 * self._columns(problem), math.prod(conv.x_shape)
+        return Support(why_not(problem, *counts))
 
     def _columns(self, problem: ConvWeightProblem) -> int:
         conv = problem.conv
@@ -86,7 +92,7 @@ class CudaWeight(OnCuda):
 
     def estimate(self, problem: ConvWeightProblem, machine: Any) -> float:
         """Return seconds of a nominal GPU."""
-        return seconds(problem, SHARE["direct"])
+        return seconds(problem, SHARE["direct"]) + cuda_border.seconds(problem.conv)
 
     def error_bound(self, problem: ConvWeightProblem) -> float:
         """(K + 2) eps for K products, and the parts that they are dealt to."""
@@ -97,7 +103,7 @@ class CudaWeight(OnCuda):
         from ..kernels.cuda.grad_weight import blocks_grad_weight, parts_of
 
         problem: ConvWeightProblem = call.problem
-        conv = problem.conv
+        conv, with_border = cuda_border.inside(problem.conv), cuda_border.padder(problem.conv)
         groups, columns = conv.groups, self._columns(problem)
         c_in, c_out = conv.c_in // groups, conv.c_out // groups
         window = three(conv.kernel), three(conv.stride), three(conv.dilation)
@@ -113,6 +119,7 @@ class CudaWeight(OnCuda):
         def run(packed: Packed, grad_output: Any, x: Any, out: Any) -> bool:
             place = Place.of(out)
             large, small = (grad_output, x) if problem.transposed else (x, grad_output)
+            large = with_border(large)
             found = place.scratch(parts * elements, sums)
             of_both = steps(large, small)
             place.launch("grad_weight.grad_weight", (real, *window), grid, sizes, of_both, large, small, found)

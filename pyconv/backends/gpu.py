@@ -28,6 +28,7 @@ __all__ = [
     "SHARE",
     "Flat",
     "Gpu",
+    "Lent",
     "OnCuda",
     "Place",
     "check_contiguous",
@@ -36,6 +37,7 @@ __all__ = [
     "peak_seconds",
     "plain_steps",
     "seconds",
+    "seconds_of",
     "steps",
     "strides_of",
     "three",
@@ -162,6 +164,44 @@ class Flat:
         return cuda.from_cuda_array_interface(interface, owner=self.owner)
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """Scratch memory as a contiguous array, as runners take arrays; it is where the array ``like`` is."""
+
+    flat: Flat
+    shape: tuple[int, ...]
+    like: Any
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return what its memory holds."""
+        return self.flat.dtype
+
+    @property
+    def pointer(self) -> int:
+        """Return where the first element lies."""
+        return self.flat.pointer
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Return the strides in bytes."""
+        return tuple(self.dtype.itemsize * math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+
+    @property
+    def kind(self) -> Any:
+        """Return what the library of ``like`` has to say."""
+        return self.like.kind
+
+    @property
+    def base(self) -> Any:
+        """Return the caller's object behind ``like``."""
+        return self.like.base
+
+    def span(self) -> tuple[int, int]:
+        """Return the addresses of its first byte and behind its last."""
+        return self.pointer, self.pointer + self.flat.elements * self.dtype.itemsize
+
+
 def _flat(array: Any) -> Flat:
     """Return the memory that an array's elements lie in; refuses views over more than kernels count."""
     first, end = array.span()
@@ -212,6 +252,8 @@ class Place(NamedTuple):
         for argument in arguments:
             if isinstance(argument, tuple):
                 given.append(tuple(map(np.int32, argument)))
+            elif isinstance(argument, Lent):
+                given.append(argument.flat)
             elif hasattr(argument, "span"):
                 given.append(_flat(argument))
             else:
@@ -228,6 +270,10 @@ class Place(NamedTuple):
     def scratch(self, elements: int, dtype: Any) -> Flat:
         """Return memory, contents arbitrary: of an element type by its word, or NumPy's name of one."""
         return machine.scratch(elements, _STORED.get(dtype) or np.dtype(dtype), self.gpu)
+
+    def array(self, shape: tuple[int, ...], dtype: str, like: Any) -> Lent:
+        """Return scratch memory as an array beside another one."""
+        return Lent(self.scratch(math.prod(shape), dtype), shape, like)
 
     def put(self, values: Any) -> Flat:
         """Return a copy of an array of the host."""
@@ -317,8 +363,12 @@ def peak_seconds(flops: float, moved_bytes: float) -> float:
 
 def seconds(problem: Any, share: float) -> float:
     """Return the longer of arithmetic and memory, and a launch."""
-    rate = share * (0.5 if problem.dtype == "f64" else 1.0)
-    return peak_seconds(problem.flops / rate, problem.bytes) + LAUNCH_S
+    return seconds_of(problem.flops, problem.bytes, problem.dtype, share)
+
+
+def seconds_of(flops: float, n_bytes: float, dtype: str, share: float) -> float:
+    """Return :func:`seconds` of so many flops, at a share of the peak, and bytes."""
+    return peak_seconds(flops / (share * (0.5 if dtype == "f64" else 1.0)), n_bytes) + LAUNCH_S
 
 
 @dataclass(frozen=True, slots=True)

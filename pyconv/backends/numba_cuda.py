@@ -12,6 +12,7 @@ from ..cost import Machine
 from ..problem import FLOATS, ConvProblem
 from . import (
     cuda_affine,
+    cuda_border,
     cuda_deform,
     cuda_grad,
     cuda_linear,
@@ -19,9 +20,11 @@ from . import (
     cuda_norm,
     cuda_pool,
     cuda_pool_norm,
+    cuda_product,
     cuda_response,
     cuda_roi,
     cuda_sample,
+    cuda_winograd,
     gpu,
     summation,
 )
@@ -59,13 +62,12 @@ class CudaConv(OnCuda):
 
     def supports(self, problem: ConvProblem) -> Support:
         """Whether the kernel can do it."""
-        if problem.padding_mode != "zeros":
-            return Support("knows no border but zeros")
         found = summation.supports(problem, self.family.removesuffix("-tf32"), 1)
         if not found:
             return found
         if self.family == "depthwise" and not _fits_registers(problem):
             return Support("needs a kernel whose rows fit a thread's registers")
+        problem = cuda_border.inside(problem)
         return Support(why_not(problem, *_padded(problem)))
 
     def estimate(self, problem: ConvProblem, machine: Machine) -> float:
@@ -73,11 +75,8 @@ class CudaConv(OnCuda):
         again = LAUNCH_S if self.is_product else 0.0
         share = SHARE[self.family]
         if self.is_product:
-            # a tile's rows that have no channel are computed all the same
-            c_out = problem.c_out // problem.groups
-            rows = _tile_of(problem, self.on_tensor_cores).bm
-            share *= c_out / (-(-c_out // rows) * rows)
-        return seconds(problem, share) + again
+            share *= cuda_product.filled(_tile_of(problem, self.on_tensor_cores), problem.c_out // problem.groups)
+        return seconds(problem, share) + again + cuda_border.seconds(problem)
 
     def error_bound(self, problem: ConvProblem) -> float:
         """(K + 2) eps for K products summed in one order, the bias and the residual; tf32 rounds both operands."""
@@ -92,7 +91,7 @@ class CudaConv(OnCuda):
 
     def compile(self, call: Call) -> Runner:
         """Return a function of arrays in GPU memory, which launches and does not wait."""
-        problem = call.problem
+        problem = cuda_border.inside(call.problem)
         kernel, words, grid, threads, blocks, sizes = self._launch_of(problem)
         slope = self.number(problem.slope)
         groups, c_out, reduction = problem.groups, problem.c_out // problem.groups, problem.reduction
@@ -103,7 +102,7 @@ class CudaConv(OnCuda):
             check_contiguous(w, bias)
             if self.is_product:
                 rows = sizes[-1]
-                ordered = place.scratch(groups * rows * reduction, self.dtype)
+                ordered = place.scratch(groups * rows * reduction, "f64" if self.dtype == "f64" else "f32")
                 of_weights = c_out, reduction, rows, groups
                 place.run("implicit_gemm.pack_weights", (), ordered.elements, of_weights, w, ordered)
                 w = ordered
@@ -111,7 +110,7 @@ class CudaConv(OnCuda):
             place.launch(kernel, words, grid, sizes, *arrays, threads=threads, blocks=blocks)
             return self.done()
 
-        return run
+        return cuda_border.pad(call.problem, run)
 
     def _launch_of(self, problem: ConvProblem) -> tuple[str, tuple[Any, ...], int, int, int, tuple[int, ...]]:
         """Return the kernel and its constants, its grid, its block, how many fit a multiprocessor, and its sizes."""
@@ -127,10 +126,10 @@ class CudaConv(OnCuda):
         sizes: tuple[int, ...]
         if self.is_product:
             tile = _tile_of(problem, self.on_tensor_cores)
-            words = real, taps, stride, dilation, tile, *epilogue, self.on_tensor_cores
+            words = real, taps, stride, dilation, tile, *epilogue, self.on_tensor_cores, False, self.dtype == "f16"
             grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, groups)
             sizes = n, c_in, c_out, *x, *out, *before, implicit_gemm.packed_rows(c_out)
-            blocks = tile.blocks if self.dtype == "f32" else 1
+            blocks = tile.blocks if self.dtype != "f64" else 1
             return "implicit_gemm.conv_implicit_gemm", words, grid, tile.threads, blocks, sizes
         if self.family == "depthwise":
             rows = real, taps[1], stride[1], dilation[1], *epilogue
@@ -151,28 +150,18 @@ def _fits_registers(problem: ConvProblem) -> bool:
 
 
 def _tile_of(problem: ConvProblem, tensor: bool = False) -> Any:
-    """Return the largest tile whose rows the channels fill by half, and of which there are enough for a GPU."""
+    """Return the tile of the product."""
     from ..kernels.cuda import implicit_gemm
 
-    c_out, pixels = problem.c_out // problem.groups, problem.n * math.prod(problem.out_spatial)
     long = problem.residual or problem.activation in implicit_gemm.LONG_ACTIVATIONS
-    for tile in (implicit_gemm.TENSOR_TILES if tensor else implicit_gemm.TILES).values():
-        if long and tile.tm * tile.tn > implicit_gemm.MOST_SUMS:
-            continue
-        grid = implicit_gemm.blocks_implicit_gemm(tile, pixels, c_out, problem.groups)
-        if 2 * c_out > tile.bm and grid >= 2 * _PROCESSORS:
-            return tile
-    return tile
-
-
-#: Multiprocessors of a large GPU: fewer blocks than two for each leave some of them idle.
-_PROCESSORS = 108
+    pixels = problem.n * math.prod(problem.out_spatial)
+    return cuda_product.tile_of(problem.c_out // problem.groups, pixels, problem.groups, long, tensor)
 
 
 def _convolutions() -> Iterator[CudaConv]:
     for rank in (1, 2, 3):
         for dtype in FLOATS:
-            for family in ("direct", "depthwise", *(("implicit-gemm",) if dtype != "f16" else ())):
+            for family in ("direct", "depthwise", "implicit-gemm"):
                 yield CudaConv(f"conv{rank}d", family, dtype)
         yield CudaConv(f"conv{rank}d", "implicit-gemm-tf32", "f32")
 
@@ -200,5 +189,6 @@ def every() -> Iterator[OnCuda]:
         cuda_response,
         cuda_roi,
         cuda_sample,
+        cuda_winograd,
     ):
         yield from family.algorithms()
