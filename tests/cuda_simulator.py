@@ -31,6 +31,10 @@ def _store(array: Any, i: Any, value: Any) -> None:
     array[i] = np.asarray(value, np.float16).view(np.uint16)[()] if array.dtype == np.uint16 else value
 
 
+def _store2(array: Any, i: Any, first: Any, second: Any) -> None:
+    array[i], array[i + 1] = first, second
+
+
 def _copy(count: int) -> Callable[..., None]:
     def copy(target: Any, to: Any, source: Any, at: Any, inside: Any) -> None:
         for lane in range(count):
@@ -42,8 +46,11 @@ def _copy(count: int) -> Callable[..., None]:
 _WORDS: dict[str, Callable[..., Any]] = {
     "load": _load,
     "store": _store,
+    "load2": lambda array, i: (array[i], array[i + 1]),
+    "store2": _store2,
     "load4": lambda array, i: tuple(array[i + lane] for lane in range(4)),
     "copy_async": _copy(1),
+    "copy2_async": _copy(2),
     "copy4_async": _copy(4),
     "commit_copies": lambda: None,
     "wait_copies": lambda: None,

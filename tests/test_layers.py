@@ -94,6 +94,7 @@ MAY_IMPORT = {
     "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.gpu": {"algorithm", "backends", "errors", "kernels", "problem"},
     "backends.numba_cuda": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.cuda_fft": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_grad": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_roi": {"algorithm", "backends", "errors", "kernels", "problem"},
     "backends.cuda_sample": {"algorithm", "backends", "kernels", "problem", "reference"},

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, ClassVar, NamedTuple
@@ -35,6 +36,7 @@ __all__ = [
     "machine",
     "plain_steps",
     "seconds",
+    "seconds_of",
     "steps",
     "strides_of",
     "three",
@@ -55,11 +57,15 @@ _MOST_ELEMENTS = (1 << 31) - (1 << 20)
 #: family comes first depends on them; nothing was measured.
 _PEAK_FLOPS, _BANDWIDTH, LAUNCH_S = 19.5e12, 1.5e12, 5e-6
 #: Share of the peak that a family is expected to reach, by what its inner loop loads for each FMA.
-SHARE = {"implicit-gemm": 0.6, "implicit-gemm-tf32": 2.0, "depthwise": 0.3, "direct": 0.15}
+SHARE = {"implicit-gemm": 0.6, "implicit-gemm-tf32": 2.0, "depthwise": 0.3, "direct": 0.15, "fft": 0.15}
 
 
 class Gpu:
     """The machine's GPUs, by numba-cuda. The tests put an emulator in its place."""
+
+    def __init__(self) -> None:
+        #: What stays on a GPU, by its number and a word.
+        self.kept: dict[tuple[int, Any], Flat] = {}
 
     def is_installed(self) -> bool:
         """Whether kernels could be compiled, if there were a GPU."""
@@ -118,12 +124,23 @@ class Gpu:
             at.synchronize()
         return int(found[0])
 
-    @staticmethod
-    def _on(gpu: int | None) -> Any:
+    def wait(self, gpu: int | None, stream: int) -> None:
+        """Wait for the stream."""
         from numba import cuda
 
-        number = cuda.get_current_device().id if gpu is None else gpu  # type: ignore[no-untyped-call]
-        return cuda.gpus[number]
+        with self._on(gpu):
+            (cuda.external_stream(stream) if stream else cuda.default_stream()).synchronize()
+
+    def number(self, gpu: int | None) -> int:
+        """Return the number of a GPU, of the current one for None."""
+        from numba import cuda
+
+        return cuda.get_current_device().id if gpu is None else gpu  # type: ignore[no-any-return, no-untyped-call]
+
+    def _on(self, gpu: int | None) -> Any:
+        from numba import cuda
+
+        return cuda.gpus[self.number(gpu)]
 
     @staticmethod
     @cache
@@ -238,6 +255,16 @@ class Place(NamedTuple):
             machine.put(found, values, self.gpu, self.stream)
         return found
 
+    def keep(self, word: Any, make: Callable[[], Any]) -> Flat:
+        """Return the copy of an array of the host that stays on this GPU under a word; waits where it is not there."""
+        place = machine.number(self.gpu), word
+        found = machine.kept.get(place)
+        if found is None:
+            found = self.put(make())
+            machine.wait(self.gpu, self.stream)  # other streams will read it
+            machine.kept[place] = found
+        return found
+
     def get(self, flat: Flat) -> int:
         """Wait for the stream and return one integer."""
         return machine.get(flat, self.gpu, self.stream)
@@ -309,8 +336,13 @@ def why_not(problem: Any, *counts: int) -> str:
 
 def seconds(problem: Any, share: float) -> float:
     """Return the longer of arithmetic and memory, and a launch."""
-    rate = _PEAK_FLOPS * share * (0.5 if problem.dtype == "f64" else 1.0)
-    return float(max(problem.flops / rate, problem.bytes / _BANDWIDTH) + LAUNCH_S)
+    return seconds_of(problem.flops, problem.bytes, share, problem.dtype)
+
+
+def seconds_of(flops: float, moved: float, share: float, dtype: str) -> float:
+    """Return the same for so many flops and bytes."""
+    rate = _PEAK_FLOPS * share * (0.5 if dtype == "f64" else 1.0)
+    return float(max(flops / rate, moved / _BANDWIDTH) + LAUNCH_S)
 
 
 @dataclass(frozen=True, slots=True)

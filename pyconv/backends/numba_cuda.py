@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..algorithm import Call, Packed, Runner, Support
 from ..cost import Machine
 from ..problem import FLOATS, ConvProblem
-from . import cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample, gpu, summation
+from . import cuda_fft, cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample, gpu, summation
 from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds, steps, three, why_not
 
 __all__ = ["algorithms", "every"]
@@ -173,5 +173,5 @@ def algorithms() -> Iterator[OnCuda]:
 def every() -> Iterator[OnCuda]:
     """Every kernel that there is, for each operation and element type."""
     yield from _convolutions()
-    for family in (cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample):
+    for family in (cuda_fft, cuda_grad, cuda_norm, cuda_pool, cuda_roi, cuda_sample):
         yield from family.algorithms()

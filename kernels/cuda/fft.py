@@ -1,0 +1,666 @@
+"""conv_fft: large kernels by tiles in the frequency domain (overlap-save), each tile in a block's shared memory.
+
+    y[o] = F^-1 [ sum over t of F(x[t]) F(w[o][t]) ] + bias + residual,   t an input channel and a part of the kernel
+
+Four kernels: ``input_spectra`` and ``weight_spectra`` transform tiles, fft_product.py's sums over t for each frequency,
+``outputs`` transforms back and has the epilogue. Where a group has one input channel nothing is summed, and
+``conv_fft`` goes from x to the output without a spectrum of either in memory.
+
+Two tiles share one complex transform, one as its real part and one as its imaginary part: kernels are real, so nothing
+has to be separated. Passes of radix 8 and 4 are done in place, frequency decimated on the way there and time on the way
+back: frequencies stay in the order of reversed digits, in which the weights' are too, and nothing is ever sorted. On
+the way back the parts are exchanged, which makes the forward code the inverse one. A thread has one butterfly of a
+pass in registers (two or four of large tiles, one after the other); between passes is one barrier. Lanes are columns
+along d and h, rows along w. Every row begins one element later than it would (a line's every 32nd element does), so
+that lanes read different banks but for two passes of a line, which take two to four turns.
+
+What a stride leaves out and what a long kernel has too much of are more terms: residues of the stride, and parts of the
+kernel (backends/fft.py). Twiddles come from a table, rounded once.
+
+Spectra are complex, (row, point): transforms read and write them in order. Shared memory: two values a point and the
+rows' one more, 33 KB at 64 x 64 in float32. flops: 5 N log2 N a transform of N points; from memory 2 N values a
+transform each way, which is the limit of these kernels. Error: backends/fft.py. What is not finite spreads over both
+tiles, so the outputs of a pair of which one is not finite are summed directly: NaN and Inf are where they belong.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda, int32
+
+from ..roots import roots
+from .activation import activation
+from .memory import load, load2, quotient, store, store2
+
+__all__ = [
+    "Lengths",
+    "conv_fft",
+    "input_spectra",
+    "outputs",
+    "radices",
+    "table",
+    "weight_spectra",
+]
+
+#: Points of a block with small tiles: it takes several.
+_POINTS = 1024
+
+
+class Lengths(NamedTuple):
+    """Points of a tile along d, h and w; each one of FFT_LENGTHS."""
+
+    d: int
+    h: int
+    w: int
+
+    @property
+    def points(self) -> int:
+        """Return the complex numbers of a tile."""
+        return self.d * self.h * self.w
+
+    @property
+    def tiles(self) -> int:
+        """Return the tiles of a block."""
+        return max(1, _POINTS // self.points)
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of a block."""
+        return 256 if self.points > _POINTS else 128
+
+    @property
+    def run(self) -> int:
+        """Return after how many elements of shared memory one is left out."""
+        return self.w if 16 <= self.w < self.points else 32
+
+    @property
+    def plane(self) -> int:
+        """Return the elements of shared memory that the real parts of a block's tiles take."""
+        points = self.tiles * self.points
+        return points + points // self.run
+
+
+def radices(n: int) -> tuple[int, ...]:
+    """Return the radices of a transform's passes."""
+    eights, rest = divmod(n.bit_length() - 1, 3)
+    fours = (0, 2, 1)[rest]
+    return (8,) * (eights - (rest == 1)) + (4,) * fours
+
+
+def _passes(n: int) -> list[tuple[int, int]]:
+    """Return each pass' radix, and how far apart the points of its butterflies lie."""
+    found, m = [], n
+    for radix in radices(n):
+        m //= radix
+        found.append((radix, m))
+    return found
+
+
+def table(lengths: Lengths, dtype: Any) -> Any:
+    """Return the twiddles of all passes, flat: for each length, pass, power of the root and point a complex number."""
+    found = [np.zeros((0, 2), dtype)]
+    for n in sorted(set(lengths)):
+        for radix, m in _passes(n):
+            if m > 1:
+                powers = np.multiply.outer(np.arange(1, radix), np.arange(m))
+                found.append(roots(powers, radix * m, dtype).reshape(-1, 2))
+    return np.concatenate(found).reshape(-1)
+
+
+def _place_in_table(lengths: Lengths, n: int, number: int) -> int:
+    """Return where in the table a pass of a length begins."""
+    at = 0
+    for length in sorted(set(lengths)):
+        for i, (radix, m) in enumerate(_passes(length)):
+            if (length, i) == (n, number):
+                return at
+            at += (radix - 1) * m if m > 1 else 0
+    raise ValueError(f"no pass {number} of {n}")
+
+
+def _fourier4(
+    a: Any, ai: Any, b: Any, bi: Any, c: Any, ci: Any, d: Any, di: Any
+) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
+    """Return the transform of four points, real and imaginary parts in turn."""
+    p, pi, q, qi = a + c, ai + ci, a - c, ai - ci
+    r, ri, s, si = b + d, bi + di, b - d, bi - di
+    return p + r, pi + ri, q + si, qi - s, p - r, pi - ri, q - si, qi + s
+
+
+_fourier4 = cuda.jit(_fourier4, device=True, inline=True)
+
+
+@cache
+def _fourier8(real: Any) -> Any:
+    """Return the device function that transforms eight points."""
+    half = math.sqrt(0.5)
+
+    def fourier(
+        a: Any, ai: Any, b: Any, bi: Any, c: Any, ci: Any, d: Any, di: Any,
+        e: Any, ei: Any, f: Any, fi: Any, g: Any, gi: Any, h: Any, hi: Any,
+    ) -> Any:  # fmt: skip
+        u, ui, v, vi = b - f, bi - fi, d - h, di - hi
+        v, vi = vi - v, -vi - v  # times (-1 - i), the root once it is halved
+        u, ui = u + ui, ui - u  # times (1 - i)
+        k = real(half)
+        p0, p0i, p1, p1i, p2, p2i, p3, p3i = _fourier4(a + e, ai + ei, b + f, bi + fi, c + g, ci + gi, d + h, di + hi)
+        q0, q0i, q1, q1i, q2, q2i, q3, q3i = _fourier4(
+            a - e, ai - ei, u * k, ui * k, ci - gi, g - c, v * k, vi * k
+        )
+        return p0, p0i, q0, q0i, p1, p1i, q1, q1i, p2, p2i, q2, q2i, p3, p3i, q3, q3i
+
+    return cuda.jit(fourier, device=True, inline=True)
+
+
+@cuda.jit(device=True, inline=True)
+def _turn(re: Any, im: Any, table: Any, at: Any) -> Any:
+    """Return a complex number times a twiddle."""
+    c, s = load2(table, int32(2 * at))
+    return re * c - im * s, re * s + im * c
+
+
+@cache
+def _one_pass(real: Any, lengths: Lengths, axis: int, number: int, back: bool) -> Any:
+    """Return the device function (plane, table, thread) of one pass along an axis, there or back."""
+    n = lengths[axis]
+    inner = math.prod(lengths[axis + 1 :])
+    radix, m = _passes(n)[number]
+    rows, groups = lengths.tiles * lengths.points // (n * inner), n // radix
+    butterflies, threads = rows * inner * groups, lengths.threads
+    turns = -(-butterflies // threads)
+    ragged = butterflies % threads != 0
+    across_rows = inner == 1 and rows >= 16
+    run, size = lengths.run, lengths.plane
+    # real parts, and imaginary ones; the other way round on the way back
+    re_0, im_0 = (size, 0) if back else (0, size)
+    twiddles = _place_in_table(lengths, n, number)
+    step = m * inner
+    e1, e2, e3, e4, e5, e6, e7 = (k * step + k * step // run for k in range(1, 8))
+    fourier8 = _fourier8(real)
+    of_eight, turned_first, turned_last = radix == 8, back and m > 1, not back and m > 1
+
+    def one_pass(plane: Any, table: Any, thread: Any) -> None:
+        for i in range(turns):
+            item = int32(i * threads + thread)
+            if not ragged or item < butterflies:
+                if across_rows:
+                    group = quotient(item, rows)
+                    row, column = int32(item - group * rows), int32(0)
+                else:
+                    rest = quotient(item, inner)
+                    column = int32(item - rest * inner)
+                    row = quotient(rest, groups)
+                    group = int32(rest - row * groups)
+                block = quotient(group, m)
+                j = int32(group - block * m)
+                point = int32((row * n + block * (m * radix) + j) * inner + column)
+                at = int32(point + quotient(point, run) + re_0)
+                also = int32(at - re_0 + im_0)
+                t = int32(twiddles + j)
+                a, ai = plane[at], plane[also]
+                b, bi = plane[int32(at + e1)], plane[int32(also + e1)]
+                c, ci = plane[int32(at + e2)], plane[int32(also + e2)]
+                d, di = plane[int32(at + e3)], plane[int32(also + e3)]
+                if turned_first:
+                    b, bi = _turn(b, bi, table, t)
+                    c, ci = _turn(c, ci, table, int32(t + m))
+                    d, di = _turn(d, di, table, int32(t + 2 * m))
+                if of_eight:
+                    e, ei = plane[int32(at + e4)], plane[int32(also + e4)]
+                    f, fi = plane[int32(at + e5)], plane[int32(also + e5)]
+                    g, gi = plane[int32(at + e6)], plane[int32(also + e6)]
+                    h, hi = plane[int32(at + e7)], plane[int32(also + e7)]
+                    if turned_first:
+                        e, ei = _turn(e, ei, table, int32(t + 3 * m))
+                        f, fi = _turn(f, fi, table, int32(t + 4 * m))
+                        g, gi = _turn(g, gi, table, int32(t + 5 * m))
+                        h, hi = _turn(h, hi, table, int32(t + 6 * m))
+                    a, ai, b, bi, c, ci, d, di, e, ei, f, fi, g, gi, h, hi = fourier8(
+                        a, ai, b, bi, c, ci, d, di, e, ei, f, fi, g, gi, h, hi
+                    )
+                    if turned_last:
+                        e, ei = _turn(e, ei, table, int32(t + 3 * m))
+                        f, fi = _turn(f, fi, table, int32(t + 4 * m))
+                        g, gi = _turn(g, gi, table, int32(t + 5 * m))
+                        h, hi = _turn(h, hi, table, int32(t + 6 * m))
+                    plane[int32(at + e4)], plane[int32(also + e4)] = e, ei
+                    plane[int32(at + e5)], plane[int32(also + e5)] = f, fi
+                    plane[int32(at + e6)], plane[int32(also + e6)] = g, gi
+                    plane[int32(at + e7)], plane[int32(also + e7)] = h, hi
+                else:
+                    a, ai, b, bi, c, ci, d, di = _fourier4(a, ai, b, bi, c, ci, d, di)
+                if turned_last:
+                    b, bi = _turn(b, bi, table, t)
+                    c, ci = _turn(c, ci, table, int32(t + m))
+                    d, di = _turn(d, di, table, int32(t + 2 * m))
+                plane[at], plane[also] = a, ai
+                plane[int32(at + e1)], plane[int32(also + e1)] = b, bi
+                plane[int32(at + e2)], plane[int32(also + e2)] = c, ci
+                plane[int32(at + e3)], plane[int32(also + e3)] = d, di
+
+    return cuda.jit(one_pass, device=True, inline=True)
+
+
+def _then(first: Any, second: Any) -> Any:
+    """Return the device function that does one, waits for all threads, and does the other."""
+
+    def both(plane: Any, table: Any, thread: Any) -> None:
+        first(plane, table, thread)
+        cuda.syncthreads()
+        second(plane, table, thread)
+
+    return cuda.jit(both, device=True, inline=True)
+
+
+@cache
+def _transform(real: Any, lengths: Lengths, back: bool) -> Any:
+    """Return the device function (plane, table, thread) of all passes, with barriers between, before and behind."""
+    order = [(axis, i) for axis in range(3) for i in range(len(radices(lengths[axis])))]
+    passes = [_one_pass(real, lengths, axis, i, back) for axis, i in (order[::-1] if back else order)]
+    done = reduce(_then, passes)
+
+    def transform(plane: Any, table: Any, thread: Any) -> None:
+        cuda.syncthreads()
+        done(plane, table, thread)
+        cuda.syncthreads()
+
+    return cuda.jit(transform, device=True, inline=True)
+
+
+# ---- tiles of x, kernels, and tiles of the output
+
+# ``sizes`` of all kernels here, unpacked as they are needed: groups; c_in and c_out of each; d, h, w of x, of the
+# kernel, of the output; the strides, the dilations, the padding before; along each axis the terms that the taps make,
+# the parts among these (the rest are residues), the taps of a part, the tiles, the outputs of a tile; the first tile
+# of these pairs, the tiles of all images, and how many pairs there are.
+
+
+@cuda.jit(device=True, inline=True)
+def term_of(sizes: Any, term: Any) -> Any:
+    """Return a term's channel, counted through all groups, and its place among the terms of each axis."""
+    terms_d, terms_h, terms_w = sizes[21:24]
+    rest = quotient(term, terms_w)
+    rest_2 = quotient(rest, terms_h)
+    channel = quotient(rest_2, terms_d)
+    return (
+        channel,
+        int32(rest_2 - channel * terms_d),
+        int32(rest - rest_2 * terms_h),
+        int32(term - rest * terms_w),
+    )
+
+
+@cuda.jit(device=True, inline=True)
+def tile_of(sizes: Any, tile: Any) -> Any:
+    """Return a tile's image, and its first output along each axis."""
+    tiles_d, tiles_h, tiles_w, each_d, each_h, each_w = sizes[30:36]
+    rest = quotient(tile, tiles_w)
+    rest_2 = quotient(rest, tiles_h)
+    image = quotient(rest_2, tiles_d)
+    return (
+        image,
+        int32((rest_2 - image * tiles_d) * each_d),
+        int32((rest - rest_2 * tiles_h) * each_h),
+        int32((tile - rest * tiles_w) * each_w),
+    )
+
+
+@cuda.jit(device=True, inline=True)
+def _begin(first: Any, term: Any, parts: Any, taps: Any, stride: Any, dilation: Any, pad: Any) -> Any:
+    """Return where along an axis of x a term of a tile begins: behind its residue, and the parts in front of its own."""
+    residue = quotient(term, parts)
+    shift = int32(residue * dilation)
+    part = int32(term - residue * parts)
+    return int32((first + part * taps) * stride + shift - quotient(shift, stride) * stride - pad)
+
+
+@cuda.jit(device=True, inline=True)
+def begin_of(sizes: Any, steps: Any, term: Any, tile: Any) -> Any:
+    """Return where a term of a tile of x begins along d, h and w, and where its channel does in memory."""
+    sd, sh, sw, dd, dh, dw, pd, ph, pw = sizes[12:21]
+    parts_d, parts_h, parts_w, taps_d, taps_h, taps_w = sizes[24:30]
+    channel, term_d, term_h, term_w = term_of(sizes, term)
+    image, first_d, first_h, first_w = tile_of(sizes, tile)
+    return (
+        _begin(first_d, term_d, parts_d, taps_d, sd, dd, pd),
+        _begin(first_h, term_h, parts_h, taps_h, sh, dh, ph),
+        _begin(first_w, term_w, parts_w, taps_w, sw, dw, pw),
+        int32(steps[0] + image * steps[1] + channel * steps[2]),
+    )
+
+
+@cuda.jit(device=True, inline=True)
+def _place_of(tap: Any, term: Any, parts: Any, terms: Any, taps: Any, stride: Any, dilation: Any, n: Any) -> Any:
+    """Return where along an axis of its tile a tap stands, turned round so that products correlate; -1: not in it."""
+    residues, residue = quotient(terms, parts), quotient(term, parts)
+    along = quotient(int32(tap * dilation), stride)
+    part = quotient(along, taps)
+    if tap - quotient(tap, residues) * residues != residue or part != term - residue * parts:
+        return int32(-1)
+    place = int32(along - part * taps)
+    return int32(0) if place == 0 else int32(n - place)
+
+
+@cuda.jit(device=True, inline=True)
+def place_of(sizes: Any, term: Any, tap: Any, n_d: Any, n_h: Any, n_w: Any) -> Any:
+    """Return which point of a tile of these lengths a tap is for one term; -1 where it belongs to another."""
+    sd, sh, sw, dd, dh, dw = sizes[12:18]
+    terms_d, terms_h, terms_w, parts_d, parts_h, parts_w, taps_d, taps_h, taps_w = sizes[21:30]
+    kh, kw = sizes[7], sizes[8]
+    _, term_d, term_h, term_w = term_of(sizes, term)
+    row = quotient(tap, kw)
+    slab = quotient(row, kh)
+    d = _place_of(slab, term_d, parts_d, terms_d, taps_d, sd, dd, n_d)
+    h = _place_of(int32(row - slab * kh), term_h, parts_h, terms_h, taps_h, sh, dh, n_h)
+    w = _place_of(int32(tap - row * kw), term_w, parts_w, terms_w, taps_w, sw, dw, n_w)
+    return int32(-1) if d < 0 or h < 0 or w < 0 else int32((d * n_h + h) * n_w + w)
+
+
+@cache
+def sum_directly(real: Any) -> Any:
+    """Return the device function that sums one output by the definition: what is not finite belongs there."""
+
+    def total_of(sizes: Any, steps: Any, x: Any, w: Any, channel: Any, image: Any, p_d: Any, p_h: Any, p_w: Any) -> Any:
+        _, c_in, c_out, d, h, width, kd, kh, kw = sizes[:9]
+        sd, sh, sw, dd, dh, dw, pd, ph, pw = sizes[12:21]
+        group = quotient(channel, c_out)
+        total = real(0)
+        tap = int32(channel * c_in * kd * kh * kw)
+        for c in range(c_in):
+            from_channel = int32(steps[0] + image * steps[1] + (group * c_in + c) * steps[2])
+            for a in range(kd):
+                at_d = int32(p_d * sd - pd + a * dd)
+                for b in range(kh):
+                    at_h = int32(p_h * sh - ph + b * dh)
+                    for e in range(kw):
+                        at_w = int32(p_w * sw - pw + e * dw)
+                        value = real(0)
+                        if at_d >= 0 and at_d < d and at_h >= 0 and at_h < h and at_w >= 0 and at_w < width:
+                            value = load(x, int32(from_channel + at_d * steps[3] + at_h * steps[4] + at_w * steps[5]))
+                        total += value * load(w, tap)
+                        tap = int32(tap + 1)
+        return total
+
+    return cuda.jit(total_of, device=True, inline=True)
+
+
+@cache
+def _fill(real: Any, lengths: Lengths) -> Any:
+    """Return the device function that loads a block's pairs of tiles of x into shared memory."""
+    points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
+    loads = lengths.tiles * points // threads
+    n_h, n_w = lengths.h, lengths.w
+
+    def fill(sizes: Any, steps: Any, begins: Any, x: Any, plane: Any, thread: Any) -> None:
+        d, h, width = sizes[3:6]
+        sd, sh, sw = sizes[12:15]
+        for i in range(loads):
+            at = int32(i * threads + thread)
+            tile = quotient(at, points)
+            row = quotient(at, n_w)
+            slab = quotient(row, n_h)
+            j_d = int32((slab - tile * (points // (n_h * n_w))) * sd)
+            j_h, j_w = int32((row - slab * n_h) * sh), int32((at - row * n_w) * sw)
+            to = int32(at + quotient(at, run))
+            for half in range(2):
+                begin = int32(8 * tile + 4 * half)
+                value = real(0)
+                from_channel = begins[int32(begin + 3)]
+                at_d, at_h = int32(begins[begin] + j_d), int32(begins[int32(begin + 1)] + j_h)
+                at_w = int32(begins[int32(begin + 2)] + j_w)
+                inside = at_d >= 0 and at_d < d and at_h >= 0 and at_h < h and at_w >= 0 and at_w < width
+                if inside and from_channel >= 0:
+                    value = load(x, int32(from_channel + at_d * steps[3] + at_h * steps[4] + at_w * steps[5]))
+                plane[int32(to + half * size)] = value
+
+    return cuda.jit(fill, device=True, inline=True)
+
+
+def input_spectra(real: Any, lengths: Lengths) -> Any:
+    """Return the kernel that transforms pairs of tiles of x into (term of every group, pair, point).
+
+    ``steps`` are x's; a block has a few neighbouring items.
+    """
+    points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
+    tiles = lengths.tiles
+    stores, whole = tiles * points // threads, 2 * size
+    fill, transform = _fill(real, lengths), _transform(real, lengths, False)
+
+    def kernel(sizes: Any, steps: Any, x: Any, table: Any, spectra: Any) -> None:
+        plane = cuda.shared.array(whole, real)
+        begins = cuda.shared.array(8 * tiles, int32)
+        thread = int32(cuda.threadIdx.x)
+        first, all_tiles, pairs = sizes[36:39]
+        items = int32(sizes[0] * sizes[1] * sizes[21] * sizes[22] * sizes[23] * pairs)
+        first_item = int32(cuda.blockIdx.x * tiles)
+        if thread < 2 * tiles:
+            own = quotient(thread, 2)
+            item = int32(first_item + own)
+            term = quotient(item, pairs)
+            tile = int32(first + 2 * (item - term * pairs) + thread - 2 * own)
+            at = int32(4 * thread)
+            begins[at], begins[int32(at + 1)], begins[int32(at + 2)], begins[int32(at + 3)] = 0, 0, 0, -1
+            if item < items and tile < all_tiles:
+                begins[at], begins[int32(at + 1)], begins[int32(at + 2)], begins[int32(at + 3)] = begin_of(
+                    sizes, steps, term, tile
+                )
+        cuda.syncthreads()
+        fill(sizes, steps, begins, x, plane, thread)
+        transform(plane, table, thread)
+        for i in range(stores):
+            at = int32(i * threads + thread)
+            if first_item + quotient(at, points) < items:
+                of = int32(at + quotient(at, run))
+                store2(spectra, int32(2 * (first_item * points + at)), plane[of], plane[int32(of + size)])
+
+    return kernel
+
+
+def weight_spectra(real: Any, lengths: Lengths) -> Any:
+    """Return the kernel that transforms kernels into (output channel, term, point), times a scale.
+
+    The scale is one over the points, which neither transform divides by. w is (c_out, c_in, kd, kh, kw) in order.
+    """
+    points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
+    tiles = lengths.tiles
+    stores, whole = tiles * points // threads, 2 * size
+    clears = -(-whole // threads)
+    n_d, n_h, n_w = lengths
+    transform = _transform(real, lengths, False)
+
+    def kernel(sizes: Any, scale: Any, w: Any, table: Any, spectra: Any) -> None:
+        plane = cuda.shared.array(whole, real)
+        thread = int32(cuda.threadIdx.x)
+        taps = int32(sizes[6] * sizes[7] * sizes[8])
+        per_channel = int32(sizes[21] * sizes[22] * sizes[23])
+        terms = int32(sizes[1] * per_channel)
+        items = int32(sizes[0] * sizes[2] * terms)
+        first_item = int32(cuda.blockIdx.x * tiles)
+        for i in range(clears):
+            at = int32(i * threads + thread)
+            if at < whole:
+                plane[at] = real(0)
+        cuda.syncthreads()
+        for tile in range(tiles):
+            item = int32(first_item + tile)
+            if item < items:
+                channel = quotient(item, terms)
+                term = int32(item - channel * terms)
+                of_channel = int32((channel * sizes[1] + quotient(term, per_channel)) * taps)
+                tap = thread
+                while tap < taps:
+                    place = place_of(sizes, term, tap, n_d, n_h, n_w)
+                    if place >= 0:
+                        at = int32(tile * points + place)
+                        plane[int32(at + quotient(at, run))] = load(w, int32(of_channel + tap)) * scale
+                    tap = int32(tap + threads)
+        transform(plane, table, thread)
+        for i in range(stores):
+            at = int32(i * threads + thread)
+            if first_item + quotient(at, points) < items:
+                of = int32(at + quotient(at, run))
+                store2(spectra, int32(2 * (first_item * points + at)), plane[of], plane[int32(of + size)])
+
+    return kernel
+
+
+@cache
+def _hand_on(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_residual: bool) -> Any:
+    """Return the device function that hands the outputs of a block's pairs of tiles on, from shared memory."""
+    activate = activation(name, real)
+    points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
+    loads = lengths.tiles * points // threads
+    n_h, n_w = lengths.h, lengths.w
+    total_of = sum_directly(real)
+
+    def hand_on(
+        sizes: Any, steps: Any, slope: Any, begins: Any, broken: Any, first_item: Any, plane: Any, thread: Any,
+        x: Any, w: Any, bias: Any, residual: Any, out: Any,
+    ) -> None:  # fmt: skip
+        d_out, h_out, w_out = sizes[9:12]
+        each_d, each_h, each_w = sizes[33:36]
+        pairs = sizes[38]
+        # once to see what is not finite, once to hand on
+        for turn in range(2):
+            for i in range(loads):
+                at = int32(i * threads + thread)
+                tile = quotient(at, points)
+                row = quotient(at, n_w)
+                slab = quotient(row, n_h)
+                j_d = int32(slab - tile * (points // (n_h * n_w)))
+                j_h, j_w = int32(row - slab * n_h), int32(at - row * n_w)
+                of = int32(at + quotient(at, run))
+                for half in range(2):
+                    begin = int32(8 * tile + 4 * half)
+                    image = begins[begin]
+                    p_d = int32(begins[int32(begin + 1)] + j_d)
+                    p_h, p_w = int32(begins[int32(begin + 2)] + j_h), int32(begins[int32(begin + 3)] + j_w)
+                    own = j_d < each_d and j_h < each_h and j_w < each_w
+                    if own and image >= 0 and p_d < d_out and p_h < h_out and p_w < w_out:
+                        total = plane[int32(of + half * size)]
+                        if turn == 0:
+                            if total - total != real(0):
+                                cuda.atomic.max(broken, tile, 1)
+                        else:
+                            channel = quotient(int32(first_item + tile), pairs)
+                            if broken[tile] != 0:
+                                total = total_of(sizes, steps, x, w, channel, image, p_d, p_h, p_w)
+                            if has_bias:
+                                total += load(bias, channel)
+                            if has_residual:
+                                from_0 = int32(steps[6] + image * steps[7] + channel * steps[8])
+                                total += load(
+                                    residual, int32(from_0 + p_d * steps[9] + p_h * steps[10] + p_w * steps[11])
+                                )
+                            to = int32(steps[12] + image * steps[13] + channel * steps[14])
+                            to = int32(to + p_d * steps[15] + p_h * steps[16] + p_w * steps[17])
+                            store(out, to, activate(total, slope))
+            cuda.syncthreads()
+
+    return cuda.jit(hand_on, device=True, inline=True)
+
+
+@cuda.jit(device=True, inline=True)
+def _set_outputs(sizes: Any, begins: Any, thread: Any, item: Any, items: Any) -> None:
+    """Note which tile of the output each half of an item is; image -1: none."""
+    first, all_tiles, pairs = sizes[36:39]
+    tile = int32(first + 2 * (item - quotient(item, pairs) * pairs) + (thread & 1))
+    at = int32(4 * thread)
+    begins[at], begins[int32(at + 1)], begins[int32(at + 2)], begins[int32(at + 3)] = -1, 0, 0, 0
+    if item < items and tile < all_tiles:
+        begins[at], begins[int32(at + 1)], begins[int32(at + 2)], begins[int32(at + 3)] = tile_of(sizes, tile)
+
+
+def outputs(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_residual: bool) -> Any:
+    """Return the kernel that transforms (output channel, pair, point) back, with an epilogue.
+
+    ``steps`` are of x, residual and out.
+    """
+    points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
+    tiles = lengths.tiles
+    loads, whole = tiles * points // threads, 2 * size
+    transform = _transform(real, lengths, True)
+    hand_on = _hand_on(real, lengths, name, has_bias, has_residual)
+
+    def kernel(
+        sizes: Any, steps: Any, slope: Any, spectra: Any, table: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any
+    ) -> None:
+        plane = cuda.shared.array(whole, real)
+        begins = cuda.shared.array(8 * tiles, int32)
+        broken = cuda.shared.array(tiles, int32)
+        thread = int32(cuda.threadIdx.x)
+        items = int32(sizes[0] * sizes[2] * sizes[38])
+        first_item = int32(cuda.blockIdx.x * tiles)
+        if thread < 2 * tiles:
+            _set_outputs(sizes, begins, thread, int32(first_item + quotient(thread, 2)), items)
+        if thread < tiles:
+            broken[thread] = 0
+        for i in range(loads):
+            at = int32(i * threads + thread)
+            to = int32(at + quotient(at, run))
+            re, im = real(0), real(0)
+            if first_item + quotient(at, points) < items:
+                re, im = load2(spectra, int32(2 * (first_item * points + at)))
+            plane[to], plane[int32(to + size)] = re, im
+        transform(plane, table, thread)
+        hand_on(sizes, steps, slope, begins, broken, first_item, plane, thread, x, w, bias, residual, out)
+
+    return kernel
+
+
+def conv_fft(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_residual: bool) -> Any:
+    """Return the kernel of groups that have one term: an item is a pair of tiles and an output channel.
+
+    ``steps`` are of x, residual and out; ``weights`` are weight_spectra's.
+    """
+    points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
+    tiles = lengths.tiles
+    products, whole = tiles * points // threads, 2 * size
+    fill, there, back = _fill(real, lengths), _transform(real, lengths, False), _transform(real, lengths, True)
+    hand_on = _hand_on(real, lengths, name, has_bias, has_residual)
+
+    def kernel(
+        sizes: Any, steps: Any, slope: Any, weights: Any, table: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any
+    ) -> None:
+        plane = cuda.shared.array(whole, real)
+        begins = cuda.shared.array(8 * tiles, int32)
+        of_outputs = cuda.shared.array(8 * tiles, int32)
+        broken = cuda.shared.array(tiles, int32)
+        thread = int32(cuda.threadIdx.x)
+        pairs = sizes[38]
+        items = int32(sizes[0] * sizes[2] * pairs)
+        first_item = int32(cuda.blockIdx.x * tiles)
+        if thread < 2 * tiles:
+            item = int32(first_item + quotient(thread, 2))
+            channel = quotient(item, pairs)
+            _set_outputs(sizes, of_outputs, thread, item, items)
+            at = int32(4 * thread)
+            begins[at], begins[int32(at + 1)], begins[int32(at + 2)], begins[int32(at + 3)] = 0, 0, 0, -1
+            if of_outputs[at] >= 0:
+                tile = int32(sizes[36] + 2 * (item - channel * pairs) + (thread & 1))
+                begins[at], begins[int32(at + 1)], begins[int32(at + 2)], begins[int32(at + 3)] = begin_of(
+                    sizes, steps, quotient(channel, sizes[2]), tile
+                )
+        if thread < tiles:
+            broken[thread] = 0
+        cuda.syncthreads()
+        fill(sizes, steps, begins, x, plane, thread)
+        there(plane, table, thread)
+        for i in range(products):
+            at = int32(i * threads + thread)
+            tile = quotient(at, points)
+            if first_item + tile < items:
+                channel = quotient(int32(first_item + tile), pairs)
+                c, s = load2(weights, int32(2 * (channel * points + at - tile * points)))
+                to = int32(at + quotient(at, run))
+                also = int32(to + size)
+                re, im = plane[to], plane[also]
+                plane[to], plane[also] = re * c - im * s, re * s + im * c
+        back(plane, table, thread)
+        hand_on(sizes, steps, slope, of_outputs, broken, first_item, plane, thread, x, w, bias, residual, out)
+
+    return kernel

@@ -1,0 +1,302 @@
+"""FFT convolution on GPUs as algorithms: tiles by our own transforms.
+
+Which terms a convolution has, how its tiles lie and how exact its sums are is the same for every backend
+(:mod:`pyconv.backends.fft`); what a GPU's tile is, and that spectra wait in memory between three kernels, is here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..algorithm import Call, Packed, Runner, Support
+from ..kernels.cuda import FFT_LENGTHS
+from ..problem import FLOATS, ConvProblem
+from . import fft
+from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds_of, steps, three, why_not
+
+__all__ = ["CudaFft", "algorithms"]
+
+#: Complex numbers of a tile, by the bytes of a real one: they fit 33 KB of shared memory.
+_MOST_POINTS = {4: 4096, 8: 2048}
+#: Spectra of x and of the output wait in so much memory: the pairs of tiles come in as many turns as that takes. Those
+#: of the weights are all there.
+_MOST_SPECTRA, _MOST_WEIGHTS = 256 << 20, 1 << 30
+
+
+def _real_bytes(problem: ConvProblem) -> int:
+    """Return the bytes of a number in a spectrum."""
+    return 8 if problem.dtype == "f64" else 4
+
+
+def candidates(problem: ConvProblem, sizes: tuple[int, ...], most_points: int) -> Iterator[fft.Tile]:
+    """Return the tiles of these lengths that are not twice as long as what there is."""
+    axes = fft.axes_of(problem)
+    # where no axis has taps to transform, one is transformed all the same
+    flat = all(axis.reach == 1 for axis in axes.values())
+
+    def lengths(name: str) -> list[int]:
+        axis = axes[name]
+        if axis.reach == 1 and not (flat and name == "w"):
+            return [1]
+        enough = next((size for size in sizes if size >= axis.out + axis.reach - 1), sizes[-1])
+        return [size for size in sizes if size <= enough]
+
+    for d in lengths("d"):
+        for h in lengths("h"):
+            for w in lengths("w"):
+                if d * h * w <= most_points:
+                    parts = [fft.part_of(axes[name].reach, n) or 1 for name, n in (("d", d), ("h", h), ("w", w))]
+                    yield fft.Tile(d, h, w, *parts, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a tile costs: transforms there, of weights, and back; numbers of points, terms and pairs."""
+
+    problem: ConvProblem
+    tile: fft.Tile
+
+    @property
+    def inputs(self) -> int:
+        """Return the terms of all groups."""
+        return fft.terms(self.problem, self.tile) * self.problem.groups
+
+    @property
+    def weights(self) -> int:
+        """Return the kernels that are transformed."""
+        return fft.terms(self.problem, self.tile) * self.problem.c_out
+
+    @property
+    def pairs(self) -> int:
+        """Return the pairs of tiles."""
+        return fft.pairs(self.problem, self.tile)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether no sum of spectra is made: one kernel does all."""
+        return fft.terms(self.problem, self.tile) == 1
+
+    @property
+    def spectrum_bytes(self) -> int:
+        """Return the bytes of a spectrum."""
+        return 2 * self.tile.points * _real_bytes(self.problem)
+
+    def pairs_at_once(self) -> int:
+        """Return the pairs whose spectra are in memory at the same time."""
+        each = (self.inputs + self.problem.c_out) * self.spectrum_bytes
+        return max(1, min(self.pairs, _MOST_SPECTRA // each))
+
+    def seconds(self, moves: int = 1) -> float:
+        """Estimate, for transforms that move each point ``moves`` times to memory and back besides x and the output."""
+        problem, points, pairs = self.problem, self.tile.points, self.pairs
+        there = self.inputs if not self.is_fused else problem.c_out
+        transforms = (there + problem.c_out) * pairs + self.weights
+        flops = 5 * points * math.log2(points) * transforms
+        of_product = 8.0 * points * self.weights * pairs
+        spectra = self.spectrum_bytes * (self.inputs + problem.c_out) * pairs
+        of_weights = self.spectrum_bytes * self.weights
+        share, dtype = SHARE["fft"], problem.dtype
+        if self.is_fused:
+            # each output channel's block reads the weights' spectrum, from the second cache
+            return seconds_of(flops + of_product, problem.bytes + 2 * of_weights, share, dtype) + LAUNCH_S
+        turns = -(-pairs // self.pairs_at_once())
+        moved = problem.bytes + moves * (spectra + of_weights)
+        transforms_s = seconds_of(flops, moved, share, dtype)
+        product_s = seconds_of(of_product, spectra + of_weights * turns, share, dtype)
+        return transforms_s + product_s + (3 * turns - 1) * LAUNCH_S
+
+
+@dataclass(frozen=True, slots=True)
+class CudaFft(OnCuda):
+    """The kernels of kernels/cuda/fft.py and fft_product.py."""
+
+    unit: ClassVar[str] = "conv"
+
+    def tile(self, problem: ConvProblem) -> fft.Tile:
+        """Return the tile of a problem."""
+        return _tile(problem)
+
+    def accuracy(self, problem: ConvProblem) -> str:
+        """Return "standard": errors are relative to the largest x near by."""
+        return "standard"
+
+    def supports(self, problem: ConvProblem) -> Support:
+        """Whether the kernels can do it."""
+        if problem.padding_mode != "zeros":
+            return Support("knows no border but zeros")
+        found = fft.supports(problem)
+        if not found:
+            return found
+        work = Work(problem, self.tile(problem))
+        if work.weights * work.spectrum_bytes > _MOST_WEIGHTS:
+            return Support(f"needs weights whose spectra fit {_MOST_WEIGHTS} bytes")
+        pairs = 1 if work.is_fused else work.pairs_at_once()
+        spectra = 2 * work.tile.points * max(work.inputs, problem.c_out) * pairs
+        tiles = 2 * work.pairs * max(work.inputs, problem.c_out)
+        axes = zip(fft.axes_of(problem).values(), work.tile[:3], strict=True)
+        reach = [(axis.out + axis.reach + n) * axis.stride + axis.k * axis.dilation for axis, n in axes]
+        padded = [size + sum(pad) for size, pad in zip(problem.spatial, problem.padding, strict=True)]
+        return Support(why_not(problem, spectra, tiles, *reach, *padded, math.prod(problem.w_shape)))
+
+    def estimate(self, problem: ConvProblem, machine: Any) -> float:
+        """Return seconds of a nominal GPU."""
+        return Work(problem, self.tile(problem)).seconds()
+
+    def error_bound(self, problem: ConvProblem) -> float:
+        """Return the bound of every backend's transforms."""
+        return fft.error_bound(problem, self.tile(problem), EPSILON[self.dtype])
+
+    def error_reach(self, problem: ConvProblem) -> int:
+        """Return how far beyond an output's window the bound looks for the largest |x|."""
+        return fft.error_reach(problem)
+
+    def prepare(self, problem: ConvProblem, *weights: Any) -> Packed:
+        """Return the weights and the bias as they are."""
+        return weights
+
+    def transforms(self, work: Work) -> Transforms:
+        """Return who transforms the tiles."""
+        return Transforms(work, self.real, self.number(1 / work.tile.points), self.number(work.problem.slope))
+
+    def compile(self, call: Call) -> Runner:
+        """Return a function of arrays in GPU memory, which launches and does not wait."""
+        problem: ConvProblem = call.problem
+        work = Work(problem, self.tile(problem))
+        transforms, real, at_once = self.transforms(work), self.real, work.pairs_at_once()
+        sums, points = "f64" if self.dtype == "f64" else "f32", 2 * work.tile.points
+
+        def run(packed: Packed, x: Any, residual: Any, out: Any) -> bool:
+            w, bias = packed
+            place = Place.of(x)
+            check_contiguous(w, bias)
+            arrays = x, w, bias, residual, out
+            of_weights = place.scratch(work.weights * points, sums)
+            transforms.of_weights(place, w, of_weights)
+            if work.is_fused and transforms.fuse(place, of_weights, *arrays):
+                return self.done()
+            there = place.scratch(work.inputs * at_once * points, sums)
+            back = place.scratch(problem.c_out * at_once * points, sums)
+            for first in range(0, work.pairs, at_once):
+                pairs = min(at_once, work.pairs - first)
+                transforms.of_inputs(place, first, pairs, x, there)
+                _multiply(place, work, pairs, real, of_weights, there, back)
+                transforms.to_outputs(place, first, pairs, back, *arrays)
+            return self.done()
+
+        return run
+
+
+def _multiply(place: Place, work: Work, pairs: int, real: Any, of_weights: Any, there: Any, back: Any) -> None:
+    """Launch the sums of products of spectra."""
+    from ..kernels.cuda import fft_product
+
+    problem, points = work.problem, work.tile.points
+    c_out = problem.c_out // problem.groups
+    tile = product_tile(c_out, pairs, _real_bytes(problem))
+    grid = fft_product.blocks_multiply(tile, points, c_out, pairs, problem.groups)
+    sizes = points, c_out, work.inputs // problem.groups, pairs
+    arrays = of_weights, there, back
+    place.launch("fft_product.multiply_spectra", (real, tile), grid, sizes, *arrays, threads=tile.threads)
+
+
+def product_tile(c_out: int, pairs: int, real_bytes: int) -> Any:
+    """Return the largest tile that channels and pairs fill by more than half."""
+    from ..kernels.cuda import fft_product
+
+    tiles = fft_product.TILES[real_bytes]
+    return next((tile for tile in tiles if 2 * c_out > tile.bm and 2 * pairs > tile.bn), tiles[-1])
+
+
+class Transforms:
+    """Our own transforms of a plan's tiles: what launches each kernel."""
+
+    def __init__(self, work: Work, real: Any, scale: Any, slope: Any) -> None:
+        from ..kernels.cuda import fft as kernels
+
+        problem = work.problem
+        self.work, self.real, self.scale, self.slope = work, real, scale, slope
+        self.epilogue = problem.activation, problem.bias, problem.residual
+        self.lengths = kernels.Lengths(*work.tile[:3])
+        self.sizes = _sizes(work)
+
+    def _launch(self, place: Place, name: str, more: tuple[Any, ...], items: int, *arguments: Any) -> None:
+        lengths = self.lengths
+        words, grid = (self.real, lengths, *more), -(-items // lengths.tiles)
+        place.launch(f"fft.{name}", words, grid, *arguments, threads=lengths.threads)
+
+    def _table(self, place: Place) -> Any:
+        from ..kernels.cuda.fft import table
+
+        dtype = np.dtype(self.scale.dtype)
+        return place.keep(("fft", self.lengths, dtype.str), lambda: table(self.lengths, dtype))
+
+    def of_weights(self, place: Place, w: Any, spectra: Any) -> None:
+        """Launch the transforms of the weights, scaled for the way back."""
+        arrays = w, self._table(place), spectra
+        self._launch(place, "weight_spectra", (), self.work.weights, (*self.sizes, 0, 0, 0), self.scale, *arrays)
+
+    def of_inputs(self, place: Place, first: int, pairs: int, x: Any, spectra: Any) -> None:
+        """Launch the transforms of pairs of tiles of x."""
+        sizes, arrays = self._pairs(first, pairs), (x, self._table(place), spectra)
+        self._launch(place, "input_spectra", (), self.work.inputs * pairs, sizes, steps(x), *arrays)
+
+    def to_outputs(self, place: Place, first: int, pairs: int, spectra: Any, *arrays: Any) -> None:
+        """Launch the transforms back, with the epilogue; arrays are x, w, bias, residual and out."""
+        self._finish(place, "outputs", first, pairs, spectra, *arrays)
+
+    def fuse(self, place: Place, of_weights: Any, *arrays: Any) -> bool:
+        """Launch everything but the transforms of the weights, and return that it was done."""
+        self._finish(place, "conv_fft", 0, self.work.pairs, of_weights, *arrays)
+        return True
+
+    def _finish(self, place: Place, name: str, first: int, pairs: int, spectra: Any, *arrays: Any) -> None:
+        x, _, _, residual, out = arrays
+        given = self._pairs(first, pairs), steps(x, residual, out), self.slope, spectra, self._table(place), *arrays
+        self._launch(place, name, self.epilogue, self.work.problem.c_out * pairs, *given)
+
+    def _pairs(self, first: int, pairs: int) -> tuple[int, ...]:
+        """Return the sizes for some of the pairs."""
+        return (*self.sizes, 2 * first, _tiles(self.work), pairs)
+
+
+def _tiles(work: Work) -> int:
+    """Return the tiles of all images."""
+    axes = fft.axes_of(work.problem).values()
+    ends = zip(axes, work.tile[:3], work.tile[3:6], strict=True)
+    return work.problem.n * math.prod(axis.tiles(n, part) for axis, n, part in ends)
+
+
+def _sizes(work: Work) -> tuple[int, ...]:
+    """Return what kernels/cuda/fft.py calls sizes, but for the pairs."""
+    problem, tile = work.problem, work.tile
+    groups = problem.groups
+    parts, axes = tile[3:6], list(fft.axes_of(problem).values())
+    terms = [axis.parts(part) for axis, part in zip(axes, parts, strict=True)]
+    tiles = [axis.tiles(n, part) for axis, n, part in zip(axes, tile[:3], parts, strict=True)]
+    return (
+        groups, problem.c_in // groups, problem.c_out // groups, *three(problem.spatial), *three(problem.kernel),
+        *three(problem.out_spatial), *three(problem.stride), *three(problem.dilation),
+        *three(tuple(pad for pad, _ in problem.padding), 0),
+        *terms, *(count // axis.residues for count, axis in zip(terms, axes, strict=True)), *parts,
+        *tiles, *(n - part + 1 for n, part in zip(tile[:3], parts, strict=True)),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _tile(problem: ConvProblem) -> fft.Tile:
+    """Return the tile that takes the least time."""
+    found = candidates(problem, FFT_LENGTHS[1:], _MOST_POINTS[_real_bytes(problem)])
+    return min(found, key=lambda tile: (Work(problem, tile).seconds(), tile))
+
+
+def algorithms() -> Iterator[OnCuda]:
+    """Every kernel, for each operation and element type."""
+    for rank in (1, 2, 3):
+        for dtype in FLOATS:
+            yield CudaFft(f"conv{rank}d", "fft", dtype)
