@@ -26,7 +26,7 @@ tiles, so the outputs of a pair of which one is not finite are summed directly: 
 from __future__ import annotations
 
 import math
-from functools import cache, reduce
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
     "conv_fft",
     "input_spectra",
     "outputs",
+    "plan",
     "radices",
     "table",
     "weight_spectra",
@@ -111,27 +112,48 @@ def table(lengths: Lengths, dtype: Any) -> Any:
     return np.concatenate(found).reshape(-1)
 
 
-def _place_in_table(lengths: Lengths, n: int, number: int) -> int:
-    """Return where in the table a pass of a length begins."""
-    at = 0
-    for length in sorted(set(lengths)):
-        for i, (radix, m) in enumerate(_passes(length)):
-            if (length, i) == (n, number):
-                return at
+def _places_in_table(lengths: Lengths) -> dict[tuple[int, int], int]:
+    """Return where in the table each pass of each length begins."""
+    found, at = {}, 0
+    for n in sorted(set(lengths)):
+        for number, (radix, m) in enumerate(_passes(n)):
+            found[n, number] = at
             at += (radix - 1) * m if m > 1 else 0
-    raise ValueError(f"no pass {number} of {n}")
+    return found
 
 
-def _fourier4(
-    a: Any, ai: Any, b: Any, bi: Any, c: Any, ci: Any, d: Any, di: Any
-) -> tuple[Any, Any, Any, Any, Any, Any, Any, Any]:
+def plan(lengths: Lengths) -> Any:
+    """Return the passes of a transform, flat, as kernels read them: ten numbers each, of sizes their logarithms.
+
+    Whether the radix is 8; of a butterfly's number: where the row's bits begin and which they are, those of its place in
+    the row, those of the column; then log2 of the row's length, of the columns, of how far apart its points lie; where
+    its twiddles begin in the table.
+    """
+    found, at = [], _places_in_table(lengths)
+    for axis, n in enumerate(lengths):
+        inner = math.prod(lengths[axis + 1 :])
+        rows = lengths.tiles * lengths.points // (n * inner)
+        for number, (radix, m) in enumerate(_passes(n)):
+            groups = n // radix
+            # lanes along rows where columns are none: rows begin in different banks
+            across = inner == 1 and rows >= 16
+            row, group = (1, rows) if across else (inner * groups, inner)
+            fields = _log(row), rows - 1, _log(group), groups - 1, inner - 1, _log(n), _log(inner), _log(m)
+            found.append((int(radix == 8), *fields, at[n, number]))
+    return np.array(found, np.int32).reshape(-1)
+
+
+def _log(n: int) -> int:
+    """Return log2 of a power of two."""
+    return n.bit_length() - 1
+
+
+@cuda.jit(device=True, inline=True)
+def _fourier4(a: Any, ai: Any, b: Any, bi: Any, c: Any, ci: Any, d: Any, di: Any) -> Any:
     """Return the transform of four points, real and imaginary parts in turn."""
     p, pi, q, qi = a + c, ai + ci, a - c, ai - ci
     r, ri, s, si = b + d, bi + di, b - d, bi - di
     return p + r, pi + ri, q + si, qi - s, p - r, pi - ri, q - si, qi + s
-
-
-_fourier4 = cuda.jit(_fourier4, device=True, inline=True)
 
 
 @cache
@@ -143,13 +165,12 @@ def _fourier8(real: Any) -> Any:
         a: Any, ai: Any, b: Any, bi: Any, c: Any, ci: Any, d: Any, di: Any,
         e: Any, ei: Any, f: Any, fi: Any, g: Any, gi: Any, h: Any, hi: Any,
     ) -> Any:  # fmt: skip
+        # the second half is turned by roots: u by (1 - i), v by (-1 - i), both times sqrt(1/2)
         u, ui, v, vi = b - f, bi - fi, d - h, di - hi
-        v, vi = vi - v, -vi - v  # times (-1 - i), the root once it is halved
-        u, ui = u + ui, ui - u  # times (1 - i)
         k = real(half)
         p0, p0i, p1, p1i, p2, p2i, p3, p3i = _fourier4(a + e, ai + ei, b + f, bi + fi, c + g, ci + gi, d + h, di + hi)
         q0, q0i, q1, q1i, q2, q2i, q3, q3i = _fourier4(
-            a - e, ai - ei, u * k, ui * k, ci - gi, g - c, v * k, vi * k
+            a - e, ai - ei, (u + ui) * k, (ui - u) * k, ci - gi, g - c, (vi - v) * k, (-vi - v) * k
         )
         return p0, p0i, q0, q0i, p1, p1i, q1, q1i, p2, p2i, q2, q2i, p3, p3i, q3, q3i
 
@@ -157,115 +178,115 @@ def _fourier8(real: Any) -> Any:
 
 
 @cuda.jit(device=True, inline=True)
-def _turn(re: Any, im: Any, table: Any, at: Any) -> Any:
-    """Return a complex number times a twiddle."""
-    c, s = load2(table, int32(2 * at))
-    return re * c - im * s, re * s + im * c
+def _turn3(b: Any, bi: Any, c: Any, ci: Any, d: Any, di: Any, table: Any, at: Any, m: Any) -> Any:
+    """Return three complex numbers times their twiddles."""
+    p, pi = load2(table, int32(2 * at))
+    q, qi = load2(table, int32(2 * (at + m)))
+    r, ri = load2(table, int32(2 * (at + 2 * m)))
+    return b * p - bi * pi, b * pi + bi * p, c * q - ci * qi, c * qi + ci * q, d * r - di * ri, d * ri + di * r
 
 
-@cache
-def _one_pass(real: Any, lengths: Lengths, axis: int, number: int, back: bool) -> Any:
-    """Return the device function (plane, table, thread) of one pass along an axis, there or back."""
-    n = lengths[axis]
-    inner = math.prod(lengths[axis + 1 :])
-    radix, m = _passes(n)[number]
-    rows, groups = lengths.tiles * lengths.points // (n * inner), n // radix
-    butterflies, threads = rows * inner * groups, lengths.threads
-    turns = -(-butterflies // threads)
-    ragged = butterflies % threads != 0
-    across_rows = inner == 1 and rows >= 16
-    run, size = lengths.run, lengths.plane
-    # real parts, and imaginary ones; the other way round on the way back
-    re_0, im_0 = (size, 0) if back else (0, size)
-    twiddles = _place_in_table(lengths, n, number)
-    step = m * inner
-    e1, e2, e3, e4, e5, e6, e7 = (k * step + k * step // run for k in range(1, 8))
-    fourier8 = _fourier8(real)
-    of_eight, turned_first, turned_last = radix == 8, back and m > 1, not back and m > 1
-
-    def one_pass(plane: Any, table: Any, thread: Any) -> None:
-        for i in range(turns):
-            item = int32(i * threads + thread)
-            if not ragged or item < butterflies:
-                if across_rows:
-                    group = quotient(item, rows)
-                    row, column = int32(item - group * rows), int32(0)
-                else:
-                    rest = quotient(item, inner)
-                    column = int32(item - rest * inner)
-                    row = quotient(rest, groups)
-                    group = int32(rest - row * groups)
-                block = quotient(group, m)
-                j = int32(group - block * m)
-                point = int32((row * n + block * (m * radix) + j) * inner + column)
-                at = int32(point + quotient(point, run) + re_0)
-                also = int32(at - re_0 + im_0)
-                t = int32(twiddles + j)
-                a, ai = plane[at], plane[also]
-                b, bi = plane[int32(at + e1)], plane[int32(also + e1)]
-                c, ci = plane[int32(at + e2)], plane[int32(also + e2)]
-                d, di = plane[int32(at + e3)], plane[int32(also + e3)]
-                if turned_first:
-                    b, bi = _turn(b, bi, table, t)
-                    c, ci = _turn(c, ci, table, int32(t + m))
-                    d, di = _turn(d, di, table, int32(t + 2 * m))
-                if of_eight:
-                    e, ei = plane[int32(at + e4)], plane[int32(also + e4)]
-                    f, fi = plane[int32(at + e5)], plane[int32(also + e5)]
-                    g, gi = plane[int32(at + e6)], plane[int32(also + e6)]
-                    h, hi = plane[int32(at + e7)], plane[int32(also + e7)]
-                    if turned_first:
-                        e, ei = _turn(e, ei, table, int32(t + 3 * m))
-                        f, fi = _turn(f, fi, table, int32(t + 4 * m))
-                        g, gi = _turn(g, gi, table, int32(t + 5 * m))
-                        h, hi = _turn(h, hi, table, int32(t + 6 * m))
-                    a, ai, b, bi, c, ci, d, di, e, ei, f, fi, g, gi, h, hi = fourier8(
-                        a, ai, b, bi, c, ci, d, di, e, ei, f, fi, g, gi, h, hi
-                    )
-                    if turned_last:
-                        e, ei = _turn(e, ei, table, int32(t + 3 * m))
-                        f, fi = _turn(f, fi, table, int32(t + 4 * m))
-                        g, gi = _turn(g, gi, table, int32(t + 5 * m))
-                        h, hi = _turn(h, hi, table, int32(t + 6 * m))
-                    plane[int32(at + e4)], plane[int32(also + e4)] = e, ei
-                    plane[int32(at + e5)], plane[int32(also + e5)] = f, fi
-                    plane[int32(at + e6)], plane[int32(also + e6)] = g, gi
-                    plane[int32(at + e7)], plane[int32(also + e7)] = h, hi
-                else:
-                    a, ai, b, bi, c, ci, d, di = _fourier4(a, ai, b, bi, c, ci, d, di)
-                if turned_last:
-                    b, bi = _turn(b, bi, table, t)
-                    c, ci = _turn(c, ci, table, int32(t + m))
-                    d, di = _turn(d, di, table, int32(t + 2 * m))
-                plane[at], plane[also] = a, ai
-                plane[int32(at + e1)], plane[int32(also + e1)] = b, bi
-                plane[int32(at + e2)], plane[int32(also + e2)] = c, ci
-                plane[int32(at + e3)], plane[int32(also + e3)] = d, di
-
-    return cuda.jit(one_pass, device=True, inline=True)
-
-
-def _then(first: Any, second: Any) -> Any:
-    """Return the device function that does one, waits for all threads, and does the other."""
-
-    def both(plane: Any, table: Any, thread: Any) -> None:
-        first(plane, table, thread)
-        cuda.syncthreads()
-        second(plane, table, thread)
-
-    return cuda.jit(both, device=True, inline=True)
+@cuda.jit(device=True, inline=True)
+def _turn4(e: Any, ei: Any, f: Any, fi: Any, g: Any, gi: Any, h: Any, hi: Any, table: Any, at: Any, m: Any) -> Any:
+    """Return the other four of eight complex numbers times their twiddles."""
+    p, pi = load2(table, int32(2 * (at + 3 * m)))
+    q, qi = load2(table, int32(2 * (at + 4 * m)))
+    r, ri = load2(table, int32(2 * (at + 5 * m)))
+    s, si = load2(table, int32(2 * (at + 6 * m)))
+    return (
+        e * p - ei * pi, e * pi + ei * p, f * q - fi * qi, f * qi + fi * q,
+        g * r - gi * ri, g * ri + gi * r, h * s - hi * si, h * si + hi * s,
+    )  # fmt: skip
 
 
 @cache
 def _transform(real: Any, lengths: Lengths, back: bool) -> Any:
-    """Return the device function (plane, table, thread) of all passes, with barriers between, before and behind."""
-    order = [(axis, i) for axis in range(3) for i in range(len(radices(lengths[axis])))]
-    passes = [_one_pass(real, lengths, axis, i, back) for axis, i in (order[::-1] if back else order)]
-    done = reduce(_then, passes)
+    """Return the device function (plane, table, plan, thread) of all passes; a barrier before and behind each.
 
-    def transform(plane: Any, table: Any, thread: Any) -> None:
-        cuda.syncthreads()
-        done(plane, table, thread)
+    One loop for all of them: the code of one pass of each radix is some hundred instructions, that of all would leave
+    the instruction cache.
+    """
+    passes = sum(len(radices(n)) for n in lengths)
+    threads, run, size = lengths.threads, lengths.run, lengths.plane
+    turns4, turns8 = (lengths.tiles * lengths.points // (radix * threads) for radix in (4, 8))
+    # real parts, and imaginary ones; the other way round on the way back
+    re_0, im_0 = (size, 0) if back else (0, size)
+    fourier8 = _fourier8(real)
+    first, last = back, not back
+    has_fours, has_eights = (any(radix in radices(n) for n in lengths) for radix in (4, 8))
+
+    def transform(plane: Any, table: Any, plan: Any, thread: Any) -> None:
+        for number in range(passes):
+            of = int32(10 * (passes - 1 - number)) if back else int32(10 * number)
+            row_0, rows, group_0, groups = plan[of + 1], plan[of + 2], plan[of + 3], plan[of + 4]
+            columns, log_n, log_inner, log_m = plan[of + 5], plan[of + 6], plan[of + 7], plan[of + 8]
+            m = int32(1 << log_m)
+            step = int32(m << log_inner)
+            e1, e2, e3 = (
+                int32(step + quotient(step, run)),
+                int32(2 * step + quotient(int32(2 * step), run)),
+                int32(3 * step + quotient(int32(3 * step), run)),
+            )
+            cuda.syncthreads()
+            if has_eights and plan[of] == 1:
+                e4 = int32(4 * step + quotient(int32(4 * step), run))
+                for i in range(turns8):
+                    item = int32(i * threads + thread)
+                    group = int32((item >> group_0) & groups)
+                    j = int32(group & (m - 1))
+                    start = int32(((((item >> row_0) & rows) << log_n) + ((group - j) << 3) + j) << log_inner)
+                    point = int32(start + (item & columns))
+                    re = int32(point + quotient(point, run) + re_0)
+                    im, t = int32(re - re_0 + im_0), int32(plan[of + 9] + j)
+                    re_4, im_4 = int32(re + e4), int32(im + e4)
+                    a, ai, b, bi = plane[re], plane[im], plane[int32(re + e1)], plane[int32(im + e1)]
+                    c, ci, d, di = (
+                        plane[int32(re + e2)], plane[int32(im + e2)], plane[int32(re + e3)], plane[int32(im + e3)]
+                    )  # fmt: skip
+                    e, ei, f, fi = plane[re_4], plane[im_4], plane[int32(re_4 + e1)], plane[int32(im_4 + e1)]
+                    g, gi, h, hi = (
+                        plane[int32(re_4 + e2)], plane[int32(im_4 + e2)],
+                        plane[int32(re_4 + e3)], plane[int32(im_4 + e3)],
+                    )  # fmt: skip
+                    if first and m > 1:
+                        b, bi, c, ci, d, di = _turn3(b, bi, c, ci, d, di, table, t, m)
+                        e, ei, f, fi, g, gi, h, hi = _turn4(e, ei, f, fi, g, gi, h, hi, table, t, m)
+                    a, ai, b, bi, c, ci, d, di, e, ei, f, fi, g, gi, h, hi = fourier8(
+                        a, ai, b, bi, c, ci, d, di, e, ei, f, fi, g, gi, h, hi
+                    )
+                    if last and m > 1:
+                        b, bi, c, ci, d, di = _turn3(b, bi, c, ci, d, di, table, t, m)
+                        e, ei, f, fi, g, gi, h, hi = _turn4(e, ei, f, fi, g, gi, h, hi, table, t, m)
+                    plane[re], plane[im] = a, ai
+                    plane[int32(re + e1)], plane[int32(im + e1)] = b, bi
+                    plane[int32(re + e2)], plane[int32(im + e2)] = c, ci
+                    plane[int32(re + e3)], plane[int32(im + e3)] = d, di
+                    plane[re_4], plane[im_4] = e, ei
+                    plane[int32(re_4 + e1)], plane[int32(im_4 + e1)] = f, fi
+                    plane[int32(re_4 + e2)], plane[int32(im_4 + e2)] = g, gi
+                    plane[int32(re_4 + e3)], plane[int32(im_4 + e3)] = h, hi
+            if has_fours and plan[of] == 0:
+                for i in range(turns4):
+                    item = int32(i * threads + thread)
+                    group = int32((item >> group_0) & groups)
+                    j = int32(group & (m - 1))
+                    start = int32(((((item >> row_0) & rows) << log_n) + ((group - j) << 2) + j) << log_inner)
+                    point = int32(start + (item & columns))
+                    re = int32(point + quotient(point, run) + re_0)
+                    im, t = int32(re - re_0 + im_0), int32(plan[of + 9] + j)
+                    a, ai, b, bi = plane[re], plane[im], plane[int32(re + e1)], plane[int32(im + e1)]
+                    c, ci, d, di = (
+                        plane[int32(re + e2)], plane[int32(im + e2)], plane[int32(re + e3)], plane[int32(im + e3)]
+                    )  # fmt: skip
+                    if first and m > 1:
+                        b, bi, c, ci, d, di = _turn3(b, bi, c, ci, d, di, table, t, m)
+                    a, ai, b, bi, c, ci, d, di = _fourier4(a, ai, b, bi, c, ci, d, di)
+                    if last and m > 1:
+                        b, bi, c, ci, d, di = _turn3(b, bi, c, ci, d, di, table, t, m)
+                    plane[re], plane[im] = a, ai
+                    plane[int32(re + e1)], plane[int32(im + e1)] = b, bi
+                    plane[int32(re + e2)], plane[int32(im + e2)] = c, ci
+                    plane[int32(re + e3)], plane[int32(im + e3)] = d, di
         cuda.syncthreads()
 
     return cuda.jit(transform, device=True, inline=True)
@@ -427,12 +448,12 @@ def input_spectra(real: Any, lengths: Lengths) -> Any:
     """
     points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
     tiles = lengths.tiles
-    stores, whole = tiles * points // threads, 2 * size
+    stores, whole, corners = tiles * points // threads, 2 * size, 8 * tiles
     fill, transform = _fill(real, lengths), _transform(real, lengths, False)
 
-    def kernel(sizes: Any, steps: Any, x: Any, table: Any, spectra: Any) -> None:
+    def kernel(sizes: Any, steps: Any, x: Any, table: Any, plan: Any, spectra: Any) -> None:
         plane = cuda.shared.array(whole, real)
-        begins = cuda.shared.array(8 * tiles, int32)
+        begins = cuda.shared.array(corners, int32)
         thread = int32(cuda.threadIdx.x)
         first, all_tiles, pairs = sizes[36:39]
         items = int32(sizes[0] * sizes[1] * sizes[21] * sizes[22] * sizes[23] * pairs)
@@ -450,7 +471,7 @@ def input_spectra(real: Any, lengths: Lengths) -> Any:
                 )
         cuda.syncthreads()
         fill(sizes, steps, begins, x, plane, thread)
-        transform(plane, table, thread)
+        transform(plane, table, plan, thread)
         for i in range(stores):
             at = int32(i * threads + thread)
             if first_item + quotient(at, points) < items:
@@ -467,12 +488,12 @@ def weight_spectra(real: Any, lengths: Lengths) -> Any:
     """
     points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
     tiles = lengths.tiles
-    stores, whole = tiles * points // threads, 2 * size
+    stores, whole, corners = tiles * points // threads, 2 * size, 8 * tiles
     clears = -(-whole // threads)
     n_d, n_h, n_w = lengths
     transform = _transform(real, lengths, False)
 
-    def kernel(sizes: Any, scale: Any, w: Any, table: Any, spectra: Any) -> None:
+    def kernel(sizes: Any, scale: Any, w: Any, table: Any, plan: Any, spectra: Any) -> None:
         plane = cuda.shared.array(whole, real)
         thread = int32(cuda.threadIdx.x)
         taps = int32(sizes[6] * sizes[7] * sizes[8])
@@ -498,7 +519,7 @@ def weight_spectra(real: Any, lengths: Lengths) -> Any:
                         at = int32(tile * points + place)
                         plane[int32(at + quotient(at, run))] = load(w, int32(of_channel + tap)) * scale
                     tap = int32(tap + threads)
-        transform(plane, table, thread)
+        transform(plane, table, plan, thread)
         for i in range(stores):
             at = int32(i * threads + thread)
             if first_item + quotient(at, points) < items:
@@ -582,15 +603,16 @@ def outputs(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_r
     """
     points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
     tiles = lengths.tiles
-    loads, whole = tiles * points // threads, 2 * size
+    loads, whole, corners = tiles * points // threads, 2 * size, 8 * tiles
     transform = _transform(real, lengths, True)
     hand_on = _hand_on(real, lengths, name, has_bias, has_residual)
 
     def kernel(
-        sizes: Any, steps: Any, slope: Any, spectra: Any, table: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any
-    ) -> None:
+        sizes: Any, steps: Any, slope: Any, spectra: Any, table: Any, plan: Any,
+        x: Any, w: Any, bias: Any, residual: Any, out: Any,
+    ) -> None:  # fmt: skip
         plane = cuda.shared.array(whole, real)
-        begins = cuda.shared.array(8 * tiles, int32)
+        begins = cuda.shared.array(corners, int32)
         broken = cuda.shared.array(tiles, int32)
         thread = int32(cuda.threadIdx.x)
         items = int32(sizes[0] * sizes[2] * sizes[38])
@@ -606,7 +628,7 @@ def outputs(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_r
             if first_item + quotient(at, points) < items:
                 re, im = load2(spectra, int32(2 * (first_item * points + at)))
             plane[to], plane[int32(to + size)] = re, im
-        transform(plane, table, thread)
+        transform(plane, table, plan, thread)
         hand_on(sizes, steps, slope, begins, broken, first_item, plane, thread, x, w, bias, residual, out)
 
     return kernel
@@ -619,16 +641,17 @@ def conv_fft(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_
     """
     points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
     tiles = lengths.tiles
-    products, whole = tiles * points // threads, 2 * size
+    products, whole, corners = tiles * points // threads, 2 * size, 8 * tiles
     fill, there, back = _fill(real, lengths), _transform(real, lengths, False), _transform(real, lengths, True)
     hand_on = _hand_on(real, lengths, name, has_bias, has_residual)
 
     def kernel(
-        sizes: Any, steps: Any, slope: Any, weights: Any, table: Any, x: Any, w: Any, bias: Any, residual: Any, out: Any
-    ) -> None:
+        sizes: Any, steps: Any, slope: Any, weights: Any, table: Any, plan: Any,
+        x: Any, w: Any, bias: Any, residual: Any, out: Any,
+    ) -> None:  # fmt: skip
         plane = cuda.shared.array(whole, real)
-        begins = cuda.shared.array(8 * tiles, int32)
-        of_outputs = cuda.shared.array(8 * tiles, int32)
+        begins = cuda.shared.array(corners, int32)
+        of_outputs = cuda.shared.array(corners, int32)
         broken = cuda.shared.array(tiles, int32)
         thread = int32(cuda.threadIdx.x)
         pairs = sizes[38]
@@ -649,7 +672,7 @@ def conv_fft(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_
             broken[thread] = 0
         cuda.syncthreads()
         fill(sizes, steps, begins, x, plane, thread)
-        there(plane, table, thread)
+        there(plane, table, plan, thread)
         for i in range(products):
             at = int32(i * threads + thread)
             tile = quotient(at, points)
@@ -660,7 +683,7 @@ def conv_fft(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_
                 also = int32(to + size)
                 re, im = plane[to], plane[also]
                 plane[to], plane[also] = re * c - im * s, re * s + im * c
-        back(plane, table, thread)
+        back(plane, table, plan, thread)
         hand_on(sizes, steps, slope, of_outputs, broken, first_item, plane, thread, x, w, bias, residual, out)
 
     return kernel

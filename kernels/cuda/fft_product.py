@@ -62,15 +62,15 @@ def multiply_spectra(real: Any, tile: Tile) -> Any:
     a_copies, b_copies = -(-f * bk * bm // threads), -(-f * bk * bn // threads)
     a_pitch, b_pitch = 2 * bk * bm + 4, 2 * bk * bn + 4
     a_stage, b_stage = f * a_pitch, f * b_pitch
-    a_size, b_size, sums = 2 * a_stage, 2 * b_stage, 2 * tm * tn
+    a_size, b_size, sums, a_values, b_values = 2 * a_stage, 2 * b_stage, 2 * tm * tn, 2 * tm, 2 * tn
 
     def kernel(sizes: Any, w: Any, x: Any, y: Any) -> None:
         points, c_out, terms, pairs = sizes
         a_tile = cuda.shared.array(a_size, real)
         b_tile = cuda.shared.array(b_size, real)
         acc = cuda.local.array(sums, real)
-        a = cuda.local.array(2 * tm, real)
-        b = cuda.local.array(2 * tn, real)
+        a = cuda.local.array(a_values, real)
+        b = cuda.local.array(b_values, real)
         parts = quotient(int32(c_out + bm - 1), bm)
         rest = quotient(cuda.blockIdx.x, parts)
         first_row = int32((cuda.blockIdx.x - rest * parts) * bm)
@@ -118,20 +118,23 @@ def multiply_spectra(real: Any, tile: Tile) -> Any:
                 wait_older_copies()
                 cuda.syncthreads()
                 of = int32((chunk - 1) & 1)
-                for k in range(bk):
+                a_at = int32(of * a_stage + lane * a_pitch + 2 * m_0)
+                b_at = int32(of * b_stage + lane * b_pitch + 2 * n_0)
+                for _ in range(bk):
                     for i in range(0, 2 * tm, 4):
-                        at = int32(of * a_stage + lane * a_pitch + 2 * (k * bm + m_0) + i)
-                        a[i], a[i + 1], a[i + 2], a[i + 3] = load4(a_tile, at)
+                        a[i], a[i + 1], a[i + 2], a[i + 3] = load4(a_tile, int32(a_at + i))
                     for j in range(0, 2 * tn, 4):
-                        at = int32(of * b_stage + lane * b_pitch + 2 * (k * bn + n_0) + j)
-                        b[j], b[j + 1], b[j + 2], b[j + 3] = load4(b_tile, at)
+                        b[j], b[j + 1], b[j + 2], b[j + 3] = load4(b_tile, int32(b_at + j))
                     for i in range(tm):
+                        re, im = a[2 * i], a[2 * i + 1]
+                        minus = -im
                         for j in range(tn):
                             at = 2 * (i * tn + j)
-                            acc[at] += a[2 * i] * b[2 * j]
-                            acc[at] -= a[2 * i + 1] * b[2 * j + 1]
-                            acc[at + 1] += a[2 * i] * b[2 * j + 1]
-                            acc[at + 1] += a[2 * i + 1] * b[2 * j]
+                            acc[at] += re * b[2 * j]
+                            acc[at] += minus * b[2 * j + 1]
+                            acc[at + 1] += re * b[2 * j + 1]
+                            acc[at + 1] += im * b[2 * j]
+                    a_at, b_at = int32(a_at + 2 * bm), int32(b_at + 2 * bn)
                 cuda.syncthreads()
         wait_copies()
         for i in range(tm):

@@ -230,20 +230,22 @@ class Transforms:
         words, grid = (self.real, lengths, *more), -(-items // lengths.tiles)
         place.launch(f"fft.{name}", words, grid, *arguments, threads=lengths.threads)
 
-    def _table(self, place: Place) -> Any:
-        from ..kernels.cuda.fft import table
+    def _tables(self, place: Place) -> tuple[Any, Any]:
+        """Return the twiddles and the order of the passes, which stay on a GPU."""
+        from ..kernels.cuda.fft import plan, table
 
-        dtype = np.dtype(self.scale.dtype)
-        return place.keep(("fft", self.lengths, dtype.str), lambda: table(self.lengths, dtype))
+        lengths, dtype = self.lengths, np.dtype(self.scale.dtype)
+        twiddles = place.keep(("fft", lengths, dtype.str), lambda: table(lengths, dtype))
+        return twiddles, place.keep(("fft", lengths), lambda: plan(lengths))
 
     def of_weights(self, place: Place, w: Any, spectra: Any) -> None:
         """Launch the transforms of the weights, scaled for the way back."""
-        arrays = w, self._table(place), spectra
+        arrays = w, *self._tables(place), spectra
         self._launch(place, "weight_spectra", (), self.work.weights, (*self.sizes, 0, 0, 0), self.scale, *arrays)
 
     def of_inputs(self, place: Place, first: int, pairs: int, x: Any, spectra: Any) -> None:
         """Launch the transforms of pairs of tiles of x."""
-        sizes, arrays = self._pairs(first, pairs), (x, self._table(place), spectra)
+        sizes, arrays = self._pairs(first, pairs), (x, *self._tables(place), spectra)
         self._launch(place, "input_spectra", (), self.work.inputs * pairs, sizes, steps(x), *arrays)
 
     def to_outputs(self, place: Place, first: int, pairs: int, spectra: Any, *arrays: Any) -> None:
@@ -257,7 +259,7 @@ class Transforms:
 
     def _finish(self, place: Place, name: str, first: int, pairs: int, spectra: Any, *arrays: Any) -> None:
         x, _, _, residual, out = arrays
-        given = self._pairs(first, pairs), steps(x, residual, out), self.slope, spectra, self._table(place), *arrays
+        given = self._pairs(first, pairs), steps(x, residual, out), self.slope, spectra, *self._tables(place), *arrays
         self._launch(place, name, self.epilogue, self.work.problem.c_out * pairs, *given)
 
     def _pairs(self, first: int, pairs: int) -> tuple[int, ...]:
