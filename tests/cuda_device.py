@@ -6,6 +6,7 @@ all of its tests.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -96,6 +97,9 @@ class EmulatedGpu(backend.Gpu):
 
     def number(self, gpu: Any) -> int:
         return 0
+
+    def on(self, gpu: Any) -> Any:
+        return contextlib.nullcontext()
 
 
 def factories() -> set[str]:

@@ -95,6 +95,7 @@ MAY_IMPORT = {
     "backends.gpu": {"algorithm", "backends", "errors", "kernels", "problem"},
     "backends.numba_cuda": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.cuda_fft": {"algorithm", "backends", "kernels", "problem"},
+    "backends.cufft": {"backends"},
     "backends.cuda_grad": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_roi": {"algorithm", "backends", "errors", "kernels", "problem"},
     "backends.cuda_sample": {"algorithm", "backends", "kernels", "problem", "reference"},

@@ -20,7 +20,7 @@ kernel (backends/fft.py). Twiddles come from a table, rounded once.
 Spectra are complex, (row, point): transforms read and write them in order. Shared memory: two values a point and the
 rows' one more, 33 KB at 64 x 64 in float32. flops: 5 N log2 N a transform of N points; from memory 2 N values a
 transform each way, which is the limit of these kernels. Error: backends/fft.py. What is not finite spreads over both
-tiles, so the outputs of a pair of which one is not finite are summed directly: NaN and Inf are where they belong.
+tiles: outputs that are not finite are summed again directly, so NaN and Inf are where direct summation puts them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ import numpy as np
 from numba import cuda, int32
 
 from ..roots import roots
-from .activation import activation
-from .memory import load, load2, quotient, store, store2
+from .fft_tiles import begin_of, finisher, point_of, tile_of
+from .memory import load, load2, quotient, store2
 
 __all__ = [
     "Lengths",
@@ -292,123 +292,6 @@ def _transform(real: Any, lengths: Lengths, back: bool) -> Any:
     return cuda.jit(transform, device=True, inline=True)
 
 
-# ---- tiles of x, kernels, and tiles of the output
-
-# ``sizes`` of all kernels here, unpacked as they are needed: groups; c_in and c_out of each; d, h, w of x, of the
-# kernel, of the output; the strides, the dilations, the padding before; along each axis the terms that the taps make,
-# the parts among these (the rest are residues), the taps of a part, the tiles, the outputs of a tile; the first tile
-# of these pairs, the tiles of all images, and how many pairs there are.
-
-
-@cuda.jit(device=True, inline=True)
-def term_of(sizes: Any, term: Any) -> Any:
-    """Return a term's channel, counted through all groups, and its place among the terms of each axis."""
-    terms_d, terms_h, terms_w = sizes[21:24]
-    rest = quotient(term, terms_w)
-    rest_2 = quotient(rest, terms_h)
-    channel = quotient(rest_2, terms_d)
-    return (
-        channel,
-        int32(rest_2 - channel * terms_d),
-        int32(rest - rest_2 * terms_h),
-        int32(term - rest * terms_w),
-    )
-
-
-@cuda.jit(device=True, inline=True)
-def tile_of(sizes: Any, tile: Any) -> Any:
-    """Return a tile's image, and its first output along each axis."""
-    tiles_d, tiles_h, tiles_w, each_d, each_h, each_w = sizes[30:36]
-    rest = quotient(tile, tiles_w)
-    rest_2 = quotient(rest, tiles_h)
-    image = quotient(rest_2, tiles_d)
-    return (
-        image,
-        int32((rest_2 - image * tiles_d) * each_d),
-        int32((rest - rest_2 * tiles_h) * each_h),
-        int32((tile - rest * tiles_w) * each_w),
-    )
-
-
-@cuda.jit(device=True, inline=True)
-def _begin(first: Any, term: Any, parts: Any, taps: Any, stride: Any, dilation: Any, pad: Any) -> Any:
-    """Return where along an axis of x a term of a tile begins: behind its residue, and the parts in front of its own."""
-    residue = quotient(term, parts)
-    shift = int32(residue * dilation)
-    part = int32(term - residue * parts)
-    return int32((first + part * taps) * stride + shift - quotient(shift, stride) * stride - pad)
-
-
-@cuda.jit(device=True, inline=True)
-def begin_of(sizes: Any, steps: Any, term: Any, tile: Any) -> Any:
-    """Return where a term of a tile of x begins along d, h and w, and where its channel does in memory."""
-    sd, sh, sw, dd, dh, dw, pd, ph, pw = sizes[12:21]
-    parts_d, parts_h, parts_w, taps_d, taps_h, taps_w = sizes[24:30]
-    channel, term_d, term_h, term_w = term_of(sizes, term)
-    image, first_d, first_h, first_w = tile_of(sizes, tile)
-    return (
-        _begin(first_d, term_d, parts_d, taps_d, sd, dd, pd),
-        _begin(first_h, term_h, parts_h, taps_h, sh, dh, ph),
-        _begin(first_w, term_w, parts_w, taps_w, sw, dw, pw),
-        int32(steps[0] + image * steps[1] + channel * steps[2]),
-    )
-
-
-@cuda.jit(device=True, inline=True)
-def _place_of(tap: Any, term: Any, parts: Any, terms: Any, taps: Any, stride: Any, dilation: Any, n: Any) -> Any:
-    """Return where along an axis of its tile a tap stands, turned round so that products correlate; -1: not in it."""
-    residues, residue = quotient(terms, parts), quotient(term, parts)
-    along = quotient(int32(tap * dilation), stride)
-    part = quotient(along, taps)
-    if tap - quotient(tap, residues) * residues != residue or part != term - residue * parts:
-        return int32(-1)
-    place = int32(along - part * taps)
-    return int32(0) if place == 0 else int32(n - place)
-
-
-@cuda.jit(device=True, inline=True)
-def place_of(sizes: Any, term: Any, tap: Any, n_d: Any, n_h: Any, n_w: Any) -> Any:
-    """Return which point of a tile of these lengths a tap is for one term; -1 where it belongs to another."""
-    sd, sh, sw, dd, dh, dw = sizes[12:18]
-    terms_d, terms_h, terms_w, parts_d, parts_h, parts_w, taps_d, taps_h, taps_w = sizes[21:30]
-    kh, kw = sizes[7], sizes[8]
-    _, term_d, term_h, term_w = term_of(sizes, term)
-    row = quotient(tap, kw)
-    slab = quotient(row, kh)
-    d = _place_of(slab, term_d, parts_d, terms_d, taps_d, sd, dd, n_d)
-    h = _place_of(int32(row - slab * kh), term_h, parts_h, terms_h, taps_h, sh, dh, n_h)
-    w = _place_of(int32(tap - row * kw), term_w, parts_w, terms_w, taps_w, sw, dw, n_w)
-    return int32(-1) if d < 0 or h < 0 or w < 0 else int32((d * n_h + h) * n_w + w)
-
-
-@cache
-def sum_directly(real: Any) -> Any:
-    """Return the device function that sums one output by the definition: what is not finite belongs there."""
-
-    def total_of(sizes: Any, steps: Any, x: Any, w: Any, channel: Any, image: Any, p_d: Any, p_h: Any, p_w: Any) -> Any:
-        _, c_in, c_out, d, h, width, kd, kh, kw = sizes[:9]
-        sd, sh, sw, dd, dh, dw, pd, ph, pw = sizes[12:21]
-        group = quotient(channel, c_out)
-        total = real(0)
-        tap = int32(channel * c_in * kd * kh * kw)
-        for c in range(c_in):
-            from_channel = int32(steps[0] + image * steps[1] + (group * c_in + c) * steps[2])
-            for a in range(kd):
-                at_d = int32(p_d * sd - pd + a * dd)
-                for b in range(kh):
-                    at_h = int32(p_h * sh - ph + b * dh)
-                    for e in range(kw):
-                        at_w = int32(p_w * sw - pw + e * dw)
-                        value = real(0)
-                        if at_d >= 0 and at_d < d and at_h >= 0 and at_h < h and at_w >= 0 and at_w < width:
-                            value = load(x, int32(from_channel + at_d * steps[3] + at_h * steps[4] + at_w * steps[5]))
-                        total += value * load(w, tap)
-                        tap = int32(tap + 1)
-        return total
-
-    return cuda.jit(total_of, device=True, inline=True)
-
-
 @cache
 def _fill(real: Any, lengths: Lengths) -> Any:
     """Return the device function that loads a block's pairs of tiles of x into shared memory."""
@@ -511,12 +394,14 @@ def weight_spectra(real: Any, lengths: Lengths) -> Any:
             if item < items:
                 channel = quotient(item, terms)
                 term = int32(item - channel * terms)
-                of_channel = int32((channel * sizes[1] + quotient(term, per_channel)) * taps)
+                c = quotient(term, per_channel)
+                own = int32(term - c * per_channel)
+                of_channel = int32((channel * sizes[1] + c) * taps)
                 tap = thread
                 while tap < taps:
-                    place = place_of(sizes, term, tap, n_d, n_h, n_w)
-                    if place >= 0:
-                        at = int32(tile * points + place)
+                    of_tap, point = point_of(sizes, tap, n_d, n_h, n_w)
+                    if of_tap == own:
+                        at = int32(tile * points + point)
                         plane[int32(at + quotient(at, run))] = load(w, int32(of_channel + tap)) * scale
                     tap = int32(tap + threads)
         transform(plane, table, plan, thread)
@@ -532,55 +417,38 @@ def weight_spectra(real: Any, lengths: Lengths) -> Any:
 @cache
 def _hand_on(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_residual: bool) -> Any:
     """Return the device function that hands the outputs of a block's pairs of tiles on, from shared memory."""
-    activate = activation(name, real)
     points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
     loads = lengths.tiles * points // threads
-    n_h, n_w = lengths.h, lengths.w
-    total_of = sum_directly(real)
+    depth, n_h, n_w = lengths
+    finish = finisher(real, name, has_bias, has_residual)
 
     def hand_on(
-        sizes: Any, steps: Any, slope: Any, begins: Any, broken: Any, first_item: Any, plane: Any, thread: Any,
+        sizes: Any, steps: Any, slope: Any, begins: Any, first_item: Any, plane: Any, thread: Any,
         x: Any, w: Any, bias: Any, residual: Any, out: Any,
     ) -> None:  # fmt: skip
         d_out, h_out, w_out = sizes[9:12]
         each_d, each_h, each_w = sizes[33:36]
         pairs = sizes[38]
-        # once to see what is not finite, once to hand on
-        for turn in range(2):
-            for i in range(loads):
-                at = int32(i * threads + thread)
-                tile = quotient(at, points)
-                row = quotient(at, n_w)
-                slab = quotient(row, n_h)
-                j_d = int32(slab - tile * (points // (n_h * n_w)))
-                j_h, j_w = int32(row - slab * n_h), int32(at - row * n_w)
+        for i in range(loads):
+            at = int32(i * threads + thread)
+            tile = quotient(at, points)
+            row = quotient(at, n_w)
+            slab = quotient(row, n_h)
+            j_d = int32(slab - tile * depth)
+            j_h, j_w = int32(row - slab * n_h), int32(at - row * n_w)
+            if j_d < each_d and j_h < each_h and j_w < each_w:
+                channel = quotient(int32(first_item + tile), pairs)
                 of = int32(at + quotient(at, run))
                 for half in range(2):
                     begin = int32(8 * tile + 4 * half)
                     image = begins[begin]
                     p_d = int32(begins[int32(begin + 1)] + j_d)
                     p_h, p_w = int32(begins[int32(begin + 2)] + j_h), int32(begins[int32(begin + 3)] + j_w)
-                    own = j_d < each_d and j_h < each_h and j_w < each_w
-                    if own and image >= 0 and p_d < d_out and p_h < h_out and p_w < w_out:
-                        total = plane[int32(of + half * size)]
-                        if turn == 0:
-                            if total - total != real(0):
-                                cuda.atomic.max(broken, tile, 1)
-                        else:
-                            channel = quotient(int32(first_item + tile), pairs)
-                            if broken[tile] != 0:
-                                total = total_of(sizes, steps, x, w, channel, image, p_d, p_h, p_w)
-                            if has_bias:
-                                total += load(bias, channel)
-                            if has_residual:
-                                from_0 = int32(steps[6] + image * steps[7] + channel * steps[8])
-                                total += load(
-                                    residual, int32(from_0 + p_d * steps[9] + p_h * steps[10] + p_w * steps[11])
-                                )
-                            to = int32(steps[12] + image * steps[13] + channel * steps[14])
-                            to = int32(to + p_d * steps[15] + p_h * steps[16] + p_w * steps[17])
-                            store(out, to, activate(total, slope))
-            cuda.syncthreads()
+                    if image >= 0 and p_d < d_out and p_h < h_out and p_w < w_out:
+                        found = plane[int32(of + half * size)]
+                        finish(
+                            sizes, steps, slope, channel, image, p_d, p_h, p_w, found, x, w, bias, residual, out
+                        )
 
     return cuda.jit(hand_on, device=True, inline=True)
 
@@ -613,14 +481,11 @@ def outputs(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_r
     ) -> None:  # fmt: skip
         plane = cuda.shared.array(whole, real)
         begins = cuda.shared.array(corners, int32)
-        broken = cuda.shared.array(tiles, int32)
         thread = int32(cuda.threadIdx.x)
         items = int32(sizes[0] * sizes[2] * sizes[38])
         first_item = int32(cuda.blockIdx.x * tiles)
         if thread < 2 * tiles:
             _set_outputs(sizes, begins, thread, int32(first_item + quotient(thread, 2)), items)
-        if thread < tiles:
-            broken[thread] = 0
         for i in range(loads):
             at = int32(i * threads + thread)
             to = int32(at + quotient(at, run))
@@ -629,7 +494,7 @@ def outputs(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_r
                 re, im = load2(spectra, int32(2 * (first_item * points + at)))
             plane[to], plane[int32(to + size)] = re, im
         transform(plane, table, plan, thread)
-        hand_on(sizes, steps, slope, begins, broken, first_item, plane, thread, x, w, bias, residual, out)
+        hand_on(sizes, steps, slope, begins, first_item, plane, thread, x, w, bias, residual, out)
 
     return kernel
 
@@ -652,7 +517,6 @@ def conv_fft(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_
         plane = cuda.shared.array(whole, real)
         begins = cuda.shared.array(corners, int32)
         of_outputs = cuda.shared.array(corners, int32)
-        broken = cuda.shared.array(tiles, int32)
         thread = int32(cuda.threadIdx.x)
         pairs = sizes[38]
         items = int32(sizes[0] * sizes[2] * pairs)
@@ -668,8 +532,6 @@ def conv_fft(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_
                 begins[at], begins[int32(at + 1)], begins[int32(at + 2)], begins[int32(at + 3)] = begin_of(
                     sizes, steps, quotient(channel, sizes[2]), tile
                 )
-        if thread < tiles:
-            broken[thread] = 0
         cuda.syncthreads()
         fill(sizes, steps, begins, x, plane, thread)
         there(plane, table, plan, thread)
@@ -684,6 +546,6 @@ def conv_fft(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_
                 re, im = plane[to], plane[also]
                 plane[to], plane[also] = re * c - im * s, re * s + im * c
         back(plane, table, plan, thread)
-        hand_on(sizes, steps, slope, of_outputs, broken, first_item, plane, thread, x, w, bias, residual, out)
+        hand_on(sizes, steps, slope, of_outputs, first_item, plane, thread, x, w, bias, residual, out)
 
     return kernel

@@ -1,4 +1,4 @@
-"""FFT convolution on GPUs as algorithms: tiles by our own transforms.
+"""FFT convolution on GPUs as algorithms: tiles by our own transforms, or by cuFFT's where a library binds it.
 
 Which terms a convolution has, how its tiles lie and how exact its sums are is the same for every backend
 (:mod:`pyconv.backends.fft`); what a GPU's tile is, and that spectra wait in memory between three kernels, is here.
@@ -17,13 +17,17 @@ import numpy as np
 from ..algorithm import Call, Packed, Runner, Support
 from ..kernels.cuda import FFT_LENGTHS
 from ..problem import FLOATS, ConvProblem
-from . import fft
+from . import cufft, fft
 from .gpu import EPSILON, LAUNCH_S, SHARE, OnCuda, Place, check_contiguous, seconds_of, steps, three, why_not
 
 __all__ = ["CudaFft", "algorithms"]
 
+#: Complex numbers of a tile at least: a block has one thread or more for each of its tiles' corners.
+_LEAST_POINTS = 16
 #: Complex numbers of a tile, by the bytes of a real one: they fit 33 KB of shared memory.
 _MOST_POINTS = {4: 4096, 8: 2048}
+#: Those of a library's tile.
+_MOST_LIBRARY_POINTS = 1 << 22
 #: Spectra of x and of the output wait in so much memory: the pairs of tiles come in as many turns as that takes. Those
 #: of the weights are all there.
 _MOST_SPECTRA, _MOST_WEIGHTS = 256 << 20, 1 << 30
@@ -34,8 +38,20 @@ def _real_bytes(problem: ConvProblem) -> int:
     return 8 if problem.dtype == "f64" else 4
 
 
-def candidates(problem: ConvProblem, sizes: tuple[int, ...], most_points: int) -> Iterator[fft.Tile]:
-    """Return the tiles of these lengths that are not twice as long as what there is."""
+def _smooth(least: int) -> int:
+    """Return the first number from here on that has no prime factor above 7."""
+
+    def rest(n: int) -> int:
+        for prime in (2, 3, 5, 7):
+            while n % prime == 0:
+                n //= prime
+        return n
+
+    return next(n for n in range(max(1, least), 2 * max(1, least) + 1) if rest(n) == 1)
+
+
+def _candidates(problem: ConvProblem, sizes: tuple[int, ...], most_points: int, any_size: bool) -> Iterator[fft.Tile]:
+    """Yield the tiles of these lengths that are not twice as long as what there is, and of just this if any will do."""
     axes = fft.axes_of(problem)
     # where no axis has taps to transform, one is transformed all the same
     flat = all(axis.reach == 1 for axis in axes.values())
@@ -44,13 +60,15 @@ def candidates(problem: ConvProblem, sizes: tuple[int, ...], most_points: int) -
         axis = axes[name]
         if axis.reach == 1 and not (flat and name == "w"):
             return [1]
-        enough = next((size for size in sizes if size >= axis.out + axis.reach - 1), sizes[-1])
-        return [size for size in sizes if size <= enough]
+        needed = axis.out + axis.reach - 1
+        enough = next((size for size in sizes if size >= max(needed, _LEAST_POINTS)), sizes[-1])
+        found = [size for size in sizes if size <= enough]
+        return [*found, _smooth(needed)] if any_size else found
 
     for d in lengths("d"):
         for h in lengths("h"):
             for w in lengths("w"):
-                if d * h * w <= most_points:
+                if _LEAST_POINTS <= d * h * w <= most_points:
                     parts = [fft.part_of(axes[name].reach, n) or 1 for name, n in (("d", d), ("h", h), ("w", w))]
                     yield fft.Tile(d, h, w, *parts, False)
 
@@ -61,6 +79,7 @@ class Work:
 
     problem: ConvProblem
     tile: fft.Tile
+    by_library: bool = False
 
     @property
     def inputs(self) -> int:
@@ -80,7 +99,7 @@ class Work:
     @property
     def is_fused(self) -> bool:
         """Whether no sum of spectra is made: one kernel does all."""
-        return fft.terms(self.problem, self.tile) == 1
+        return not self.by_library and fft.terms(self.problem, self.tile) == 1
 
     @property
     def spectrum_bytes(self) -> int:
@@ -92,8 +111,8 @@ class Work:
         each = (self.inputs + self.problem.c_out) * self.spectrum_bytes
         return max(1, min(self.pairs, _MOST_SPECTRA // each))
 
-    def seconds(self, moves: int = 1) -> float:
-        """Estimate, for transforms that move each point ``moves`` times to memory and back besides x and the output."""
+    def seconds(self) -> float:
+        """Estimate seconds of a nominal GPU."""
         problem, points, pairs = self.problem, self.tile.points, self.pairs
         there = self.inputs if not self.is_fused else problem.c_out
         transforms = (there + problem.c_out) * pairs + self.weights
@@ -106,21 +125,23 @@ class Work:
             # each output channel's block reads the weights' spectrum, from the second cache
             return seconds_of(flops + of_product, problem.bytes + 2 * of_weights, share, dtype) + LAUNCH_S
         turns = -(-pairs // self.pairs_at_once())
-        moved = problem.bytes + moves * (spectra + of_weights)
+        # a library reads tiles that were written for it, and what it leaves is read again
+        moved = problem.bytes + (4 if self.by_library else 1) * (spectra + of_weights)
         transforms_s = seconds_of(flops, moved, share, dtype)
         product_s = seconds_of(of_product, spectra + of_weights * turns, share, dtype)
-        return transforms_s + product_s + (3 * turns - 1) * LAUNCH_S
+        launches = (5 * turns + 2) if self.by_library else 3 * turns - 1
+        return transforms_s + product_s + launches * LAUNCH_S
 
 
 @dataclass(frozen=True, slots=True)
 class CudaFft(OnCuda):
-    """The kernels of kernels/cuda/fft.py and fft_product.py."""
+    """The kernels of kernels/cuda/fft.py and fft_product.py; those of fft_cufft.py and a library's transforms."""
 
     unit: ClassVar[str] = "conv"
 
-    def tile(self, problem: ConvProblem) -> fft.Tile:
-        """Return the tile of a problem."""
-        return _tile(problem)
+    def work(self, problem: ConvProblem) -> Work:
+        """Return a problem with its tile."""
+        return _work(problem, self.family == "fft-cufft")
 
     def accuracy(self, problem: ConvProblem) -> str:
         """Return "standard": errors are relative to the largest x near by."""
@@ -130,13 +151,15 @@ class CudaFft(OnCuda):
         """Whether the kernels can do it."""
         if problem.padding_mode != "zeros":
             return Support("knows no border but zeros")
+        if self.family == "fft-cufft" and cufft.why_not():
+            return Support(cufft.why_not())
         found = fft.supports(problem)
         if not found:
             return found
-        work = Work(problem, self.tile(problem))
+        work = self.work(problem)
         if work.weights * work.spectrum_bytes > _MOST_WEIGHTS:
             return Support(f"needs weights whose spectra fit {_MOST_WEIGHTS} bytes")
-        pairs = 1 if work.is_fused else work.pairs_at_once()
+        pairs = work.pairs_at_once()
         spectra = 2 * work.tile.points * max(work.inputs, problem.c_out) * pairs
         tiles = 2 * work.pairs * max(work.inputs, problem.c_out)
         axes = zip(fft.axes_of(problem).values(), work.tile[:3], strict=True)
@@ -146,11 +169,11 @@ class CudaFft(OnCuda):
 
     def estimate(self, problem: ConvProblem, machine: Any) -> float:
         """Return seconds of a nominal GPU."""
-        return Work(problem, self.tile(problem)).seconds()
+        return self.work(problem).seconds()
 
     def error_bound(self, problem: ConvProblem) -> float:
         """Return the bound of every backend's transforms."""
-        return fft.error_bound(problem, self.tile(problem), EPSILON[self.dtype])
+        return fft.error_bound(problem, self.work(problem).tile, EPSILON[self.dtype])
 
     def error_reach(self, problem: ConvProblem) -> int:
         """Return how far beyond an output's window the bound looks for the largest |x|."""
@@ -160,14 +183,15 @@ class CudaFft(OnCuda):
         """Return the weights and the bias as they are."""
         return weights
 
-    def transforms(self, work: Work) -> Transforms:
+    def transforms(self, work: Work) -> OwnTransforms | LibraryTransforms:
         """Return who transforms the tiles."""
-        return Transforms(work, self.real, self.number(1 / work.tile.points), self.number(work.problem.slope))
+        who = LibraryTransforms if work.by_library else OwnTransforms
+        return who(work, self.real, self.number(1 / work.tile.points), self.number(work.problem.slope))
 
     def compile(self, call: Call) -> Runner:
         """Return a function of arrays in GPU memory, which launches and does not wait."""
         problem: ConvProblem = call.problem
-        work = Work(problem, self.tile(problem))
+        work = self.work(problem)
         transforms, real, at_once = self.transforms(work), self.real, work.pairs_at_once()
         sums, points = "f64" if self.dtype == "f64" else "f32", 2 * work.tile.points
 
@@ -176,16 +200,16 @@ class CudaFft(OnCuda):
             place = Place.of(x)
             check_contiguous(w, bias)
             arrays = x, w, bias, residual, out
-            of_weights = place.scratch(work.weights * points, sums)
-            transforms.of_weights(place, w, of_weights)
-            if work.is_fused and transforms.fuse(place, of_weights, *arrays):
+            of_weights = transforms.of_weights(place, w, place.scratch(work.weights * points, sums))
+            if work.is_fused:
+                transforms.fuse(place, of_weights, *arrays)
                 return self.done()
-            there = place.scratch(work.inputs * at_once * points, sums)
-            back = place.scratch(problem.c_out * at_once * points, sums)
             for first in range(0, work.pairs, at_once):
                 pairs = min(at_once, work.pairs - first)
-                transforms.of_inputs(place, first, pairs, x, there)
-                _multiply(place, work, pairs, real, of_weights, there, back)
+                there = place.scratch(work.inputs * pairs * points, sums)
+                back = place.scratch(problem.c_out * pairs * points, sums)
+                spectra = transforms.of_inputs(place, first, pairs, x, there)
+                _multiply(place, work, pairs, real, of_weights, spectra, back)
                 transforms.to_outputs(place, first, pairs, back, *arrays)
             return self.done()
 
@@ -213,17 +237,30 @@ def product_tile(c_out: int, pairs: int, real_bytes: int) -> Any:
     return next((tile for tile in tiles if 2 * c_out > tile.bm and 2 * pairs > tile.bn), tiles[-1])
 
 
-class Transforms:
-    """Our own transforms of a plan's tiles: what launches each kernel."""
+class _Plan:
+    """What the kernels of a problem are told."""
 
     def __init__(self, work: Work, real: Any, scale: Any, slope: Any) -> None:
-        from ..kernels.cuda import fft as kernels
-
         problem = work.problem
         self.work, self.real, self.scale, self.slope = work, real, scale, slope
         self.epilogue = problem.activation, problem.bias, problem.residual
-        self.lengths = kernels.Lengths(*work.tile[:3])
-        self.sizes = _sizes(work)
+        self.sizes, self.tiles = _sizes(work), _tiles(work)
+        self.shape = by_axis(problem, work.tile[:3])
+
+    def pairs(self, first: int, pairs: int) -> tuple[int, ...]:
+        """Return the sizes for some of the pairs."""
+        return (*self.sizes, 2 * first, self.tiles, pairs)
+
+
+class OwnTransforms(_Plan):
+    """Our own transforms of a plan's tiles: what launches each kernel."""
+
+    @property
+    def lengths(self) -> Any:
+        """Return the lengths of a tile, as kernels have them."""
+        from ..kernels.cuda.fft import Lengths
+
+        return Lengths(*self.shape)
 
     def _launch(self, place: Place, name: str, more: tuple[Any, ...], items: int, *arguments: Any) -> None:
         lengths = self.lengths
@@ -238,33 +275,65 @@ class Transforms:
         twiddles = place.keep(("fft", lengths, dtype.str), lambda: table(lengths, dtype))
         return twiddles, place.keep(("fft", lengths), lambda: plan(lengths))
 
-    def of_weights(self, place: Place, w: Any, spectra: Any) -> None:
-        """Launch the transforms of the weights, scaled for the way back."""
+    def of_weights(self, place: Place, w: Any, spectra: Any) -> Any:
+        """Launch the transforms of the weights, scaled for the way back; return where the spectra lie."""
         arrays = w, *self._tables(place), spectra
-        self._launch(place, "weight_spectra", (), self.work.weights, (*self.sizes, 0, 0, 0), self.scale, *arrays)
+        self._launch(place, "weight_spectra", (), self.work.weights, self.pairs(0, 0), self.scale, *arrays)
+        return spectra
 
-    def of_inputs(self, place: Place, first: int, pairs: int, x: Any, spectra: Any) -> None:
-        """Launch the transforms of pairs of tiles of x."""
-        sizes, arrays = self._pairs(first, pairs), (x, *self._tables(place), spectra)
+    def of_inputs(self, place: Place, first: int, pairs: int, x: Any, spectra: Any) -> Any:
+        """Launch the transforms of pairs of tiles of x; return where the spectra lie."""
+        sizes, arrays = self.pairs(first, pairs), (x, *self._tables(place), spectra)
         self._launch(place, "input_spectra", (), self.work.inputs * pairs, sizes, steps(x), *arrays)
+        return spectra
 
     def to_outputs(self, place: Place, first: int, pairs: int, spectra: Any, *arrays: Any) -> None:
         """Launch the transforms back, with the epilogue; arrays are x, w, bias, residual and out."""
         self._finish(place, "outputs", first, pairs, spectra, *arrays)
 
-    def fuse(self, place: Place, of_weights: Any, *arrays: Any) -> bool:
-        """Launch everything but the transforms of the weights, and return that it was done."""
+    def fuse(self, place: Place, of_weights: Any, *arrays: Any) -> None:
+        """Launch everything but the transforms of the weights."""
         self._finish(place, "conv_fft", 0, self.work.pairs, of_weights, *arrays)
-        return True
 
     def _finish(self, place: Place, name: str, first: int, pairs: int, spectra: Any, *arrays: Any) -> None:
         x, _, _, residual, out = arrays
-        given = self._pairs(first, pairs), steps(x, residual, out), self.slope, spectra, *self._tables(place), *arrays
+        given = self.pairs(first, pairs), steps(x, residual, out), self.slope, spectra, *self._tables(place), *arrays
         self._launch(place, name, self.epilogue, self.work.problem.c_out * pairs, *given)
 
-    def _pairs(self, first: int, pairs: int) -> tuple[int, ...]:
-        """Return the sizes for some of the pairs."""
-        return (*self.sizes, 2 * first, _tiles(self.work), pairs)
+
+class LibraryTransforms(_Plan):
+    """cuFFT's transforms of a plan's tiles, and the kernels that make these."""
+
+    def _transform(self, place: Place, flat: Any, count: int, back: bool = False) -> Any:
+        run = cufft.library()
+        assert run is not None
+        shape = tuple(n for n in self.shape if n > 1)
+        return run(place, flat, cufft.Batch(count, shape, self.work.problem.dtype == "f64"), back)
+
+    def of_weights(self, place: Place, w: Any, spectra: Any) -> Any:
+        """Launch the transforms of the weights, scaled for the way back; return where the spectra lie."""
+        elements, taps = spectra.elements, math.prod(self.work.problem.w_shape)
+        place.run("fill.fill", (), elements, elements, self.scale * 0, spectra)
+        given = taps, self.pairs(0, 0), self.shape, self.scale, w, spectra
+        place.run("fft_cufft.spread_weights", (self.real,), taps, *given)
+        return self._transform(place, spectra, self.work.weights)
+
+    def of_inputs(self, place: Place, first: int, pairs: int, x: Any, spectra: Any) -> Any:
+        """Launch the transforms of pairs of tiles of x; return where the spectra lie."""
+        count = self.work.inputs * pairs
+        points = count * self.work.tile.points
+        given = points, self.pairs(first, pairs), self.shape, steps(x), x, spectra
+        place.run("fft_cufft.gather_tiles", (self.real,), points, *given)
+        return self._transform(place, spectra, count)
+
+    def to_outputs(self, place: Place, first: int, pairs: int, spectra: Any, *arrays: Any) -> None:
+        """Launch the transforms back, with the epilogue; arrays are x, w, bias, residual and out."""
+        problem = self.work.problem
+        tiles = self._transform(place, spectra, problem.c_out * pairs, back=True)
+        x, _, _, residual, out = arrays
+        elements, sizes = math.prod(problem.out_shape), (self.pairs(first, pairs), self.shape)
+        given = elements, *sizes, steps(x, residual, out), self.slope, tiles, *arrays
+        place.run("fft_cufft.cut_outputs", (self.real, *self.epilogue), elements, *given)
 
 
 def _tiles(work: Work) -> int:
@@ -274,31 +343,44 @@ def _tiles(work: Work) -> int:
     return work.problem.n * math.prod(axis.tiles(n, part) for axis, n, part in ends)
 
 
+def by_axis(problem: ConvProblem, named: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return what is given for d, h and w, as kernels name the axes, in the order in which these are; or the reverse."""
+    d, h, w = named
+    return (h, d, w) if problem.kernel_axes == "hdw" else (d, h, w)
+
+
 def _sizes(work: Work) -> tuple[int, ...]:
-    """Return what kernels/cuda/fft.py calls sizes, but for the pairs."""
+    """Return what kernels/cuda/fft_tiles.py calls sizes, but for the pairs."""
     problem, tile = work.problem, work.tile
     groups = problem.groups
-    parts, axes = tile[3:6], list(fft.axes_of(problem).values())
+    lengths, parts, axes = tile[:3], tile[3:6], list(fft.axes_of(problem).values())
     terms = [axis.parts(part) for axis, part in zip(axes, parts, strict=True)]
-    tiles = [axis.tiles(n, part) for axis, n, part in zip(axes, tile[:3], parts, strict=True)]
+    in_order = (
+        terms, [count // axis.residues for count, axis in zip(terms, axes, strict=True)], parts,
+        [axis.tiles(n, part) for axis, n, part in zip(axes, lengths, parts, strict=True)],
+        [n - part + 1 for n, part in zip(lengths, parts, strict=True)],
+    )  # fmt: skip
     return (
         groups, problem.c_in // groups, problem.c_out // groups, *three(problem.spatial), *three(problem.kernel),
         *three(problem.out_spatial), *three(problem.stride), *three(problem.dilation),
         *three(tuple(pad for pad, _ in problem.padding), 0),
-        *terms, *(count // axis.residues for count, axis in zip(terms, axes, strict=True)), *parts,
-        *tiles, *(n - part + 1 for n, part in zip(tile[:3], parts, strict=True)),
+        *(size for named in in_order for size in by_axis(problem, tuple(named))),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=256)
-def _tile(problem: ConvProblem) -> fft.Tile:
-    """Return the tile that takes the least time."""
-    found = candidates(problem, FFT_LENGTHS[1:], _MOST_POINTS[_real_bytes(problem)])
-    return min(found, key=lambda tile: (Work(problem, tile).seconds(), tile))
+def _work(problem: ConvProblem, by_library: bool) -> Work:
+    """Return the problem with the tile that takes the least time."""
+    if by_library:
+        tiles = _candidates(problem, tuple(1 << i for i in range(4, 17)), _MOST_LIBRARY_POINTS, True)
+    else:
+        tiles = _candidates(problem, FFT_LENGTHS[1:], _MOST_POINTS[_real_bytes(problem)], False)
+    return min((Work(problem, tile, by_library) for tile in tiles), key=lambda work: (work.seconds(), work.tile))
 
 
 def algorithms() -> Iterator[OnCuda]:
     """Every kernel, for each operation and element type."""
     for rank in (1, 2, 3):
         for dtype in FLOATS:
-            yield CudaFft(f"conv{rank}d", "fft", dtype)
+            for family in ("fft", "fft-cufft"):
+                yield CudaFft(f"conv{rank}d", family, dtype)

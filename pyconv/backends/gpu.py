@@ -94,7 +94,7 @@ class Gpu:
         """Run a kernel over a grid, ``blocks`` of them on a multiprocessor; memory comes as :class:`Flat`."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             compiled = self._compiled(kernel, threads, blocks)
             given = tuple(a.on_gpu() if isinstance(a, Flat) else a for a in arguments)
             compiled[grid, threads, cuda.external_stream(stream) if stream else 0](*given)
@@ -103,7 +103,7 @@ class Gpu:
         """Return memory, contents arbitrary."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             memory = cuda.device_array(max(1, elements), dtype)
         return Flat(memory.__cuda_array_interface__["data"][0], elements, dtype, memory)
 
@@ -111,14 +111,14 @@ class Gpu:
         """Copy an array of the host, in the stream's order; the host's may change once this returns."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             flat.on_gpu().copy_to_device(values, cuda.external_stream(stream) if stream else 0)
 
     def get(self, flat: Flat, gpu: int | None, stream: int) -> int:
         """Wait for the stream and return one integer."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             at = cuda.external_stream(stream) if stream else cuda.default_stream()
             found = flat.on_gpu().copy_to_host(stream=at)
             at.synchronize()
@@ -128,7 +128,7 @@ class Gpu:
         """Wait for the stream."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             (cuda.external_stream(stream) if stream else cuda.default_stream()).synchronize()
 
     def number(self, gpu: int | None) -> int:
@@ -137,7 +137,7 @@ class Gpu:
 
         return cuda.get_current_device().id if gpu is None else gpu  # type: ignore[no-any-return, no-untyped-call]
 
-    def _on(self, gpu: int | None) -> Any:
+    def on(self, gpu: int | None) -> Any:
         from numba import cuda
 
         return cuda.gpus[self.number(gpu)]
