@@ -371,7 +371,7 @@ def weight_spectra(real: Any, lengths: Lengths) -> Any:
     """
     points, run, size, threads = lengths.points, lengths.run, lengths.plane, lengths.threads
     tiles = lengths.tiles
-    stores, whole, corners = tiles * points // threads, 2 * size, 8 * tiles
+    stores, whole = tiles * points // threads, 2 * size
     clears = -(-whole // threads)
     n_d, n_h, n_w = lengths
     transform = _transform(real, lengths, False)
@@ -446,9 +446,7 @@ def _hand_on(real: Any, lengths: Lengths, name: str | None, has_bias: bool, has_
                     p_h, p_w = int32(begins[int32(begin + 2)] + j_h), int32(begins[int32(begin + 3)] + j_w)
                     if image >= 0 and p_d < d_out and p_h < h_out and p_w < w_out:
                         found = plane[int32(of + half * size)]
-                        finish(
-                            sizes, steps, slope, channel, image, p_d, p_h, p_w, found, x, w, bias, residual, out
-                        )
+                        finish(sizes, steps, slope, channel, image, p_d, p_h, p_w, found, x, w, bias, residual, out)
 
     return cuda.jit(hand_on, device=True, inline=True)
 

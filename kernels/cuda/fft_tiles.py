@@ -51,7 +51,7 @@ def tile_of(sizes: Any, tile: Any) -> Any:
 
 @cuda.jit(device=True, inline=True)
 def _begin(first: Any, term: Any, parts: Any, taps: Any, stride: Any, dilation: Any, pad: Any) -> Any:
-    """Return where along an axis of x a term of a tile begins: behind its residue, and the parts in front of its own."""
+    """Return where along an axis of x a term of a tile begins: behind its residue, and the parts before its own."""
     residue = quotient(term, parts)
     shift = int32(residue * dilation)
     part = int32(term - residue * parts)

@@ -116,7 +116,7 @@ def load2(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def store2(typing: Any, array: Any, index: Any, first: Any, second: Any) -> Any:
-    """Let array[index] and its neighbour be two values, at an address that is a multiple of their size, in one store."""
+    """Let array[index] and the next be two values, at an address that is a multiple of their size: in one store."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         at, alignment = _vector(context, builder, array, arguments, index, 2)

@@ -69,8 +69,10 @@ def _candidates(problem: ConvProblem, sizes: tuple[int, ...], most_points: int, 
         for h in lengths("h"):
             for w in lengths("w"):
                 if _LEAST_POINTS <= d * h * w <= most_points:
-                    parts = [fft.part_of(axes[name].reach, n) or 1 for name, n in (("d", d), ("h", h), ("w", w))]
-                    yield fft.Tile(d, h, w, *parts, False)
+                    part_d, part_h, part_w = (
+                        fft.part_of(axes[name].reach, n) or 1 for name, n in (("d", d), ("h", h), ("w", w))
+                    )
+                    yield fft.Tile(d, h, w, part_d, part_h, part_w, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +203,7 @@ class CudaFft(OnCuda):
             check_contiguous(w, bias)
             arrays = x, w, bias, residual, out
             of_weights = transforms.of_weights(place, w, place.scratch(work.weights * points, sums))
-            if work.is_fused:
+            if isinstance(transforms, OwnTransforms) and work.is_fused:
                 transforms.fuse(place, of_weights, *arrays)
                 return self.done()
             for first in range(0, work.pairs, at_once):
@@ -344,7 +346,7 @@ def _tiles(work: Work) -> int:
 
 
 def by_axis(problem: ConvProblem, named: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return what is given for d, h and w, as kernels name the axes, in the order in which these are; or the reverse."""
+    """Return what is given for d, h and w, as kernels name axes, in the order that axes have; or the reverse."""
     d, h, w = named
     return (h, d, w) if problem.kernel_axes == "hdw" else (d, h, w)
 

@@ -25,7 +25,7 @@ _MOST_PLANS = 16
 class Batch(NamedTuple):
     """Transforms of one shape, contiguous one behind the other."""
 
-    count: int
+    number: int
     shape: tuple[int, ...]
     double: bool
 
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
 def _by_cupy(place: Place, flat: Flat, batch: Batch, back: bool) -> Flat:
     """Transform by CuPy; return where the result lies."""
     cupy, fft = importlib.import_module("cupy"), importlib.import_module("cupyx.scipy.fft")
-    axes, shape = tuple(range(1, len(batch.shape) + 1)), (batch.count, *batch.shape)
+    axes, shape = tuple(range(1, len(batch.shape) + 1)), (batch.number, *batch.shape)
     gpu = cupy.cuda.runtime.getDevice() if place.gpu is None else place.gpu
     with cupy.cuda.Device(gpu), cupy.cuda.ExternalStream(place.stream, gpu):
         owned = cupy.cuda.UnownedMemory(flat.pointer, flat.elements * flat.dtype.itemsize, flat.owner, gpu)
@@ -62,7 +62,7 @@ class _Plans:
             plan, shape, distance = cufft.create(), list(batch.shape), math.prod(batch.shape)
             kind = cufft.Type.Z2Z if batch.double else cufft.Type.C2C
             layout = shape, 1, distance
-            cufft.make_plan_many(plan, len(shape), shape, *layout, *layout, int(kind), batch.count)
+            cufft.make_plan_many(plan, len(shape), shape, *layout, *layout, int(kind), batch.number)
             self.found[place] = plan
             if len(self.found) > _MOST_PLANS:
                 cufft.destroy(self.found.popitem(last=False)[1])

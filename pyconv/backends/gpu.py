@@ -135,9 +135,10 @@ class Gpu:
         """Return the number of a GPU, of the current one for None."""
         from numba import cuda
 
-        return cuda.get_current_device().id if gpu is None else gpu  # type: ignore[no-any-return, no-untyped-call]
+        return cuda.get_current_device().id if gpu is None else gpu  # type: ignore[no-untyped-call]
 
     def on(self, gpu: int | None) -> Any:
+        """Return a context in which a GPU is the current one."""
         from numba import cuda
 
         return cuda.gpus[self.number(gpu)]
