@@ -6,6 +6,7 @@ all of its tests.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import os
@@ -52,6 +53,7 @@ class EmulatedGpu(backend.Gpu):
     """Kernels run on the emulator; scratch begins as what nobody would take for a result."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.streams: set[int] = set()
         self.kernels: set[str] = set()
 
@@ -89,6 +91,15 @@ class EmulatedGpu(backend.Gpu):
 
     def get(self, flat: Any, gpu: Any, stream: int) -> int:
         return int(self.memory(flat)[0])
+
+    def wait(self, gpu: Any, stream: int) -> None:
+        pass
+
+    def number(self, gpu: Any) -> int:
+        return 0
+
+    def on(self, gpu: Any) -> Any:
+        return contextlib.nullcontext()
 
 
 def factories() -> set[str]:

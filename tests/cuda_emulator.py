@@ -425,24 +425,34 @@ def _move(target: _Memory, to: Any, source: _Memory, at: Any) -> None:
     target[to] = source[at]
 
 
-def _aligned(array: _Memory, i: Any) -> int:
-    if operator.index(i) % 4:
-        raise CudaError(f"four elements at once from {array.name}[{i}]: the index is no multiple of 4")
+def _aligned(array: _Memory, i: Any, count: int) -> int:
+    if operator.index(i) % count:
+        raise CudaError(f"{count} elements at once at {array.name}[{i}]: the index is no multiple of {count}")
     return operator.index(i)
 
 
+def _load2(array: _Memory, i: Any) -> tuple[Any, ...]:
+    at = _aligned(array, i, 2)
+    return array[at], array[at + 1]
+
+
 def _load4(array: _Memory, i: Any) -> tuple[Any, ...]:
-    at = _aligned(array, i)
+    at = _aligned(array, i, 4)
     return tuple(array[at + lane] for lane in range(4))
+
+
+def _store2(array: _Memory, i: Any, first: Any, second: Any) -> None:
+    at = _aligned(array, i, 2)
+    array[at], array[at + 1] = first, second
 
 
 def _copy(block: _Block, count: int, target: Any, to: Any, source: Any, at: Any, inside: Any) -> None:
     """Begin a copy. It may be done at any time from here to the wait, so that both are its writes."""
     if not isinstance(target, _Shared) or not isinstance(source, _Global):
         raise CudaError("asynchronous copies go from global to shared memory")
-    to = _aligned(target, to) if count > 1 else to
-    if inside and count > 1:
-        _aligned(source, at)
+    to = _aligned(target, to, count)
+    if inside:
+        _aligned(source, at, count)
     for lane in range(count):
         i = target.place(to + lane)
         value = source[at + lane] if inside else source.data.dtype.type(0)
@@ -528,8 +538,11 @@ def _stand_ins(block: _Block) -> dict[int, Any]:
         id(memory.load): _load,
         id(memory.store): _store,
         id(memory.move): _move,
+        id(memory.load2): _load2,
         id(memory.load4): _load4,
+        id(memory.store2): _store2,
         id(memory.copy_async): lambda *given: _copy(block, 1, *given),
+        id(memory.copy2_async): lambda *given: _copy(block, 2, *given),
         id(memory.copy4_async): lambda *given: _copy(block, 4, *given),
         id(memory.commit_copies): lambda: _commit(block),
         id(memory.wait_copies): lambda: _wait(block, 0),

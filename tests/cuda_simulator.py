@@ -35,6 +35,10 @@ def _move(target: Any, to: Any, source: Any, at: Any) -> None:
     target[to] = source[at]
 
 
+def _store2(array: Any, i: Any, first: Any, second: Any) -> None:
+    array[i], array[i + 1] = first, second
+
+
 def _copy(count: int) -> Callable[..., None]:
     def copy(target: Any, to: Any, source: Any, at: Any, inside: Any) -> None:
         for lane in range(count):
@@ -47,8 +51,11 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "load": _load,
     "store": _store,
     "move": _move,
+    "load2": lambda array, i: (array[i], array[i + 1]),
+    "store2": _store2,
     "load4": lambda array, i: tuple(array[i + lane] for lane in range(4)),
     "copy_async": _copy(1),
+    "copy2_async": _copy(2),
     "copy4_async": _copy(4),
     "commit_copies": lambda: None,
     "wait_copies": lambda: None,

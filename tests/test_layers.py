@@ -95,6 +95,8 @@ MAY_IMPORT = {
     "backends.numba_cpu": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
     "backends.gpu": {"algorithm", "backends", "errors", "kernels", "problem"},
     "backends.numba_cuda": {"algorithm", "backends", "cost", "errors", "kernels", "problem"},
+    "backends.cuda_fft": {"algorithm", "backends", "kernels", "problem"},
+    "backends.cufft": {"backends"},
     "backends.cuda_grad": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_linear": {"algorithm", "backends", "kernels", "problem"},
     "backends.cuda_roi": {"algorithm", "backends", "errors", "kernels", "problem"},

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.core import types
 
+from ..roots import roots
 from .channels import aligned
 from .jit import c_function, kernel, once, word
 from .simd import (
@@ -662,18 +663,6 @@ def link_fft(p: Any, real: types.Float) -> None:
 # ---- weights
 
 
-def _roots(k: Any, n: int, dtype: Any) -> Any:
-    """Return exp(-2 pi i k / n), real and imaginary parts last, by one octant's sine and cosine in more digits."""
-    octant, eighths = np.divmod(8 * (np.asarray(k) % n), n)
-    eighths = np.where(octant % 2, n - eighths, eighths)
-    angle = np.longdouble("0.78539816339744830961566084581987572") * eighths.astype(np.longdouble) / np.longdouble(n)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    swap = (octant + 1) // 2 % 2 == 1
-    re, im = np.where(swap, sine, cosine), np.where(swap, cosine, sine)
-    re = np.where((octant >= 2) & (octant < 6), -re, re)
-    return np.stack([re, np.where(octant >= 4, im, -im)], axis=-1).astype(dtype)
-
-
 def _frequencies(n: int) -> Any:
     """Return the frequency that stands at each position behind a forward transform."""
     position, found = np.arange(n), np.zeros(n, np.int64)
@@ -692,12 +681,12 @@ def _write_tables(s: Fft, packed: Any, step: int) -> None:
     for n in (s.n_d, s.n_h, s.n_w):
         for radix, _, m in _passes_of(n):
             if m > 1:
-                found = _roots(np.multiply.outer(np.arange(m), np.arange(1, radix)), m * radix, packed.dtype)
+                found = roots(np.multiply.outer(np.arange(m), np.arange(1, radix)), m * radix, packed.dtype)
                 packed[at : at + found.size] = found.reshape(-1)
                 at += found.size
     if s.line:
         columns = np.r_[np.arange(step), np.arange(0, s.n_w, step)]
-        found = _roots(np.multiply.outer(columns, _frequencies(s.n_h)), s.points, packed.dtype)
+        found = roots(np.multiply.outer(columns, _frequencies(s.n_h)), s.points, packed.dtype)
         # [column][row block, lane][part] -> [row block][column][part][lane]
         by_block = found.reshape(len(columns), -1, step, 2).transpose(1, 0, 3, 2)
         packed[s.turns : s.tables] = by_block.reshape(-1)

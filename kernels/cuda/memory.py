@@ -15,15 +15,18 @@ from numba.extending import intrinsic
 
 __all__ = [
     "commit_copies",
+    "copy2_async",
     "copy4_async",
     "copy_async",
     "load",
+    "load2",
     "load4",
     "mma_tf32",
     "move",
     "product",
     "quotient",
     "store",
+    "store2",
     "tf32",
     "wait_copies",
     "wait_older_copies",
@@ -94,19 +97,50 @@ def move(typing: Any, target: Any, to: Any, source: Any, at: Any) -> Any:
     return types.void(target, to, source, at), generate
 
 
-@intrinsic
-def load4(typing: Any, array: Any, index: Any) -> Any:
-    """Return four neighbours, of which the first has an address that is a multiple of 16: in 128-bit loads."""
-    result = types.UniTuple(array.dtype, 4)
+def _vector(context: Any, builder: Any, array_type: Any, arguments: Any, index_type: Any, count: int) -> Any:
+    """Return the address of ``count`` neighbours as one vector, and its alignment: its own size, up to 16 bytes."""
+    at = _address(context, builder, array_type, arguments[0], index_type, arguments[1])
+    kind = ir.VectorType(context.get_data_type(array_type.dtype), count)
+    return builder.bitcast(at, kind.as_pointer()), min(16, count * array_type.dtype.bitwidth // 8)
+
+
+def _load_several(array: Any, index: Any, count: int) -> Any:
+    result = types.UniTuple(array.dtype, count)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        at = _address(context, builder, array, arguments[0], index, arguments[1])
-        vector = ir.VectorType(context.get_data_type(array.dtype), 4)
-        found = builder.load(builder.bitcast(at, vector.as_pointer()), align=16)
-        lanes = [builder.extract_element(found, _I32(lane)) for lane in range(4)]
+        at, alignment = _vector(context, builder, array, arguments, index, count)
+        found = builder.load(at, align=alignment)
+        lanes = [builder.extract_element(found, _I32(lane)) for lane in range(count)]
         return context.make_tuple(builder, result, lanes)
 
     return result(array, index), generate
+
+
+@intrinsic
+def load4(typing: Any, array: Any, index: Any) -> Any:
+    """Return four neighbours, of which the first has an address that is a multiple of 16: in 128-bit loads."""
+    return _load_several(array, index, 4)
+
+
+@intrinsic
+def load2(typing: Any, array: Any, index: Any) -> Any:
+    """Return two neighbours, of which the first has an address that is a multiple of their size: in one load."""
+    return _load_several(array, index, 2)
+
+
+@intrinsic
+def store2(typing: Any, array: Any, index: Any, first: Any, second: Any) -> Any:
+    """Let array[index] and the next be two values, at an address that is a multiple of their size: in one store."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        at, alignment = _vector(context, builder, array, arguments, index, 2)
+        pair = ir.Constant(at.type.pointee, ir.Undefined)
+        for lane, (value, kind) in enumerate(zip(arguments[2:], (first, second), strict=True)):
+            pair = builder.insert_element(pair, context.cast(builder, value, kind, array.dtype), _I32(lane))
+        builder.store(pair, at, align=alignment)
+        return context.get_dummy_value()
+
+    return types.void(array, index, first, second), generate
 
 
 def _copy(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> Any:
@@ -136,6 +170,16 @@ def copy_async(typing: Any, target: Any, target_index: Any, source: Any, source_
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return _copy(context, builder, signature, arguments, 1)
+
+    return types.void(target, target_index, source, source_index, inside), generate
+
+
+@intrinsic
+def copy2_async(typing: Any, target: Any, target_index: Any, source: Any, source_index: Any, inside: Any) -> Any:
+    """Begin to copy two neighbours, both addresses multiples of their size; zeros where not ``inside``."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _copy(context, builder, signature, arguments, 2)
 
     return types.void(target, target_index, source, source_index, inside), generate
 

@@ -13,7 +13,20 @@ from typing import NamedTuple
 from ..algorithm import Support
 from ..problem import ConvProblem
 
-__all__ = ["Tile", "cycles", "error_bound", "error_reach", "packing_cycles", "supports", "terms", "tile"]
+__all__ = [
+    "Axis",
+    "Tile",
+    "axes_of",
+    "cycles",
+    "error_bound",
+    "error_reach",
+    "packing_cycles",
+    "pairs",
+    "part_of",
+    "supports",
+    "terms",
+    "tile",
+]
 
 #: Lengths of transforms: 2^i and 3 2^i.
 _SIZES = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -46,7 +59,9 @@ class Tile(NamedTuple):
         return f"{lengths}-parts{self.part_d}x{self.part_h}x{self.part_w}"
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
+    """What an axis of a problem makes of its taps."""
+
     size: int
     k: int
     out: int
@@ -56,22 +71,26 @@ class _Axis(NamedTuple):
     residues: int  # kernels that the taps make: as many inputs as there were channels
 
     @classmethod
-    def of(cls, size: int, k: int, out: int, stride: int, dilation: int) -> _Axis:
+    def of(cls, size: int, k: int, out: int, stride: int, dilation: int) -> Axis:
+        """Count reach and residues."""
         reach = (k - 1) * dilation // stride + 1
         return cls(size, k, out, stride, dilation, reach, min(k, stride // math.gcd(stride, dilation)))
 
     def parts(self, part: int) -> int:
+        """Return the kernels that parts of so many taps and the residues make."""
         return -(-self.reach // part) * self.residues
 
     def tiles(self, n: int, part: int) -> int:
+        """Return the tiles of n points that its outputs take."""
         return -(-self.out // (n - part + 1))
 
 
-_NO_AXIS = _Axis.of(1, 1, 1, 1, 1)
+_NO_AXIS = Axis.of(1, 1, 1, 1, 1)
 
 
 @lru_cache(maxsize=32)
-def _axes(problem: ConvProblem) -> dict[str, _Axis]:
+def axes_of(problem: ConvProblem) -> dict[str, Axis]:
+    """Return the axes d, h and w; one of them that a problem has not is of one element."""
     sizes = zip(
         problem.kernel_axes,
         problem.spatial,
@@ -81,7 +100,7 @@ def _axes(problem: ConvProblem) -> dict[str, _Axis]:
         problem.dilation,
         strict=True,
     )
-    axes = {name: _Axis.of(*axis) for name, *axis in sizes}
+    axes = {name: Axis.of(*axis) for name, *axis in sizes}
     return {name: axes.get(name, _NO_AXIS) for name in "dhw"}
 
 
@@ -105,7 +124,7 @@ def _lines() -> list[tuple[int, int]]:
 _LINES = _lines()
 
 
-def _part(reach: int, n: int) -> int | None:
+def part_of(reach: int, n: int) -> int | None:
     """Taps of a part for transforms of n points: all, or the same number for each; None where n is too short."""
     if reach == 1:
         return 1
@@ -116,12 +135,12 @@ def _part(reach: int, n: int) -> int | None:
 
 
 def _candidates(problem: ConvProblem, vector: int) -> list[Tile]:
-    axes = _axes(problem)
+    axes = axes_of(problem)
     d, h, w = axes["d"], axes["h"], axes["w"]
     if problem.rank == 1:
-        return [Tile(1, rows, columns, 1, 1, _part(w.reach, rows * columns) or 1, True) for rows, columns in _LINES]
+        return [Tile(1, rows, columns, 1, 1, part_of(w.reach, rows * columns) or 1, True) for rows, columns in _LINES]
 
-    def lengths(axis: _Axis, sizes: tuple[int, ...]) -> list[int]:
+    def lengths(axis: Axis, sizes: tuple[int, ...]) -> list[int]:
         """Those that are not twice as long as what there is, but one at least."""
         if axis.reach == 1:
             return [size for size in sizes if size == max(1, vector)] if sizes is not _DEPTHS else [1]
@@ -134,8 +153,8 @@ def _candidates(problem: ConvProblem, vector: int) -> list[Tile]:
     for n_d in [1, *lengths(d, _DEPTHS)] if d.reach > 1 else [1]:
         for n_h in lengths(h, _SIZES):
             for n_w in lengths(w, _SIZES):
-                part_d = 1 if n_d == 1 else _part(d.reach, n_d)
-                part_h, part_w = _part(h.reach, n_h), _part(w.reach, n_w)
+                part_d = 1 if n_d == 1 else part_of(d.reach, n_d)
+                part_h, part_w = part_of(h.reach, n_h), part_of(w.reach, n_w)
                 assert part_d
                 assert part_h
                 assert part_w
@@ -183,7 +202,7 @@ class _Counter:
     __slots__ = ("axes", "c_in", "c_out", "groups", "images", "item")
 
     def __init__(self, problem: ConvProblem) -> None:
-        self.axes = tuple(_axes(problem).values())
+        self.axes = tuple(axes_of(problem).values())
         self.c_in, self.c_out = problem.c_in // problem.groups, problem.c_out // problem.groups
         self.groups, self.images = problem.groups, problem.n
         self.item = 8 if problem.dtype == "f64" else 4

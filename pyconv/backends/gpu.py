@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, ClassVar, NamedTuple
@@ -56,11 +57,15 @@ _STORED: dict[str, np.dtype[Any]] = {
 #: family comes first depends on them; nothing was measured.
 _PEAK_FLOPS, _BANDWIDTH, LAUNCH_S = 19.5e12, 1.5e12, 5e-6
 #: Share of the peak that a family is expected to reach, by what its inner loop loads for each FMA.
-SHARE = {"implicit-gemm": 0.6, "implicit-gemm-tf32": 2.0, "depthwise": 0.3, "direct": 0.15}
+SHARE = {"implicit-gemm": 0.6, "implicit-gemm-tf32": 2.0, "depthwise": 0.3, "direct": 0.15, "fft": 0.15}
 
 
 class Gpu:
     """The machine's GPUs, by numba-cuda. The tests put an emulator in its place."""
+
+    def __init__(self) -> None:
+        #: What stays on a GPU, by its number and a word.
+        self.kept: dict[tuple[int, Any], Flat] = {}
 
     def is_installed(self) -> bool:
         """Whether kernels could be compiled, if there were a GPU."""
@@ -89,7 +94,7 @@ class Gpu:
         """Run a kernel over a grid, ``blocks`` of them on a multiprocessor; memory comes as :class:`Flat`."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             compiled = self._compiled(kernel, threads, blocks)
             given = tuple(a.on_gpu() if isinstance(a, Flat) else a for a in arguments)
             compiled[grid, threads, cuda.external_stream(stream) if stream else 0](*given)
@@ -98,7 +103,7 @@ class Gpu:
         """Return memory, contents arbitrary."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             memory = cuda.device_array(max(1, elements), dtype)
         return Flat(memory.__cuda_array_interface__["data"][0], elements, dtype, memory)
 
@@ -106,25 +111,37 @@ class Gpu:
         """Copy an array of the host, in the stream's order; the host's may change once this returns."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             flat.on_gpu().copy_to_device(values, cuda.external_stream(stream) if stream else 0)
 
     def get(self, flat: Flat, gpu: int | None, stream: int) -> int:
         """Wait for the stream and return one integer."""
         from numba import cuda
 
-        with self._on(gpu):
+        with self.on(gpu):
             at = cuda.external_stream(stream) if stream else cuda.default_stream()
             found = flat.on_gpu().copy_to_host(stream=at)
             at.synchronize()
         return int(found[0])
 
-    @staticmethod
-    def _on(gpu: int | None) -> Any:
+    def wait(self, gpu: int | None, stream: int) -> None:
+        """Wait for the stream."""
         from numba import cuda
 
-        number = cuda.get_current_device().id if gpu is None else gpu  # type: ignore[no-untyped-call]
-        return cuda.gpus[number]
+        with self.on(gpu):
+            (cuda.external_stream(stream) if stream else cuda.default_stream()).synchronize()
+
+    def number(self, gpu: int | None) -> int:
+        """Return the number of a GPU, of the current one for None."""
+        from numba import cuda
+
+        return cuda.get_current_device().id if gpu is None else gpu  # type: ignore[no-untyped-call]
+
+    def on(self, gpu: int | None) -> Any:
+        """Return a context in which a GPU is the current one."""
+        from numba import cuda
+
+        return cuda.gpus[self.number(gpu)]
 
     @staticmethod
     @cache
@@ -281,6 +298,16 @@ class Place(NamedTuple):
         found = self.scratch(values.size, values.dtype)
         if values.size:
             machine.put(found, values, self.gpu, self.stream)
+        return found
+
+    def keep(self, word: Any, make: Callable[[], Any]) -> Flat:
+        """Return the copy of an array of the host that stays on this GPU under a word; waits where it is not there."""
+        place = machine.number(self.gpu), word
+        found = machine.kept.get(place)
+        if found is None:
+            found = self.put(make())
+            machine.wait(self.gpu, self.stream)  # other streams will read it
+            machine.kept[place] = found
         return found
 
     def get(self, flat: Flat) -> int:

@@ -14,6 +14,7 @@ from . import (
     cuda_affine,
     cuda_border,
     cuda_deform,
+    cuda_fft,
     cuda_grad,
     cuda_linear,
     cuda_lowering,
@@ -181,6 +182,7 @@ def every() -> Iterator[OnCuda]:
     yield from cuda_deform.algorithms(convolutions)
     for family in (
         cuda_affine,
+        cuda_fft,
         cuda_grad,
         cuda_lowering,
         cuda_norm,
