@@ -126,8 +126,8 @@ def plan(lengths: Lengths) -> Any:
     """Return the passes of a transform, flat, as kernels read them: ten numbers each, of sizes their logarithms.
 
     Whether the radix is 8; of a butterfly's number: where the row's bits begin and which they are, those of its place
-    in the row, those of the column; then log2 of the row's length, of the columns, of how far apart its points lie; where
-    its twiddles begin in the table.
+    in the row, those of the column; then log2 of the row's length, of the columns, of how far apart its points lie;
+    where its twiddles begin in the table.
     """
     found, at = [], _places_in_table(lengths)
     for axis, n in enumerate(lengths):
