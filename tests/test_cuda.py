@@ -528,7 +528,7 @@ def test_each_memory_has_its_algorithms() -> None:
     explained = pyconv.explain(pyconv.conv2d, x, w)
     assert not explained.algorithm.endswith("@cuda")
     reasons = {c.id: c.reason for c in explained.candidates if c.id.endswith("@cuda")}
-    assert len(reasons) == 6
+    assert len(reasons) == 8
     assert reasons["conv2d.direct.f32@cuda"] == "works on arrays in a GPU's memory, these are in the host's"
 
 

@@ -8,7 +8,6 @@ import importlib.machinery
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -240,7 +239,7 @@ def test_large_kernels_are_its_own() -> None:
     assert planned((8, 64, 128, 128), (64, 64, 31, 31), padding=15).startswith("conv2d.fft.")
     assert planned((32, 96, 56, 56), (96, 1, 31, 31), padding=15, groups=96).startswith("conv2d.fft.")
     for c in (64, 256, 512):
-        assert planned((32, c, 56, 56), (c, c, 3, 3), padding=1) == "conv2d.implicit-gemm.f32@cuda"
+        assert planned((32, c, 56, 56), (c, c, 3, 3), padding=1) == "conv2d.winograd-f4x3.f32@cuda"
     assert planned((32, 96, 56, 56), (96, 1, 7, 7), padding=3, groups=96) == "conv2d.depthwise.f32@cuda"
     with pyconv.options(accuracy="strict"):
         assert ".fft." not in planned((8, 64, 128, 128), (64, 64, 31, 31), padding=15)
@@ -249,8 +248,6 @@ def test_large_kernels_are_its_own() -> None:
 def test_weights_whose_spectra_are_too_large_are_refused() -> None:
     problem = ConvProblem.parse("n1c8192h64w64-o8192k3s1p1-f32")
     assert "spectra fit 1073741824 bytes" in registry.find("conv2d.fft.f32@cuda").supports(problem).reason
-    reflected = replace(ConvProblem.parse("n1c1h6w6-o1k3s1p1-f32"), padding_mode="reflect")
-    assert not registry.find("conv2d.fft.f32@cuda").supports(reflected)
 
 
 # ---- cuFFT: libraries that are NumPy on the emulator's memory
