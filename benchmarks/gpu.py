@@ -190,6 +190,15 @@ CASES: tuple[Case, ...] = (
         _torch("conv2d", stride=2, padding=1), _halves,
     ),
     _same(pyconv.conv2d, ((2, 9, 5, 7), (6, 9, 1, 1), (6,)), ((32, 256, 56, 56), (64, 256, 1, 1), (64,)), "1x1"),
+    Case(
+        "conv2d depthwise, large kernels", pyconv.conv2d, {"padding": 3, "groups": 4}, ((1, 4, 9, 8), (4, 1, 7, 7)),
+        ((32, 96, 56, 56), (96, 1, 31, 31)), _torch("conv2d", padding=15, groups=96),
+        large_words={"padding": 15, "groups": 96},
+    ),
+    Case(
+        "conv2d, large kernels", pyconv.conv2d, {"padding": 3}, ((1, 2, 9, 8), (3, 2, 7, 7)),
+        ((8, 64, 128, 128), (64, 64, 31, 31)), _torch("conv2d", padding=15), large_words={"padding": 15},
+    ),
     _same(
         pyconv.conv2d, ((1, 3, 9, 9), (4, 3, 7, 7)), ((32, 3, 224, 224), (64, 3, 7, 7)), "7x7 s2",
         stride=2, padding=3,

@@ -76,6 +76,9 @@ def budgets() -> dict[str, Budgeted]:
         depthwise,
         direct,
         elementwise,
+        fft,
+        fft_cufft,
+        fft_product,
         grad_weight,
         implicit_gemm,
         linear,
@@ -192,6 +195,43 @@ def budgets() -> dict[str, Budgeted]:
                     "13 18 srxxxxx", 128, 1, registers, dtype=dtype,
                 ),
             }  # fmt: skip
+    for lengths in (fft.Lengths(1, 64, 64), fft.Lengths(1, 32, 32), fft.Lengths(1, 1, 1024)):
+        size = "x".join(str(n) for n in lengths if n > 1)
+        for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
+            if dtype != "f32" and lengths.h != 32:
+                continue
+            long, threads, registers = ("silu", True, True), lengths.threads, 104 if dtype == "f64" else 80
+            found |= {
+                f"FFT {size} input {dtype}": Budgeted(
+                    lambda real=real, lengths=lengths: fft.input_spectra(real, lengths),  # type: ignore[misc]
+                    "39 6 xrfr", threads, 1, registers, dtype=dtype,
+                ),
+                f"FFT {size} weights {dtype}": Budgeted(
+                    lambda real=real, lengths=lengths: fft.weight_spectra(real, lengths),  # type: ignore[misc]
+                    "39 sxrfr", threads, 1, registers, dtype=dtype,
+                ),
+                f"FFT {size} output residual silu {dtype}": Budgeted(
+                    lambda real=real, lengths=lengths, long=long: fft.outputs(real, lengths, *long),  # type: ignore[misc]
+                    "39 18 srrfxxxxx", threads, 1, registers, dtype=dtype,
+                ),
+                f"FFT {size} depthwise residual silu {dtype}": Budgeted(
+                    lambda real=real, lengths=lengths, long=long: fft.conv_fft(real, lengths, *long),  # type: ignore[misc]
+                    "39 18 srrfxxxxx", threads, 1, registers, dtype=dtype,
+                ),
+            }  # fmt: skip
+    for real, dtype in ((float32, "f32"), (float64, "f64")):
+        for tile in fft_product.TILES[real.bitwidth // 8]:
+            found[f"FFT product {tile.bm}x{tile.bn} {dtype}"] = Budgeted(
+                lambda real=real, tile=tile: fft_product.multiply_spectra(real, tile),  # type: ignore[misc]
+                "4 rrr", tile.threads, 1, 136 if dtype == "f64" else 104, dtype=dtype,
+            )  # fmt: skip
+    found |= {
+        "FFT by cuFFT: tiles f32": Budgeted(lambda: fft_cufft.gather_tiles(float32), "n 39 3 6 xr", 128, 1, 80),
+        "FFT by cuFFT: weights f32": Budgeted(lambda: fft_cufft.spread_weights(float32), "n 39 3 sxr", 128, 1, 80),
+        "FFT by cuFFT: outputs f32": Budgeted(
+            lambda: fft_cufft.cut_outputs(float32, "silu", True, True), "n 39 3 18 srxxxxx", 128, 1, 80
+        ),
+    }
     for dtype, real in (("f32", float32), ("f64", float64), ("f16", float32)):
         found |= {
             f"transposed {dtype}": Budgeted(
