@@ -19,6 +19,7 @@ from .gpu import (
     OnCuda,
     Place,
     check_contiguous,
+    in_order,
     peak_seconds,
     plain_steps,
     seconds,
@@ -128,7 +129,7 @@ class CudaDeform(OnCuda):
 
     def _as_maps(self, problem: DeformProblem, columns: Flat, like: Any) -> Any:
         """Return columns in scratch as maps (n, c taps, h_out, w_out)."""
-        return _in_order(columns, self._columns(problem), like)
+        return in_order(columns, self._columns(problem), like)
 
     def _grad_columns(self, call: Call) -> Any:
         """Return the function of (place, w, grad_output) that makes the columns' gradient in scratch."""
@@ -149,7 +150,7 @@ class CudaDeform(OnCuda):
                 of_both, words = (*steps(grad_output), *plain_steps(shape)), (self.real, None)
                 arrays = self.number(0), grad_output, wide
                 place.run("elementwise.forward", words, wide.elements, sizes, of_both, *arrays)
-                grad_output = _in_order(wide, shape, grad_output)
+                grad_output = in_order(wide, shape, grad_output)
             multiply((kernels, None), grad_output, None, self._as_maps(problem, found, grad_output))
             return found
 
@@ -219,13 +220,6 @@ class CudaDeform(OnCuda):
             return self.done()
 
         return run
-
-
-def _in_order(memory: Flat, shape: tuple[int, ...], like: Any) -> Any:
-    """Return scratch as an array of this shape."""
-    item = memory.dtype.itemsize
-    strides = tuple(item * math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    return like.seen_as(shape, strides, memory)
 
 
 def _joined(out: Any, c_out: int, columns: int) -> Any:

@@ -56,11 +56,10 @@ def turned(place: Place, w: Any, groups: int, rows: int, columns: int, dtype: st
     In order, of this element type; ``like`` is any array on the same GPU.
     """
     start, row, column = (0, columns, 1) if w.ndim != 2 else strides_of(w)
-    found = place.scratch(groups * rows * columns, dtype)
+    found = place.array((groups * columns, rows, 1), dtype, like)
     steps = start, rows * columns, row, column
-    place.run("linear.transpose", (), found.elements, (groups, rows, columns), steps, w, found)
-    item = found.dtype.itemsize
-    return like.seen_as((groups * columns, rows, 1), (rows * item, item, item), found)
+    place.run("linear.transpose", (), groups * rows * columns, (groups, rows, columns), steps, w, found)
+    return found
 
 
 def _is_empty(problem: LinearProblem) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from ..algorithm import Call, Support
 from ..errors import InvalidProblem
 from ..kernels.cuda import THREADS
-from ..problem import GPU_ELEMENTS, ITEM_BYTES
+from ..problem import GPU_ELEMENTS, ITEM_BYTES, standard_strides
 from .plain import Plain
 
 __all__ = [
@@ -29,10 +29,10 @@ __all__ = [
     "SHARE",
     "Flat",
     "Gpu",
-    "Lent",
     "OnCuda",
     "Place",
     "check_contiguous",
+    "in_order",
     "last_kernel",
     "machine",
     "peak_seconds",
@@ -181,44 +181,6 @@ class Flat:
         return cuda.from_cuda_array_interface(interface, owner=self.owner)
 
 
-@dataclass(frozen=True, slots=True)
-class Lent:
-    """Scratch memory as a contiguous array, as runners take arrays; it is where the array ``like`` is."""
-
-    flat: Flat
-    shape: tuple[int, ...]
-    like: Any
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Return what its memory holds."""
-        return self.flat.dtype
-
-    @property
-    def pointer(self) -> int:
-        """Return where the first element lies."""
-        return self.flat.pointer
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Return the strides in bytes."""
-        return tuple(self.dtype.itemsize * math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
-
-    @property
-    def kind(self) -> Any:
-        """Return what the library of ``like`` has to say."""
-        return self.like.kind
-
-    @property
-    def base(self) -> Any:
-        """Return the caller's object behind ``like``."""
-        return self.like.base
-
-    def span(self) -> tuple[int, int]:
-        """Return the addresses of its first byte and behind its last."""
-        return self.pointer, self.pointer + self.flat.elements * self.dtype.itemsize
-
-
 def _flat(array: Any) -> Flat:
     """Return the memory that an array's elements lie in; refuses views over more than kernels count."""
     first, end = array.span()
@@ -269,8 +231,6 @@ class Place(NamedTuple):
         for argument in arguments:
             if isinstance(argument, tuple):
                 given.append(tuple(map(np.int32, argument)))
-            elif isinstance(argument, Lent):
-                given.append(argument.flat)
             elif hasattr(argument, "span"):
                 given.append(_flat(argument))
             else:
@@ -288,9 +248,9 @@ class Place(NamedTuple):
         """Return memory, contents arbitrary: of an element type by its word, or NumPy's name of one."""
         return machine.scratch(elements, _STORED.get(dtype) or np.dtype(dtype), self.gpu)
 
-    def array(self, shape: tuple[int, ...], dtype: str, like: Any) -> Lent:
-        """Return scratch memory as an array beside another one."""
-        return Lent(self.scratch(math.prod(shape), dtype), shape, like)
+    def array(self, shape: tuple[int, ...], dtype: str, like: Any) -> Any:
+        """Return scratch memory as a contiguous array beside another one."""
+        return in_order(self.scratch(math.prod(shape), dtype), shape, like)
 
     def put(self, values: Any) -> Flat:
         """Return a copy of an array of the host."""
@@ -313,6 +273,11 @@ class Place(NamedTuple):
     def get(self, flat: Flat) -> int:
         """Wait for the stream and return one integer."""
         return machine.get(flat, self.gpu, self.stream)
+
+
+def in_order(memory: Flat, shape: tuple[int, ...], like: Any) -> Any:
+    """Return scratch memory as a contiguous array, where ``like`` is."""
+    return like.seen_as(shape, standard_strides(shape, False, memory.dtype.itemsize), memory)
 
 
 def strides_of(array: Any) -> tuple[int, ...]:
