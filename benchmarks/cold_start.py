@@ -53,8 +53,10 @@ def first_call(name: str) -> dict[str, Any]:
 
 def measured(name: str, cache: str) -> dict[str, Any]:
     """Make a call in a process of its own, with a folder for what is compiled."""
-    environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
-    command = [sys.executable, "-m", "benchmarks.cold_start", "--here", name]
+    # the same pyconv as here, be it the checkout's or the installed one
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONPATH": path}
+    command = [sys.executable, "-P", "-m", "benchmarks.cold_start", "--here", name]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
